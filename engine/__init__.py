@@ -1,0 +1,45 @@
+"""The door of the engine. Everything outside knows only these names; importing them imports no torch."""
+
+from engine.contract.errors import (
+    BadNumbers,
+    Busy,
+    DamagedFile,
+    DiskFull,
+    EngineError,
+    IncompatibleAdapter,
+    InvalidRequest,
+    ModelNotFound,
+    NotFound,
+    OutOfMemory,
+    WorkerLost,
+)
+from engine.contract.events import Cancelled, Drawn, Ending, Event, Failed, Finished, Loading, Progress, Queued
+from engine.contract.models import ModelCard
+from engine.contract.recipe import Recipe
+from engine.contract.requests import (
+    CONTROL_NAMES,
+    COUNT_MAX,
+    GUIDANCE_MAX,
+    PROMPT_MAX,
+    SEED_MAX,
+    SIZE_MAX,
+    SIZE_MIN,
+    SIZE_MULTIPLE,
+    STEPS_MAX,
+    TextToImage,
+    parse_text_to_image,
+)
+from engine.contract.results import Job, JobState, Picture
+from engine.contract.schedulers import SCHEDULER_LABELS, SCHEDULER_NOTES, SchedulerName
+from engine.contract.settings import Settings
+from engine.engine import Engine, Health
+from engine.jobs.watch import Watch
+
+__all__ = [
+    "CONTROL_NAMES", "COUNT_MAX", "GUIDANCE_MAX", "PROMPT_MAX", "SCHEDULER_LABELS", "SCHEDULER_NOTES", "SEED_MAX",
+    "SIZE_MAX", "SIZE_MIN", "SIZE_MULTIPLE", "STEPS_MAX",
+    "BadNumbers", "Busy", "Cancelled", "DamagedFile", "DiskFull", "Drawn", "Ending", "Engine", "EngineError", "Event",
+    "Failed", "Finished", "Health", "IncompatibleAdapter", "InvalidRequest", "Job", "JobState", "Loading", "ModelCard",
+    "ModelNotFound", "NotFound", "OutOfMemory", "Picture", "Progress", "Queued", "Recipe", "SchedulerName", "Settings",
+    "TextToImage", "Watch", "WorkerLost", "parse_text_to_image",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""What crosses the door between the page and the engine."""

@@ -1,0 +1,26 @@
+"""What the page may know about a model without loading it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from engine.contract.schedulers import SchedulerName
+
+
+class ModelCard(BaseModel):
+    """Facts about one model on disk: read from its folder, never from its weights. Sizes are (width, height) pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    title: str
+    family: str
+    content_hash: str
+    bytes_on_disk: int
+    default_size: tuple[int, int]
+    sizes: tuple[tuple[int, int], ...]
+    default_steps: int = 20
+    default_guidance: float = 7.5
+    default_scheduler: SchedulerName = "dpmpp_2m"
+    licence: str = ""
+    note: str = ""

@@ -1,0 +1,48 @@
+"""What comes back: pictures and jobs, as plain facts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from engine.contract.recipe import Recipe
+
+JobState = Literal["queued", "running", "done", "cancelled", "failed"]
+
+
+class Picture(BaseModel):
+    """One finished picture. `recipe` makes exactly this one; `seconds` is drawing time without waiting."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    job_id: str
+    index: int
+    path: Path
+    width: int
+    height: int
+    seed: int
+    seconds: float
+    recipe: Recipe
+    created_at: datetime
+
+
+class Job(BaseModel):
+    """One accepted recipe and how far it has come."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    owner: str
+    recipe: Recipe
+    state: JobState
+    attempt: int
+    created_at: datetime
+    error: dict[str, str | None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in ("done", "cancelled", "failed")

@@ -1,0 +1,33 @@
+"""Latents to pixels, with the two ways in which it can go wrong looked at."""
+
+from __future__ import annotations
+
+import torch
+
+from engine.contract.errors import BadNumbers
+from engine.diffusion.loading import Components
+
+
+def check_latents(latents: torch.Tensor) -> None:
+    """Raises `BadNumbers` as soon as a step produced NaN or infinity."""
+    if not bool(torch.isfinite(latents).all()):
+        raise BadNumbers(
+            "The model produced numbers that make no picture.",
+            "Lower the guidance, or choose another sampler; if it stays, the model file may be damaged.",
+            "guidance_scale",
+        )
+
+
+def decode(components: Components, latents: torch.Tensor) -> torch.Tensor:
+    """(B, C, h, w) float32 latents → (B, 3, H, W) pixels in about [-1, 1]. A decoder that overflows is retried once in float32."""
+    vae = components.vae
+    scaled = latents / vae.config["scaling_factor"] + (vae.config.get("shift_factor") or 0.0)
+    pixels = vae.decode(scaled.to(components.dtype), return_dict=False)[0]
+    if bool(torch.isfinite(pixels).all()):
+        return pixels
+    try:
+        pixels = vae.to(dtype=torch.float32).decode(scaled.float(), return_dict=False)[0]
+    finally:
+        vae.to(dtype=components.dtype)
+    check_latents(pixels)
+    return pixels

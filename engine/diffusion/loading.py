@@ -1,0 +1,109 @@
+"""A diffusers folder on disk becomes components in memory: checked first, then read, safetensors only."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from engine.contract.errors import DamagedFile, ModelNotFound
+from engine.diffusion.families import FAMILIES, Family
+from engine.diffusion.preview import LatentToRgb
+from engine.diffusion.safetensors_header import check_header
+
+_MODEL_CLASSES: dict[str, Any] = {
+    cls.__name__: cls for cls in (AutoencoderKL, AutoencoderTiny, UNet2DConditionModel, CLIPTextModel)
+}
+
+
+@dataclass(frozen=True)
+class Components:
+    """A loaded model. Modules are in eval mode on `device` in `dtype` and are never changed by a run."""
+
+    folder: Path
+    family: Family
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL | AutoencoderTiny
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler_config: dict[str, Any]
+    preview: LatentToRgb
+    device: torch.device
+    dtype: torch.dtype
+    load_s: float
+
+    @property
+    def latent_channels(self) -> int:
+        return int(self.unet.config["in_channels"])
+
+    @property
+    def vae_scale(self) -> int:
+        """Pixels per latent along an edge."""
+        return 2 ** (len(_channels(self.vae)) - 1)
+
+
+def load_components(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Components:
+    """Load a model folder. Raises `DamagedFile` or `ModelNotFound` before the device is touched."""
+    start = time.perf_counter()
+    index = _read_json(folder / "model_index.json")
+    own = _read_json(folder / "easel.json") if (folder / "easel.json").is_file() else {}
+    family = FAMILIES.get(own.get("family", "sd1"))
+    if family is None:
+        raise ModelNotFound(f"The model {folder.name} is of a family that Easel does not know.", "Choose another model.", "model")
+    _check_classes(folder, index, family)
+    for file in sorted(folder.rglob("*.safetensors")):
+        check_header(file)
+    modules = {name: _load(folder / name, index[name][1], dtype).to(device) for name in ("unet", "vae", "text_encoder")}
+    if device.type == "cpu":
+        # Convolutions in bfloat16 are quicker in this layout on CPU; values are the same.
+        modules["unet"].to(memory_format=torch.channels_last)
+        modules["vae"].to(memory_format=torch.channels_last)
+    return Components(
+        folder=folder,
+        family=family,
+        unet=modules["unet"],
+        vae=modules["vae"],
+        text_encoder=modules["text_encoder"],
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+        scheduler_config=_read_json(folder / "scheduler" / "scheduler_config.json"),
+        preview=LatentToRgb.for_model(family, own.get("preview")),
+        device=device,
+        dtype=dtype,
+        load_s=time.perf_counter() - start,
+    )
+
+
+def _load(folder: Path, class_name: str, dtype: torch.dtype) -> Any:
+    cls = _MODEL_CLASSES[class_name]
+    words = {"dtype": dtype} if class_name == "CLIPTextModel" else {"torch_dtype": dtype}
+    try:
+        return cls.from_pretrained(folder, local_files_only=True, use_safetensors=True, **words).eval().requires_grad_(False)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise DamagedFile(f"The {folder.name} of {folder.parent.name} cannot be loaded.", "Copy or download the model again.", "model") from error
+
+
+def _check_classes(folder: Path, index: dict[str, Any], family: Family) -> None:
+    """Only classes of the family's row are ever named to a library; a config cannot bring code of its own."""
+    for name, accepted in family.components.items():
+        entry = index.get(name)
+        if not isinstance(entry, list) or len(entry) != 2 or entry[1] not in accepted or not (folder / name).is_dir():
+            raise DamagedFile(f"The model {folder.name} has no usable {name}.", "Copy or download the whole folder again.", "model")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DamagedFile(f"The file {path.name} of {path.parent.name} cannot be read.", "Copy or download the model again.", "model") from error
+
+
+def _channels(vae: AutoencoderKL | AutoencoderTiny) -> tuple[int, ...]:
+    return vae.config["block_out_channels"] if isinstance(vae, AutoencoderKL) else vae.config["encoder_block_out_channels"]

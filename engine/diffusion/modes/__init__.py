@@ -1,0 +1,1 @@
+"""One module per mode: how a recipe becomes a walk through the denoising loop."""

@@ -1,0 +1,1 @@
+"""Jobs: journalled before they are accepted, drawn by a host, watched by anyone who owns them."""

@@ -1,0 +1,35 @@
+"""How long a recipe takes: work units from the recipe, seconds per unit learned from what has been drawn."""
+
+from __future__ import annotations
+
+from engine.contract.recipe import Recipe
+
+# Model calls a step; Heun evaluates twice.
+_CALLS = {"heun": 2}
+
+
+def work(recipe: Recipe) -> float:
+    """Megapixel-steps of the whole batch, doubled where guidance runs the model on two prompts."""
+    guided = 2 if recipe.guidance_scale > 1 else 1
+    megapixels = recipe.width * recipe.height / 1e6
+    return megapixels * recipe.steps * recipe.count * guided * _CALLS.get(recipe.scheduler, 1)
+
+
+class Estimates:
+    """A running mean of seconds per work unit for each model; recent jobs weigh more, so a slower machine shows soon."""
+
+    def __init__(self, weight_of_newest: float = 0.3) -> None:
+        self._rate: dict[str, float] = {}
+        self._weight = weight_of_newest
+
+    def learn(self, recipe: Recipe, seconds: float) -> None:
+        rate = seconds / work(recipe)
+        known = self._rate.get(recipe.model_hash)
+        self._rate[recipe.model_hash] = rate if known is None else known + self._weight * (rate - known)
+
+    def seconds(self, recipe: Recipe) -> float | None:
+        """None until one picture of this model has been drawn."""
+        rate = self._rate.get(recipe.model_hash)
+        return None if rate is None else rate * work(recipe)
+
+

@@ -1,0 +1,93 @@
+"""What runs inside the worker process: take work from the pipe, draw, send messages, look for a stop after each step."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+
+from engine.contract.errors import EngineError
+from engine.jobs.hosts.base import Work
+from engine.jobs.hosts.inline import stoppable
+
+
+@dataclass(frozen=True)
+class Warm:
+    """Load this model before the first work comes."""
+
+    model_folder: Path | None
+
+
+@dataclass(frozen=True)
+class StopJob:
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    pass
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker has imported everything and loaded its first model."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The work ended after its last message."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An `EngineError` in its plain form: exceptions do not cross processes safely."""
+
+    error: dict[str, str | None]
+
+
+def serve(pipe: Connection, device: str, dtype: str) -> None:
+    """The worker's main function. Ends when told to, or when the page's process is gone."""
+    # Ctrl+C reaches the whole group; only the page decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
+    inbox: SimpleQueue[Work | Warm | Shutdown] = SimpleQueue()
+    stopped: set[str] = set()
+    threading.Thread(target=_listen, args=(pipe, inbox, stopped), daemon=True).start()
+
+    from engine.diffusion.painter import Painter
+
+    painter = Painter(device=device, dtype=dtype)
+    while not isinstance(order := inbox.get(), Shutdown):
+        try:
+            if isinstance(order, Warm):
+                if order.model_folder is not None:
+                    painter.load(order.model_folder)
+                pipe.send(Ready())
+                continue
+            for message in stoppable(painter.paint(order), lambda job=order.job_id: job in stopped):
+                pipe.send(message)
+            pipe.send(Done())
+        except EngineError as error:
+            # A model that cannot be warmed says so to the first job that wants it, not to an empty room.
+            pipe.send(Ready() if isinstance(order, Warm) else Failure(error.to_plain()))
+        except OSError:
+            return
+
+
+def _listen(pipe: Connection, inbox: SimpleQueue[Work | Warm | Shutdown], stopped: set[str]) -> None:
+    """Its own thread, so that a stop is seen while the main thread is inside torch."""
+    while True:
+        try:
+            message = pipe.recv()
+        except (EOFError, OSError):
+            # The page's process is gone: nobody is left to draw for, and torch may be mid-step.
+            os._exit(0)
+        if isinstance(message, StopJob):
+            stopped.add(message.job_id)
+        else:
+            inbox.put(message)

@@ -1,0 +1,1 @@
+"""Everything on disk: pictures, their recipes, history, the models that are here."""

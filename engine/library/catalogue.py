@@ -1,0 +1,86 @@
+"""The models on disk: found by looking, described from small files, never by loading weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from engine.contract.errors import ModelNotFound
+from engine.contract.models import ModelCard
+from engine.library.safe_path import safe_path
+
+BUNDLED = Path(__file__).resolve().parents[2] / "presets" / "models"
+_SD1_SIZES = ((512, 512), (768, 512), (512, 768))
+
+
+class Catalogue:
+    """Models in the bundled folder and in `data/models`. A folder with `model_index.json` is a model."""
+
+    def __init__(self, roots: Iterable[Path]) -> None:
+        self._roots = tuple(roots)
+
+    def cards(self) -> list[ModelCard]:
+        """Every model that is here now, bundled ones first, by name."""
+        found: dict[str, ModelCard] = {}
+        for root in self._roots:
+            for index in sorted(root.glob("*/model_index.json")):
+                found.setdefault(index.parent.name, read_card(index.parent))
+        return list(found.values())
+
+    def folder(self, name: str) -> Path:
+        """The folder of the model called `name`. Raises `ModelNotFound`."""
+        for root in self._roots:
+            if root.is_dir() and (folder := safe_path(root, name)).joinpath("model_index.json").is_file():
+                return folder
+        raise ModelNotFound(f"There is no model named {name} here.", "Choose one from the list.", "model")
+
+    def card(self, name: str) -> ModelCard:
+        return read_card(self.folder(name))
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Facts from `easel.json` where a model brings one, else what its family is usually run at."""
+    facts: dict[str, Any] = {}
+    if (own := folder / "easel.json").is_file():
+        facts = json.loads(own.read_text(encoding="utf-8"))
+    facts.setdefault("family", "sd1")
+    facts.setdefault("title", facts.get("name", folder.name))
+    facts.setdefault("default_size", _SD1_SIZES[0])
+    facts.setdefault("sizes", _SD1_SIZES)
+    facts.update(name=folder.name, content_hash=content_hash(folder), bytes_on_disk=sum(p.stat().st_size for p in _weights(folder)))
+    try:
+        return ModelCard.model_validate(facts)
+    except ValidationError as error:
+        raise ModelNotFound(f"The model folder {folder.name} has a damaged easel.json.", "Put the original file back.", "model") from error
+
+
+def content_hash(folder: Path) -> str:
+    """SHA-256 over the names and bytes of every weight and configuration file. Cached by size and time of change."""
+    stamps = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in _hashed(folder))
+    return _hash_files(str(folder), stamps)
+
+
+@lru_cache(maxsize=64)
+def _hash_files(folder: str, stamps: tuple[tuple[str, int, int], ...]) -> str:
+    total = hashlib.sha256()
+    for name, _size, _mtime in stamps:
+        path = Path(name)
+        total.update(path.relative_to(folder).as_posix().encode())
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.safetensors"))
+
+
+def _hashed(folder: Path) -> list[Path]:
+    # easel.json and the card describe the model; they do not change what it draws.
+    return sorted([*_weights(folder), *(p for p in folder.rglob("*.json") if p.name != "easel.json")])

@@ -1,0 +1,58 @@
+"""The recipe inside a picture file: once as canonical JSON, once as the text that AUTOMATIC1111 made common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from engine.contract.errors import DamagedFile
+from engine.contract.recipe import Recipe
+from engine.contract.schedulers import SCHEDULER_LABELS
+
+RECIPE_KEY = "easel"
+PARAMETERS_KEY = "parameters"
+METADATA_MAX_BYTES = 256 * 1024
+
+
+def png_info(recipe: Recipe) -> PngInfo:
+    """Text chunks for one picture. iTXt, because prompts are in any script."""
+    info = PngInfo()
+    info.add_itxt(RECIPE_KEY, recipe.canonical_json())
+    info.add_itxt(PARAMETERS_KEY, parameters_text(recipe))
+    return info
+
+
+def parameters_text(recipe: Recipe) -> str:
+    """The recipe in AUTOMATIC1111's layout: prompt, negative prompt, one line of settings."""
+    settings = {
+        "Steps": recipe.steps,
+        "Sampler": SCHEDULER_LABELS[recipe.scheduler],
+        "CFG scale": f"{recipe.guidance_scale:g}",
+        "Seed": recipe.seed,
+        "Size": f"{recipe.width}x{recipe.height}",
+        "Model hash": recipe.model_hash[:10],
+        "Model": recipe.model,
+        "Version": "Easel",
+    }
+    lines = [recipe.prompt]
+    if recipe.negative_prompt:
+        lines.append(f"Negative prompt: {recipe.negative_prompt}")
+    lines.append(", ".join(f"{key}: {value}" for key, value in settings.items()))
+    return "\n".join(lines)
+
+
+def read_recipe(source: Path | BinaryIO) -> Recipe:
+    """The recipe of a picture. Raises `DamagedFile` when it is no picture or carries none; pixels are not decoded."""
+    try:
+        with Image.open(source, formats=("PNG",)) as image:
+            text = image.info.get(RECIPE_KEY)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise DamagedFile("This file is not a PNG picture.", "Choose a picture that was made here.", "file") from error
+    if not isinstance(text, str):
+        raise DamagedFile("This picture carries no recipe.", "Its metadata was removed, or another program made it.", "file")
+    if len(text) > METADATA_MAX_BYTES:
+        raise DamagedFile("The recipe in this picture is too large.", "It was altered.", "file")
+    return Recipe.from_json(text)

@@ -1,0 +1,77 @@
+"""The training set on disk: pictures as one array, labels as lines. Drawn once, on every core."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.starter.attributes import SceneLabels, random_labels
+from engine.starter.scenes import draw
+
+SIZE = 256
+_CHUNK = 250
+# One picture in 25 is made worse on purpose and captioned so: it gives negative prompts their meaning.
+_DEGRADED_EVERY = 25
+
+
+def draw_dataset(folder: Path, *, count: int, seed: int, workers: int | None = None) -> None:
+    """Write `scenes.npy` (count, 256, 256, 3) uint8 and `labels.jsonl`. Finished sets are left alone."""
+    target = folder / "scenes.npy"
+    if target.exists() and (folder / "labels.jsonl").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / "scenes.part"
+    images = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=(count, SIZE, SIZE, 3))
+    lines: list[str] = []
+    starts = range(0, count, _CHUNK)
+    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+        for start, (block, labels) in zip(starts, pool.map(_draw_chunk, [(seed, s, min(_CHUNK, count - s)) for s in starts]), strict=True):
+            images[start : start + len(block)] = block
+            lines += [json.dumps(one) for one in labels]
+            print(f"scenes {start + len(block)}/{count}", flush=True)
+    images.flush()
+    (folder / "labels.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    aside.rename(target)
+
+
+def _draw_chunk(job: tuple[int, int, int]) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
+    cv2.setNumThreads(0)
+    seed, start, count = job
+    images: list[NDArray[np.uint8]] = []
+    labels: list[dict[str, Any]] = []
+    for index in range(start, start + count):
+        rng = np.random.Generator(np.random.PCG64([seed, index]))
+        one = random_labels(rng)
+        image = draw(one, seed=int(rng.integers(2**31)), size=SIZE).image
+        is_degraded = index % _DEGRADED_EVERY == 0
+        images.append(degrade(image, rng) if is_degraded else image)
+        labels.append({**one.to_plain(), "is_degraded": is_degraded})
+    return np.stack(images), labels
+
+
+def degrade(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """One of the faults that people write into negative prompts: blur, noise, hard compression, no contrast."""
+    fault = int(rng.integers(4))
+    if fault == 0:
+        return cv2.GaussianBlur(image, (0, 0), float(rng.uniform(3, 6))).astype(np.uint8)
+    if fault == 1:
+        return np.clip(image + rng.normal(0, 38, image.shape), 0, 255).astype(np.uint8)
+    if fault == 2:
+        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 6])
+        return cv2.imdecode(data, cv2.IMREAD_COLOR).astype(np.uint8)
+    return (image * 0.35 + 128).clip(0, 255).astype(np.uint8)
+
+
+def load_dataset(folder: Path) -> tuple[NDArray[np.uint8], list[SceneLabels], NDArray[np.bool_]]:
+    """Pictures (memory-mapped), labels, and which ones are degraded."""
+    images = np.load(folder / "scenes.npy", mmap_mode="r")
+    plain = [json.loads(line) for line in (folder / "labels.jsonl").read_text(encoding="utf-8").splitlines()]
+    degraded = np.array([one.pop("is_degraded") for one in plain])
+    return images, [SceneLabels(**one) for one in plain], degraded

@@ -1,0 +1,31 @@
+"""How the bundled weights came about, by name: nothing else decides what training does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.starter.unet import UnetPlan
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    scenes: int
+    seed: int
+    text_steps: int
+    unet: tuple[UnetPlan, ...]
+    decoder_minutes: float
+
+
+RECIPES = {
+    # Two CPU cores: small pictures until subjects stand, then full size.
+    "starter-v1": TrainingRecipe(
+        scenes=20_000,
+        seed=20261121,
+        text_steps=450,
+        unet=(
+            UnetPlan(size=128, batch=32, learning_rate=8e-4, minutes=45, cooldown=0.2),
+            UnetPlan(size=256, batch=16, learning_rate=5e-4, minutes=35, cooldown=0.4),
+        ),
+        decoder_minutes=12,
+    ),
+}

@@ -1,0 +1,109 @@
+"""From nothing to weights: `python -m engine.starter.train --recipe starter-v1`. Every stage resumes where it stopped."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from engine.starter.autoencoder import PatchBasis, build_autoencoder, encode_dataset, fit_basis, train_decoder
+from engine.starter.dataset import draw_dataset
+from engine.starter.recipes import RECIPES, TrainingRecipe
+from engine.starter.text_encoder import pretrain
+from engine.starter.tokenizer import build_tokenizer
+from engine.starter.unet import UnetPlan, train_unet
+
+STAGES = ("scenes", "text", "latents", "unet", "decoder", "export")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    recipe = RECIPES[options.recipe]
+    options.work.mkdir(parents=True, exist_ok=True)
+    for stage in STAGES if options.stage == "all" else (options.stage,):
+        print(f"== {stage}", flush=True)
+        run_stage(stage, options.work, recipe, processes=options.processes, size=options.size, minutes=options.minutes, out=options.out)
+    return 0
+
+
+def run_stage(stage: str, work: Path, recipe: TrainingRecipe, *, processes: int, size: int | None, minutes: float | None, out: Path) -> None:
+    """Run one stage; a stage whose result is there already is quick."""
+    match stage:
+        case "scenes":
+            draw_dataset(work, count=recipe.scenes, seed=recipe.seed)
+        case "text":
+            if not (work / "text_encoder" / "config.json").exists():
+                pretrain(build_tokenizer(work / "tokenizer"), work / "text_encoder", steps=recipe.text_steps)
+        case "latents":
+            make_latents(work, sizes=[plan.size for plan in recipe.unet])
+        case "unet":
+            for number, plan in enumerate(recipe.unet):
+                if size in (None, plan.size):
+                    before = work / f"unet-{recipe.unet[number - 1].size}.pt" if number else None
+                    launch_unet(work, plan if minutes is None else replace(plan, minutes=minutes), before, processes)
+        case "decoder":
+            basis = PatchBasis.load(work / "basis.npz")
+            images = np.load(work / "scenes.npy", mmap_mode="r")
+            quality = train_decoder(build_autoencoder(basis), images, work / "vae", minutes=minutes or recipe.decoder_minutes)
+            print(f"decoder: {quality:.2f} dB PSNR on pictures that it never saw", flush=True)
+        case _:
+            from engine.starter.export import export
+
+            export(work, out)
+
+
+def make_latents(work: Path, *, sizes: list[int]) -> None:
+    """The patch basis from a sample of the pictures, then latents of all of them at each size."""
+    images = np.load(work / "scenes.npy", mmap_mode="r")
+    if not (work / "basis.npz").exists():
+        sample = np.asarray(images[:: max(1, len(images) // 800)])
+        fit_basis(np.concatenate([sample[:, ::2, ::2], sample[:, 1::2, 1::2]])).save(work / "basis.npz")
+    basis = PatchBasis.load(work / "basis.npz")
+    for size in sizes:
+        if not (target := work / f"latents-{size}.npy").exists():
+            encode_dataset(images, basis, target, size=size)
+
+
+def launch_unet(work: Path, plan: UnetPlan, before: Path | None, processes: int) -> None:
+    """One process with one thread each: on a busy machine far quicker than one process with many threads."""
+    if processes == 1:
+        train_unet(work, plan, start_from=before, device="cuda" if torch.cuda.is_available() else "cpu")
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(_unet_process, args=(processes, port, work, plan, before), nprocs=processes)
+
+
+def _unet_process(rank: int, world: int, port: int, work: Path, plan: UnetPlan, before: Path | None) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dist.init_process_group("gloo", rank=rank, world_size=world)
+    try:
+        train_unet(work, plan, start_from=before, rank=rank, world=world)
+    finally:
+        dist.destroy_process_group()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m engine.starter.train", description=__doc__)
+    parser.add_argument("--recipe", choices=sorted(RECIPES), default="starter-v1")
+    parser.add_argument("--stage", choices=(*STAGES, "all"), default="all")
+    parser.add_argument("--work", type=Path, default=Path("data/starter"), help="folder for pictures, latents and checkpoints")
+    parser.add_argument("--out", type=Path, default=Path("presets/models/starter"), help="folder of the finished model")
+    parser.add_argument("--size", type=int, help="only the UNet stage of this size")
+    parser.add_argument("--minutes", type=float, help="minutes for the chosen stage instead of the recipe's")
+    parser.add_argument("--processes", type=int, default=1 if torch.cuda.is_available() else os.cpu_count() or 1)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,251 @@
+"""The denoiser and its training: v-prediction with zero terminal SNR, small pictures first, any number of processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from numpy.typing import NDArray
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from engine.starter.attributes import SceneLabels
+from engine.starter.captions import caption, degraded_caption
+from engine.starter.text_encoder import tokenize
+
+SCHEDULE: dict[str, Any] = {
+    "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "clip_sample": False, "set_alpha_to_one": True,
+}  # fmt: skip
+CHANNELS = (64, 128, 192, 160)
+
+
+@dataclass(frozen=True)
+class UnetPlan:
+    """One stage of the training. `size` in pixels; the stage ends after `minutes`, or after `steps` where that is given."""
+
+    size: int
+    batch: int
+    learning_rate: float
+    minutes: float = 0.0
+    steps: int | None = None
+    cooldown: float = 0.3
+    dropout: float = 0.1
+    ema: float = 0.999
+    seed: int = 3
+    compiled: bool = True
+
+
+def build_unet(channels: tuple[int, ...] = CHANNELS, *, cross_dim: int = 256, latent_channels: int = 8) -> UNet2DConditionModel:
+    """A UNet of diffusers with text attention on every level but the finest."""
+    levels = len(channels)
+    return UNet2DConditionModel(
+        sample_size=32, in_channels=latent_channels, out_channels=latent_channels, layers_per_block=1, block_out_channels=channels,
+        down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * (levels - 1)),
+        up_block_types=(*("CrossAttnUpBlock2D",) * (levels - 1), "UpBlock2D"),
+        cross_attention_dim=cross_dim, attention_head_dim=tuple(c // 32 for c in channels), use_linear_projection=True,
+    )  # fmt: skip
+
+
+def noisy(latents: torch.Tensor, noise: torch.Tensor, alphas_cumprod: torch.Tensor, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The noised latents and their v target (Salimans & Ho 2022, appendix D), both (B, C, h, w)."""
+    alpha = alphas_cumprod[timesteps].sqrt().view(-1, 1, 1, 1)
+    sigma = (1 - alphas_cumprod[timesteps]).sqrt().view(-1, 1, 1, 1)
+    return alpha * latents + sigma * noise, alpha * noise - sigma * latents
+
+
+class Captions:
+    """Fresh words for each picture each time: free augmentation. Mirrored pictures swap left and right."""
+
+    def __init__(self, labels: list[SceneLabels], degraded: NDArray[np.bool_], dropout: float) -> None:
+        self._labels = labels
+        self._degraded = degraded
+        self._dropout = dropout
+
+    def of(self, index: int, rng: np.random.Generator) -> str:
+        if rng.random() < self._dropout:
+            return ""
+        mirrored, index = divmod(index, len(self._labels))
+        labels = self._labels[index]
+        if mirrored:
+            swapped = {"left": "right", "right": "left"}.get(labels.position, labels.position)
+            labels = SceneLabels(**{**labels.to_plain(), "position": swapped})
+        text = caption(labels, rng)
+        return degraded_caption(text, rng) if self._degraded[index] else text
+
+
+class Master:
+    """Weights in one float32 vector beside the bfloat16 model: one optimiser step, one average, one exchange of gradients.
+
+    A vector is always contiguous; the fused optimiser of torch 2.15 scrambles updates where memory formats differ.
+    """
+
+    def __init__(self, model: torch.nn.Module, *, ema: float) -> None:
+        self._parameters = list(model.parameters())
+        self.weights = torch.nn.Parameter(torch.cat([p.detach().float().contiguous().view(-1) for p in self._parameters]))
+        self.average = self.weights.detach().clone()
+        self._ema = ema
+
+    def gather(self) -> torch.Tensor:
+        """Gradients of the model as one float32 vector; the model's own are cleared."""
+        flat = torch.cat([p.grad.float().contiguous().view(-1) for p in self._parameters if p.grad is not None])
+        for parameter in self._parameters:
+            parameter.grad = None
+        return flat
+
+    @torch.no_grad()
+    def scatter(self, source: torch.Tensor | None = None) -> None:
+        """Write the vector (or `source`) back into the model."""
+        flat, at = self.weights.detach() if source is None else source, 0
+        for parameter in self._parameters:
+            parameter.copy_(flat[at : at + parameter.numel()].view(parameter.shape))
+            at += parameter.numel()
+
+    @torch.no_grad()
+    def update_average(self, step: int) -> None:
+        # A young average would remember the random start.
+        self.average.lerp_(self.weights.detach(), 1 - min(self._ema, (1 + step) / (10 + step)))
+
+
+def train_unet(work: Path, plan: UnetPlan, *, start_from: Path | None, rank: int = 0, world: int = 1, device: str = "cpu") -> None:
+    """Run one stage and leave `work/unet-<size>.pt`; goes on from that file if it is there, else from `start_from`'s average."""
+    stop = _StopFlag()
+    torch.manual_seed(plan.seed * 1000 + rank)
+    rng = np.random.default_rng([plan.seed, rank])
+    data = _Data(work, plan)
+    model = build_unet().to(device)
+    master = Master(model, ema=plan.ema)
+    optimiser = torch.optim.AdamW([master.weights], lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    target = work / f"unet-{plan.size}.pt"
+    state = _resume(target, master, optimiser, start_from)
+    rng = np.random.default_rng([plan.seed, rank, state["step"]])
+    model = model.to(torch.bfloat16, memory_format=torch.channels_last)
+    master.scatter()
+    run = torch.compile(model) if plan.compiled else model
+    alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(device)
+    started, saved, losses = time.monotonic(), time.monotonic(), []
+    while True:
+        share, must_stop = _agree(state["minutes"] + (time.monotonic() - started) / 60, plan, state["step"], stop.is_set, world)
+        if share >= 1 or must_stop:
+            break
+        optimiser.param_groups[0]["lr"] = plan.learning_rate * _rate(share, state["step"], plan.cooldown)
+        latents, embeds = (x.to(device) for x in data.batch(rng))
+        noise = torch.randn_like(latents)
+        timesteps = ((torch.arange(len(latents)) + torch.rand(())) / len(latents) * 1000).long().clamp(0, 999).to(device)
+        sample, goal = noisy(latents, noise, alphas, timesteps)
+        answer = run(sample.to(torch.bfloat16, memory_format=torch.channels_last), timesteps, encoder_hidden_states=embeds, return_dict=False)[0]
+        loss = (answer.float() - goal).square().mean()
+        loss.backward()
+        gradient = master.gather()
+        if world > 1:
+            dist.all_reduce(gradient)
+            gradient /= world
+        torch.nn.utils.clip_grad_norm_([_with_gradient(master.weights, gradient)], 1.0)
+        optimiser.step()
+        master.scatter()
+        state["step"] += 1
+        state["samples"] += plan.batch * world
+        if state["step"] % 4 == 0:
+            master.update_average(state["step"] // 4)
+        losses.append(loss.item())
+        if rank == 0 and state["step"] % 50 == 0:
+            minutes = state["minutes"] + (time.monotonic() - started) / 60
+            _say(work, plan, state, minutes, float(np.mean(losses[-200:])))
+        if rank == 0 and time.monotonic() - saved > 240:
+            _save(target, master, optimiser, {**state, "minutes": state["minutes"] + (time.monotonic() - started) / 60}, plan)
+            saved = time.monotonic()
+    if rank == 0:
+        _save(target, master, optimiser, {**state, "minutes": state["minutes"] + (time.monotonic() - started) / 60}, plan)
+
+
+class _StopFlag:
+    """Ctrl+C and SIGTERM end the stage after the current step, with a checkpoint."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._set)
+
+    def _set(self, *_: object) -> None:
+        self.is_set = True
+
+
+class _Data:
+    def __init__(self, work: Path, plan: UnetPlan) -> None:
+        self._latents = np.load(work / f"latents-{plan.size}.npy", mmap_mode="r")
+        plain = [json.loads(line) for line in (work / "labels.jsonl").read_text(encoding="utf-8").splitlines()]
+        degraded = np.array([one.pop("is_degraded") for one in plain])
+        self._captions = Captions([SceneLabels(**one) for one in plain], degraded, plan.dropout)
+        self._tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
+        self._encoder = CLIPTextModel.from_pretrained(work / "text_encoder", dtype=torch.bfloat16).eval()
+        self._batch = plan.batch
+
+    def batch(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 8, h, w) float32 latents and (B, 77, dim) bfloat16 embeddings."""
+        rows = rng.integers(0, len(self._latents), self._batch)
+        latents = torch.from_numpy(np.stack([self._latents[row] for row in rows]).astype(np.float32))
+        texts = [self._captions.of(int(row), rng) for row in rows]
+        with torch.no_grad():
+            return latents, self._encoder(tokenize(self._tokenizer, texts)).last_hidden_state
+
+
+def _with_gradient(parameter: torch.nn.Parameter, gradient: torch.Tensor) -> torch.nn.Parameter:
+    parameter.grad = gradient
+    return parameter
+
+
+def _agree(minutes: float, plan: UnetPlan, step: int, must_stop: bool, world: int) -> tuple[float, bool]:
+    """How much of the stage is done and whether to stop, by the first process's clock and anyone's wish."""
+    share = step / plan.steps if plan.steps is not None else minutes / plan.minutes
+    if world == 1:
+        return share, must_stop
+    words = torch.tensor([share if dist.get_rank() == 0 else 0.0, float(must_stop)])
+    dist.all_reduce(words)
+    return float(words[0]), bool(words[1])
+
+
+def _rate(share: float, step: int, cooldown: float) -> float:
+    """Warm up over 100 steps, hold, then fall in a straight line to nearly nothing."""
+    return min(1.0, (step + 1) / 100) * min(1.0, (1 - share) / cooldown + 0.01)
+
+
+def _resume(target: Path, master: Master, optimiser: torch.optim.Optimizer, start_from: Path | None) -> dict[str, Any]:
+    if target.exists():
+        saved = torch.load(target, weights_only=True)
+        master.weights.data.copy_(saved["weights"])
+        master.average.copy_(saved["average"])
+        optimiser.load_state_dict(saved["optimiser"])
+        return {name: saved[name] for name in ("step", "samples", "minutes")}
+    if start_from is not None:
+        average = torch.load(start_from, weights_only=True)["average"]
+        master.weights.data.copy_(average)
+        master.average.copy_(average)
+    return {"step": 0, "samples": 0, "minutes": 0.0}
+
+
+def _save(target: Path, master: Master, optimiser: torch.optim.Optimizer, state: dict[str, Any], plan: UnetPlan) -> None:
+    """Aside, then rename: a full disk or a kill leaves the last good checkpoint."""
+    aside = target.with_suffix(".part")
+    saved = {"weights": master.weights.detach(), "average": master.average, "optimiser": optimiser.state_dict(), "plan": asdict(plan), **state}
+    try:
+        torch.save(saved, aside)
+        os.replace(aside, target)
+    except (OSError, RuntimeError) as error:
+        aside.unlink(missing_ok=True)
+        print(f"The checkpoint could not be written ({error}); the one before is kept. Free some space.", flush=True)
+
+
+def _say(work: Path, plan: UnetPlan, state: dict[str, Any], minutes: float, loss: float) -> None:
+    line = {"size": plan.size, "step": state["step"], "samples": state["samples"], "minutes": round(minutes, 2), "loss": round(loss, 4)}
+    print(json.dumps(line), flush=True)
+    with (work / "curve.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
