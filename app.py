@@ -1,0 +1,50 @@
+"""Start the studio: settings, engine, page, serve. `python app.py --help` lists every setting."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import sys
+
+
+def main() -> int:
+    """Everything is imported in here: a worker process imports this module again and needs none of it."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from engine import Engine, Settings
+
+    settings = Settings(_cli_parse_args=True)  # type: ignore[call-arg]
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if os.environ.get("SPACE_ID"):
+        settings = settings.model_copy(update={"host": "0.0.0.0", "public": True})
+    if not settings.public and not _is_loopback(settings.host):
+        print(f"{settings.host} can be reached by strangers. Add --public if that is what you want.", file=sys.stderr)
+        return 2
+    with Engine(settings) as engine:
+        _serve(engine, settings.host, settings.port)
+    return 0
+
+
+def _serve(engine: object, host: str, port: int) -> None:
+    import socket
+
+    import uvicorn
+
+    from ui.server import build_app
+
+    config = uvicorn.Config(build_app(engine), host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)  # type: ignore[arg-type]
+    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        # Bound first: a port that is taken fails here, and 0 becomes a real number.
+        print(f"Easel is at http://{host}:{listener.getsockname()[1]}", flush=True)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The page. It knows the engine's door and nothing behind it."""

@@ -1,0 +1,1 @@
+"""The custom pieces: HTML and JavaScript of our own inside gr.HTML."""

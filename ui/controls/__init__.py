@@ -1,0 +1,1 @@
+"""Groups of controls that tabs share; each returns a small dataclass of components."""

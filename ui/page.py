@@ -1,0 +1,47 @@
+"""The page, built from its parts."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from engine import Engine
+from ui.api import add_api
+from ui.canvas.stage import build_stage
+from ui.canvas.strip import build_strip
+from ui.controls.header import build_header
+from ui.controls.text_form import build_text_form
+from ui.tabs.txt2img import wire_txt2img
+
+PRESETS = Path(__file__).resolve().parents[1] / "presets"
+
+
+def build_page(engine: Engine) -> gr.Blocks:
+    """Controls, stage and tray. The stage and the tray are one for all tabs."""
+    card = next(card for card in engine.models() if card.name == engine.settings.model)
+    with gr.Blocks(title="Easel", fill_width=True, analytics_enabled=False) as page:
+        build_header(card.title)
+        with gr.Row(elem_id="room", equal_height=False):
+            with gr.Column(elem_id="controls", min_width=300):
+                form = build_text_form(card)
+            with gr.Column(elem_id="stage-column", min_width=300):
+                stage = build_stage(load_examples(), {"kind": "empty"})
+            with gr.Column(elem_id="tray", min_width=160):
+                strip = build_strip([])
+        wire_txt2img(page, engine, form, stage=stage, strip=strip, secret=engine.secret.hex())
+        add_api(engine)
+    return page
+
+
+def load_examples(limit: int = 6) -> list[dict[str, Any]]:
+    """Example prompts with their pictures as data URIs; a picture that is missing leaves its words."""
+    examples: list[dict[str, Any]] = json.loads((PRESETS / "examples.json").read_text(encoding="utf-8"))[:limit]
+    for number, example in enumerate(examples):
+        picture = PRESETS / "examples" / f"{number + 1}.jpg"
+        if picture.is_file():
+            example["image"] = "data:image/jpeg;base64," + base64.b64encode(picture.read_bytes()).decode()
+    return examples

@@ -1,0 +1,58 @@
+"""Events of a job to what the stage shows, in one match statement."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from engine import Cancelled, Drawn, EngineError, Event, Failed, Finished, Loading, Picture, Progress, Queued
+from ui.links import picture_view
+from ui.messages import place_in_line, seconds
+
+
+def stage_view(event: Event, secret: bytes, prompt: str) -> dict[str, Any] | None:
+    """The stage's value for an event; None where the event changes nothing there."""
+    common = {"job": event.job_id, "prompt": prompt}
+    match event:
+        case Queued(position=position, eta_s=eta_s):
+            return {**common, "kind": "waiting", "text": place_in_line(position, eta_s)}
+        case Loading(what=what):
+            return {**common, "kind": "loading", "text": what}
+        case Progress():
+            return {**common, "kind": "drawing", **_progress(event)}
+        case Drawn():
+            return None
+        case Finished(pictures=pictures, seconds=took):
+            return {**common, "kind": "done", "text": _made(len(pictures), took), **_shown(pictures, secret)}
+        case Cancelled(step=step, pictures=pictures):
+            text = f"Stopped after step {step}" if step else "Stopped before it began"
+            return {**common, "kind": "stopped", "text": text, **_shown(pictures, secret)}
+        case Failed(error=error):
+            return {**common, **failed_view(error)}
+
+
+def failed_view(error: EngineError) -> dict[str, Any]:
+    return {"kind": "failed", "text": error.message, "hint": error.hint, "field": error.field}
+
+
+def done_view(picture: Picture, secret: bytes) -> dict[str, Any]:
+    """A picture from the history, shown as it was when it was finished."""
+    return {"kind": "done", "job": picture.job_id, "prompt": picture.recipe.prompt, "text": "", "picture": picture_view(picture, secret)}
+
+
+def _progress(event: Progress) -> dict[str, Any]:
+    words = f"Step {event.step} of {event.steps}"
+    if event.count > 1:
+        words = f"Picture {event.picture + 1} of {event.count} · {words.lower()}"
+    if event.left_s is not None:
+        words += f" · {seconds(event.left_s)} left"
+    preview = None if event.preview is None else "data:image/jpeg;base64," + base64.b64encode(event.preview).decode()
+    return {"text": words, "step": event.step, "steps": event.steps, "preview": preview}
+
+
+def _shown(pictures: tuple[Picture, ...], secret: bytes) -> dict[str, Any]:
+    return {"picture": picture_view(pictures[-1], secret)} if pictures else {}
+
+
+def _made(count: int, took: float) -> str:
+    return f"Done in {took:.1f} s" if count == 1 else f"{count} pictures in {took:.1f} s"

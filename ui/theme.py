@@ -1,0 +1,22 @@
+"""The look: neutral greys, one warm accent. Colours live in style.css, so that both themes stand side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+CSS = Path(__file__).with_name("style.css")
+KEYS_JS = Path(__file__).with_name("keys.js")
+
+
+def build_theme() -> gr.themes.Base:
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.orange,
+        neutral_hue=gr.themes.colors.neutral,
+        font=[gr.themes.GoogleFont("IBM Plex Sans"), "system-ui", "sans-serif"],
+        font_mono=[gr.themes.GoogleFont("IBM Plex Mono"), "monospace"],
+        spacing_size=gr.themes.sizes.spacing_sm,
+        radius_size=gr.themes.sizes.radius_md,
+        text_size=gr.themes.sizes.text_sm,
+    )
