@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import signal
 import sys
 
 
@@ -20,6 +21,9 @@ def main() -> int:
     if not settings.public and not _is_loopback(settings.host):
         print(f"{settings.host} can be reached by strangers. Add --public if that is what you want.", file=sys.stderr)
         return 2
+    # The server notices both signals itself and raises them again when it has shut down; the engine still has to close.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     with Engine(settings) as engine:
         _serve(engine, settings.host, settings.port)
     return 0

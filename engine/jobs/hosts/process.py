@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import threading
 from collections.abc import Iterator
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from queue import SimpleQueue
 
 from engine.contract.errors import EngineError, WorkerLost
-from engine.jobs.hosts.base import HostMessage, Loads, Stopped, Work
+from engine.jobs.hosts.base import HostMessage, Loads, Work
 from engine.jobs.hosts.worker import Done, Failure, Ready, Shutdown, StopJob, Warm, serve
 
 _GRACE_S = 5.0
+
+# What the reader puts into the inbox when the pipe has closed.
+_LOST = None
+Inbox = SimpleQueue[HostMessage | Done | Failure | None]
 
 
 class ProcessHost:
@@ -24,6 +30,7 @@ class ProcessHost:
         self._dtype = dtype
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
+        self._inbox: Inbox = SimpleQueue()
         self._send_lock = threading.Lock()
         self._state = "starting"
         self._warm: Path | None = None
@@ -42,48 +49,43 @@ class ProcessHost:
         self._process.start()
         theirs.close()
         self._pipe = ours
+        self._inbox = SimpleQueue()
         self._state = "starting"
+        threading.Thread(target=self._read, args=(ours, self._inbox), name="easel-worker-reader", daemon=True).start()
         self._send(Warm(model_folder))
 
     def run(self, work: Work) -> Iterator[HostMessage]:
-        if self._process is None or not self._process.is_alive():
+        if self._state == "lost" or self._process is None or not self._process.is_alive():
             yield Loads("Starting the engine again")
             self._restart()
         elif self._state == "starting":
             yield Loads("Starting the engine")
         self._send(work)
         try:
-            while not isinstance(message := self._receive(), Done):
-                if isinstance(message, Ready):
-                    self._state = "ready"
-                    continue
+            while not isinstance(message := self._inbox.get(), Done):
+                if message is _LOST:
+                    raise _lost()
                 if isinstance(message, Failure):
                     raise EngineError.from_plain(message.error)
-                self._state = "starting" if isinstance(message, Loads) else "drawing"
+                self._state = "drawing"
                 yield message
-                if isinstance(message, Stopped):
-                    break
         finally:
-            if self._state != "lost":
+            if self._state == "drawing":
                 self._state = "ready"
 
     def stop(self, job_id: str) -> None:
-        try:
+        # A worker that is gone has stopped already.
+        with contextlib.suppress(WorkerLost):
             self._send(StopJob(job_id))
-        except WorkerLost:
-            return
 
     def state(self) -> str:
-        self._note_ready()
         return self._state
 
     def close(self) -> None:
         if self._process is None:
             return
-        try:
+        with contextlib.suppress(WorkerLost):
             self._send(Shutdown())
-        except WorkerLost:
-            pass
         self._process.join(_GRACE_S)
         if self._process.is_alive():
             self._process.kill()
@@ -92,10 +94,20 @@ class ProcessHost:
             self._pipe.close()
         self._process = None
 
-    def _note_ready(self) -> None:
-        """While nothing runs, the word that warming has ended lies unread in the pipe; `run` skips it too."""
-        if self._state == "starting" and self._process is not None and not self._process.is_alive():
-            self._state = "lost"
+    def _read(self, pipe: Connection, inbox: Inbox) -> None:
+        """Its own thread, so that a worker that is ready or dead is known while nothing runs."""
+        while True:
+            try:
+                message: HostMessage | Done | Failure | Ready = pipe.recv()
+            except (EOFError, OSError):
+                if inbox is self._inbox:
+                    self._state = "lost"
+                inbox.put(_LOST)
+                return
+            if isinstance(message, Ready):
+                self._state = "ready"
+            else:
+                inbox.put(message)
 
     def _restart(self) -> None:
         if self._pipe is not None:
@@ -110,18 +122,6 @@ class ProcessHost:
             with self._send_lock:
                 pipe.send(message)
         except (OSError, ValueError) as error:
-            raise _lost() from error
-
-    def _receive(self) -> HostMessage | Done | Failure | Ready:
-        assert self._pipe is not None and self._process is not None
-        # The pipe first: a worker may write its last words and then die.
-        if self._pipe not in wait([self._pipe, self._process.sentinel]) and not self._pipe.poll():
-            self._state = "lost"
-            raise _lost()
-        try:
-            return self._pipe.recv()
-        except (EOFError, OSError) as error:
-            self._state = "lost"
             raise _lost() from error
 
 

@@ -60,7 +60,9 @@ def serve(pipe: Connection, device: str, dtype: str) -> None:
     threading.Thread(target=_listen, args=(pipe, inbox, stopped), daemon=True).start()
 
     from engine.diffusion.painter import Painter
+    from engine.diffusion.quiet import quiet_libraries
 
+    quiet_libraries()
     painter = Painter(device=device, dtype=dtype)
     while not isinstance(order := inbox.get(), Shutdown):
         try:
