@@ -1,0 +1,92 @@
+"""Does the model do what the words say? `python -m engine.starter.evaluate`. Pictures by stock diffusers, judged by the probe."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.starter.attributes import SceneLabels, is_held_out, random_labels
+from engine.starter.captions import SYNONYMS
+from engine.starter.grid import load_pipeline
+from engine.starter.probe import Probe, accuracy, train_probe
+from engine.starter.scenes import draw
+from engine.starter.text_encoder import ATTRIBUTES
+
+
+def full_caption(labels: SceneLabels) -> str:
+    """A plain sentence that states every attribute, in words of the vocabulary."""
+    said = {name: SYNONYMS[getattr(labels, name)][0] for name in ATTRIBUTES}
+    weather = "" if labels.weather == "clear" else f", {said['weather']}"
+    return f"a {said['colour']} {said['subject']} {said['place']} {said['time']}, {said['position']}{weather}, {said['style']}"
+
+
+def generate(folder: Path, labels: list[SceneLabels], *, size: int, steps: int, guidance: float, seed: int, batch: int = 8) -> NDArray[np.uint8]:
+    """(N, size, size, 3) pictures of the labels' captions, one seed each."""
+    pipe: Any = load_pipeline(folder)
+    made: list[NDArray[np.uint8]] = []
+    started = time.monotonic()
+    for start in range(0, len(labels), batch):
+        block = labels[start : start + batch]
+        rng = [torch.Generator("cpu").manual_seed(seed + start + k) for k in range(len(block))]
+        images = pipe([full_caption(one) for one in block], height=size, width=size, num_inference_steps=steps, guidance_scale=guidance, generator=rng, output_type="np").images
+        made.append(np.rint(images * 255).astype(np.uint8))
+        print(f"generated {start + len(block)}/{len(labels)} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    return np.concatenate(made)
+
+
+def evaluate(folder: Path, work: Path, *, prompts: int, size: int, steps: int, guidance: float, seed: int = 77) -> dict[str, Any]:
+    """Accuracy by attribute of generated and of freshly drawn pictures for the same labels, with chance beside them."""
+    probe = train_probe(work)
+    rng = np.random.default_rng(seed)
+    ordinary = [random_labels(rng) for _ in range(prompts)]
+    kept_back = [random_labels(rng, held_out=True) for _ in range(prompts // 4)]
+    assert all(is_held_out(one) for one in kept_back)
+    made = generate(folder, ordinary + kept_back, size=size, steps=steps, guidance=guidance, seed=seed)
+    report: dict[str, Any] = {"model": folder.name, "prompts": prompts, "size": size, "steps": steps, "guidance": guidance}
+    report["ordinary"] = _compare(probe, made[:prompts], ordinary, seed)
+    report["held_out_pairs"] = _compare(probe, made[prompts:], kept_back, seed + 1)
+    return report
+
+
+def _compare(probe: Probe, made: NDArray[np.uint8], labels: list[SceneLabels], seed: int) -> dict[str, dict[str, float]]:
+    real = np.stack([draw(one, seed=seed * 100_000 + k).image for k, one in enumerate(labels)])
+    generated, drawn = accuracy(probe, made, labels), accuracy(probe, real, labels)
+    return {
+        name: {"generated": round(generated[name], 3), "drawn": round(drawn[name], 3), "share": round(generated[name] / max(drawn[name], 1e-9), 3), "chance": round(1 / len(values), 3)}
+        for name, values in ATTRIBUTES.items()
+    }
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report as a Markdown table."""
+    lines = ["| attribute | generated | drawn scenes | share | chance | held-out pairs |", "|---|---|---|---|---|---|"]
+    for name, row in report["ordinary"].items():
+        lines.append(f"| {name} | {row['generated']:.2f} | {row['drawn']:.2f} | {row['share']:.0%} | {row['chance']:.2f} | {report['held_out_pairs'][name]['generated']:.2f} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m engine.starter.evaluate", description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("presets/models/starter"))
+    parser.add_argument("--work", type=Path, default=Path("data/starter"), help="folder with the drawn scenes and the probe")
+    parser.add_argument("--prompts", type=int, default=256)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--guidance", type=float, default=4.0)
+    options = parser.parse_args()
+    report = evaluate(options.model, options.work, prompts=options.prompts, size=options.size, steps=options.steps, guidance=options.guidance)
+    (options.work / "evaluation.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    print(table(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

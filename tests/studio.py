@@ -1,0 +1,90 @@
+"""A running studio for tests: the real app in a process of its own, on a free port of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Studio:
+    """`python app.py` on 127.0.0.1. Leaving the context ends it and keeps its log."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.log: list[str] = []
+        self.started_s = 0.0
+        self.url = ""
+
+    def __enter__(self) -> Studio:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        begin = time.monotonic()
+        command = [sys.executable, "-W", "ignore", "app.py", "--host", "127.0.0.1", "--port", "0", "--data", str(self.data)]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        wait_for(lambda: bool(self.url) or self.process.poll() is not None, 60, "the address of the studio")
+        wait_for(lambda: self._answers() or self.process.poll() is not None, 60, "the studio to answer")
+        if self.process.poll() is not None:
+            raise RuntimeError("The studio did not start:\n" + "".join(self.log))
+        self.started_s = time.monotonic() - begin
+
+    def stop(self) -> int:
+        """Ask it to end and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        finally:
+            self._reader.join(10)
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+
+    def health(self) -> dict[str, Any]:
+        with urllib.request.urlopen(self.url + "/healthz", timeout=5) as answer:
+            return json.load(answer)
+
+    def wait_ready(self) -> None:
+        wait_for(lambda: bool(self.health()["ready"]), 90, "the model to be loaded")
+
+    def _answers(self) -> bool:
+        try:
+            return self.health()["status"] == "ok"
+        except OSError:
+            return False
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.log.append(line)
+            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+                self.url = found[0]
+
+
+def wait_for(is_so: Any, timeout_s: float, what: str) -> None:
+    """Poll a condition; a `TimeoutError` names what did not happen."""
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"Waited {timeout_s:.0f} s for {what}.")
+        time.sleep(0.05)

@@ -1,0 +1,80 @@
+"""Forms to requests and back, and events to what the stage shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine import Cancelled, EngineError, Failed, Finished, Loading, OutOfMemory, Progress, Queued, Recipe, parse_text_to_image
+from ui.forms import FIELDS, from_recipe, parse_size, size_label, to_request_values
+from ui.links import is_signed, sign
+from ui.messages import place_in_line, seconds
+from ui.stream import stage_view
+
+SIZES = ["256 × 256", "384 × 256"]
+RECIPE = Recipe(model="starter", model_hash="0", prompt="a castle", negative_prompt="blurry", steps=12, guidance_scale=3.5, scheduler="heun", width=384, height=256, seed=0, count=1)
+SECRET = b"s" * 32
+
+
+def test_a_recipe_goes_into_the_form_and_comes_back() -> None:
+    for recipe in (RECIPE, RECIPE.model_copy(update={"width": 200, "height": 72, "seed": 2**32 - 1})):
+        form = from_recipe(recipe, SIZES)
+        assert set(form) == set(FIELDS)
+        request = parse_text_to_image(to_request_values(form))
+        expected = recipe.to_request().model_copy(update={"model": None})
+        assert request == expected
+
+
+def test_an_unkept_seed_is_left_open() -> None:
+    form = {**from_recipe(RECIPE, SIZES), "is_seed_kept": False}
+    assert "seed" not in to_request_values(form)
+
+
+def test_own_sizes_win_over_presets() -> None:
+    values = to_request_values({**from_recipe(RECIPE, SIZES), "width": 128})
+    assert (values["width"], values["height"]) == (128, "256")
+
+
+@pytest.mark.parametrize("label", [None, "", "256", 7, "a × b × c"])
+def test_a_size_that_is_none(label: object) -> None:
+    assert parse_size(label) is None
+
+
+def test_size_labels_are_inverse() -> None:
+    assert parse_size(size_label(64, 96)) == ("64", "96")
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "words"),
+    [
+        (Queued("j", 2, 8.0), "waiting", "Number 2 in line · starts in ≈ 8 s"),
+        (Loading("j", "Loading starter"), "loading", "Loading starter"),
+        (Progress("j", 0, 1, 3, 20, b"x", 1.6), "drawing", "Step 3 of 20 · ≈ 2 s left"),
+        (Progress("j", 1, 4, 3, 20, None), "drawing", "Picture 2 of 4 · step 3 of 20"),
+        (Finished("j", (), 1.24), "done", "0 pictures in 1.2 s"),
+        (Cancelled("j", 5, ()), "stopped", "Stopped after step 5"),
+        (Cancelled("j", 0, ()), "stopped", "Stopped before it began"),
+        (Failed("j", OutOfMemory("Too large.", "Try smaller.", "width")), "failed", "Too large."),
+    ],
+)
+def test_every_event_has_its_state_and_words(event: object, kind: str, words: str) -> None:
+    view = stage_view(event, SECRET, "a castle")  # type: ignore[arg-type]
+    assert view is not None
+    assert (view["kind"], view["text"]) == (kind, words)
+
+
+def test_a_failure_names_hint_and_control() -> None:
+    view = stage_view(Failed("j", EngineError("What.", "Next.", "steps")), SECRET, "x")
+    assert view is not None
+    assert (view["hint"], view["field"]) == ("Next.", "steps")
+
+
+def test_signatures_fit_one_picture_only() -> None:
+    assert is_signed(SECRET, "abc", sign(SECRET, "abc"))
+    assert not is_signed(SECRET, "abd", sign(SECRET, "abc"))
+    assert not is_signed(b"t" * 32, "abc", sign(SECRET, "abc"))
+    assert not is_signed(SECRET, "abc", "")
+
+
+def test_times_in_words() -> None:
+    assert [seconds(v) for v in (None, 0.4, 3.2, 89.0, 300.0)] == ["", "< 1 s", "≈ 3 s", "≈ 89 s", "≈ 5 min"]
+    assert place_in_line(1, None) == "Next in line"
