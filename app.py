@@ -12,9 +12,16 @@ import sys
 def main() -> int:
     """Everything is imported in here: a worker process imports this module again and needs none of it."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from pydantic import ValidationError
+
     from engine import Engine, Settings
 
-    settings = Settings(_cli_parse_args=True)  # type: ignore[call-arg]
+    try:
+        settings = Settings(_cli_parse_args=True)  # type: ignore[call-arg]
+    except ValidationError as error:
+        for one in error.errors():
+            print(f"--{'.'.join(map(str, one['loc']))}: {one['msg']} (it is {one['input']!r}).", file=sys.stderr)
+        return 2
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if os.environ.get("SPACE_ID"):
         settings = settings.model_copy(update={"host": "0.0.0.0", "public": True})

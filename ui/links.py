@@ -13,6 +13,11 @@ def sign(secret: bytes, picture_id: str) -> str:
     return hmac.new(secret, picture_id.encode(), hashlib.sha256).hexdigest()[:32]
 
 
+def browser_key(secret: bytes) -> str:
+    """The key of what the browser keeps for itself. Every page carries it, so it must never be the one that signs."""
+    return hmac.new(secret, b"browser state", hashlib.sha256).hexdigest()
+
+
 def is_signed(secret: bytes, picture_id: str, signature: str) -> bool:
     return hmac.compare_digest(sign(secret, picture_id), signature)
 

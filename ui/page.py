@@ -15,6 +15,7 @@ from ui.canvas.stage import build_stage
 from ui.canvas.strip import build_strip
 from ui.controls.header import build_header
 from ui.controls.text_form import build_text_form
+from ui.links import browser_key
 from ui.tabs.txt2img import wire_txt2img
 
 PRESETS = Path(__file__).resolve().parents[1] / "presets"
@@ -32,7 +33,7 @@ def build_page(engine: Engine) -> gr.Blocks:
                 stage = build_stage(load_examples(), {"kind": "empty"})
             with gr.Column(elem_id="tray", min_width=160):
                 strip = build_strip([])
-        wire_txt2img(page, engine, form, stage=stage, strip=strip, secret=engine.secret.hex())
+        wire_txt2img(page, engine, form, stage=stage, strip=strip, secret=browser_key(engine.secret))
         add_api(engine)
     return page
 

@@ -6,6 +6,7 @@ import logging
 import secrets
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -143,19 +144,23 @@ class Dispatcher:
         task = Work(job.id, job.recipe, folder, skip=frozenset(done))
         if job.id in self._stop_wanted:
             self._host.stop(job.id)
-        for message in self._host.run(task):
-            match message:
-                case Loads(what):
-                    self._send(Loading(job.id, what))
-                case Stepped(picture, step, steps, preview):
-                    left = self._left(job, picture, step, steps)
-                    self._send(Progress(job.id, picture, job.recipe.count, step, steps, preview, left))
-                case Pixels():
-                    done[message.picture] = self._keep(job, message)
-                    self._send(Drawn(job.id, done[message.picture]))
-                case Stopped(step):
-                    self._journal.end(job.id, "cancelled", steps_done=step)
-                    return Cancelled(job.id, step, _in_order(done))
+        stopped_at: int | None = None
+        with closing(self._host.run(task)) as messages:
+            for message in messages:
+                match message:
+                    case Loads(what):
+                        self._send(Loading(job.id, what))
+                    case Stepped(picture, step, steps, preview):
+                        left = self._left(job, picture, step, steps)
+                        self._send(Progress(job.id, picture, job.recipe.count, step, steps, preview, left))
+                    case Pixels():
+                        done[message.picture] = self._keep(job, message)
+                        self._send(Drawn(job.id, done[message.picture]))
+                    case Stopped(step):
+                        stopped_at = step
+        if stopped_at is not None:
+            self._journal.end(job.id, "cancelled", steps_done=stopped_at)
+            return Cancelled(job.id, stopped_at, _in_order(done))
         self._journal.end(job.id, "done", steps_done=job.recipe.steps)
         return Finished(job.id, _in_order(done), time.monotonic() - started)
 

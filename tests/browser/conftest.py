@@ -52,7 +52,6 @@ def page(context: BrowserContext, studio: Studio) -> Page:
 def open_studio(page: Page, studio: Studio) -> None:
     """Load the page and wait until it can be used."""
     page.goto(studio.url)
-    page.get_by_role("button", name="Generate").wait_for()
-    page.locator(".stage").wait_for()
-    # The first load event fills the form; typing before it would be overwritten.
-    page.wait_for_load_state("networkidle")
+    page.locator("#go, #halt").first.wait_for(state="attached")
+    # The load event fills the form from the browser's memory; typing before it would be overwritten.
+    page.locator('.stage[data-loaded="yes"]').wait_for()

@@ -156,6 +156,27 @@ def test_a_killed_worker_fails_its_job_and_the_next_one_runs(tmp_path: Path, req
         draw(engine, request_of())
 
 
+def test_after_a_stop_the_worker_draws_the_next_job_whole(tmp_path: Path, request_of: Make) -> None:
+    with Engine(Settings(data=tmp_path)) as engine:
+        for _ in range(2):
+            job = engine.submit(request_of(steps=200), OWNER)
+            with engine.watch(job.id, owner=OWNER) as watch:
+                next(event for event in watch if isinstance(event, Progress))
+                engine.cancel(job.id, owner=OWNER)
+                assert isinstance(list(watch)[-1], Cancelled)
+            assert len(draw(engine, request_of()).pictures) == 1
+
+
+def test_a_picture_that_cannot_be_kept_fails_its_job_only(tmp_path: Path, request_of: Make) -> None:
+    with Engine(Settings(data=tmp_path)) as engine:
+        (tmp_path / "images").write_text("a file where the folder should be")
+        ending = events_of(engine, engine.submit(request_of(count=4, steps=20), OWNER).id)[-1]
+        assert isinstance(ending, Failed)
+        assert ending.error.message.startswith("The picture could not be written")
+        (tmp_path / "images").unlink()
+        assert len(draw(engine, request_of()).pictures) == 1
+
+
 def test_two_seeds_are_two_pictures(inline_engine: Engine, request_of: Make) -> None:
     a, b = (draw(inline_engine, request_of(seed=seed)) for seed in (1, 2))
     with Image.open(a.pictures[0].path) as x, Image.open(b.pictures[0].path) as y:

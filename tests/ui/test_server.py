@@ -97,6 +97,15 @@ def test_bad_input_is_one_sentence_at_the_endpoint(client: Client, studio: Studi
     assert studio.health()["queued"] == 0
 
 
+def test_no_page_carries_the_key_that_signs(studio: Studio) -> None:
+    key = (studio.data / "secret").read_bytes()
+    for path in ("/", "/config"):
+        with urllib.request.urlopen(studio.url + path, timeout=10) as answer:
+            content = answer.read()
+        assert key.hex().encode() not in content
+        assert key not in content
+
+
 def test_the_visitors_name_is_unguessable_and_hidden_from_scripts(studio: Studio) -> None:
     with urllib.request.urlopen(studio.url, timeout=10) as answer:
         cookie = answer.headers["set-cookie"]

@@ -58,6 +58,7 @@ function render() {
   const isBusy = ["waiting", "loading", "drawing"].includes(view.kind);
   root.dataset.kind = view.kind;
   root.dataset.job = view.job || "";
+  if (view.is_loaded || view.kind !== "empty") root.dataset.loaded = "yes";
   root.setAttribute("aria-busy", String(isBusy));
   empty.hidden = view.kind !== "empty";
   words.hidden = !(["waiting", "loading", "failed"].includes(view.kind) || (view.kind === "stopped" && !view.picture));

@@ -51,7 +51,7 @@ def wire_txt2img(page: gr.Blocks, engine: Engine, form: TextForm, *, stage: gr.H
                 yield update
             return
         newest = engine.history(owner, 1)
-        view = done_view(newest[0], engine.secret) if newest else {"kind": "empty"}
+        view = done_view(newest[0], engine.secret) if newest else {"kind": "empty", "is_loaded": True}
         yield view, tray(owner), *_buttons(False), None
 
     async def follow(job: str, prompt: str, owner: str) -> AsyncIterator[Update]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -65,8 +65,8 @@ class Host(Protocol):
         """Get ready behind the page's back; with a folder, load that model."""
         ...
 
-    def run(self, work: Work) -> Iterator[HostMessage]:
-        """Messages in order; ends after the last `Pixels`, or after `Stopped`."""
+    def run(self, work: Work) -> Generator[HostMessage, None, None]:
+        """Messages in order; ends after the last `Pixels`, or after `Stopped`. Closing it stops the work."""
         ...
 
     def stop(self, job_id: str) -> None:

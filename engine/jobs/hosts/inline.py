@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ class InlineHost:
                 painter.load(model_folder)
         self._state = "ready"
 
-    def run(self, work: Work) -> Iterator[HostMessage]:
+    def run(self, work: Work) -> Generator[HostMessage, None, None]:
         self._state = "drawing"
         try:
             with self._lock:
@@ -57,7 +57,7 @@ class InlineHost:
         return self._painter
 
 
-def stoppable(messages: Generator[HostMessage, None, None], is_stopped: Callable[[], bool]) -> Iterator[HostMessage]:
+def stoppable(messages: Generator[HostMessage, None, None], is_stopped: Callable[[], bool]) -> Generator[HostMessage, None, None]:
     """Pass messages on until `is_stopped()`; then close the source, so no further step runs, and say `Stopped`."""
     step = 0
     for message in messages:

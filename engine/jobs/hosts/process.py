@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -54,22 +54,29 @@ class ProcessHost:
         threading.Thread(target=self._read, args=(ours, self._inbox), name="easel-worker-reader", daemon=True).start()
         self._send(Warm(model_folder))
 
-    def run(self, work: Work) -> Iterator[HostMessage]:
+    def run(self, work: Work) -> Generator[HostMessage, None, None]:
         if self._state == "lost" or self._process is None or not self._process.is_alive():
             yield Loads("Starting the engine again")
             self._restart()
         elif self._state == "starting":
             yield Loads("Starting the engine")
         self._send(work)
+        is_over = False
         try:
             while not isinstance(message := self._inbox.get(), Done):
+                is_over = message is _LOST or isinstance(message, Failure)
                 if message is _LOST:
                     raise _lost()
                 if isinstance(message, Failure):
                     raise EngineError.from_plain(message.error)
                 self._state = "drawing"
                 yield message
+            is_over = True
         finally:
+            if not is_over:
+                # Whoever listened has gone, say because the disk is full: the worker must not draw into the next job.
+                self.stop(work.job_id)
+                self._drain()
             if self._state == "drawing":
                 self._state = "ready"
 
@@ -108,6 +115,11 @@ class ProcessHost:
                 self._state = "ready"
             else:
                 inbox.put(message)
+
+    def _drain(self) -> None:
+        """Throw away what the worker still has to say about a job that nobody wants any more."""
+        while not isinstance(message := self._inbox.get(), (Done, Failure)) and message is not _LOST:
+            pass
 
     def _restart(self) -> None:
         if self._pipe is not None:
