@@ -110,7 +110,8 @@ def _chosen(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    return Settings() if options.data is None else Settings(data=Path(options.data))
+    chosen: dict[str, Any] = {} if options.data is None else {"data": Path(options.data)}
+    return Settings(**chosen)
 
 
 def _bar(event: Progress, width: int = 24) -> str:

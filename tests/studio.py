@@ -37,7 +37,9 @@ class Studio:
         """Start and wait until it answers."""
         begin = time.monotonic()
         command = [sys.executable, "-W", "ignore", "app.py", "--host", "127.0.0.1", "--port", "0", "--data", str(self.data)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         wait_for(lambda: bool(self.url) or self.process.poll() is not None, 60, "the address of the studio")

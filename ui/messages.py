@@ -6,7 +6,7 @@ from engine import EngineError
 
 
 def seconds(value: float | None) -> str:
-    """"≈ 3 s", "≈ 2 min", or nothing while nothing is known."""
+    """ "≈ 3 s", "≈ 2 min", or nothing while nothing is known."""
     if value is None:
         return ""
     if value < 1:

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from engine.contract.schedulers import SchedulerName
 from engine.diffusion.guidance import guide, is_guided
 from engine.diffusion.schedulers import SAMPLERS, Space
-from engine.contract.schedulers import SchedulerName
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from engine.contract.errors import BadNumbers
@@ -20,7 +22,7 @@ def check_latents(latents: torch.Tensor) -> None:
 
 def decode(components: Components, latents: torch.Tensor) -> torch.Tensor:
     """(B, C, h, w) float32 latents → (B, 3, H, W) pixels in about [-1, 1]. A decoder that overflows is retried once in float32."""
-    vae = components.vae
+    vae: Any = components.vae
     scaled = latents / vae.config["scaling_factor"] + (vae.config.get("shift_factor") or 0.0)
     pixels = vae.decode(scaled.to(components.dtype), return_dict=False)[0]
     if bool(torch.isfinite(pixels).all()):

@@ -19,9 +19,7 @@ from engine.diffusion.families import FAMILIES, Family
 from engine.diffusion.preview import LatentToRgb
 from engine.diffusion.safetensors_header import check_header
 
-_MODEL_CLASSES: dict[str, Any] = {
-    cls.__name__: cls for cls in (AutoencoderKL, AutoencoderTiny, UNet2DConditionModel, CLIPTextModel)
-}
+_MODEL_CLASSES: dict[str, Any] = {cls.__name__: cls for cls in (AutoencoderKL, AutoencoderTiny, UNet2DConditionModel, CLIPTextModel)}
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,4 @@ class Painter:
 
 def _out_of_memory(recipe: Recipe) -> OutOfMemory:
     smaller = (recipe.width * 3 // 4 // 64 * 64, recipe.height * 3 // 4 // 64 * 64)
-    return OutOfMemory(
-        f"There is not enough memory for {recipe.width} × {recipe.height}.", f"Try {smaller[0]} × {smaller[1]}.", "width"
-    )
+    return OutOfMemory(f"There is not enough memory for {recipe.width} × {recipe.height}.", f"Try {smaller[0]} × {smaller[1]}.", "width")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 
@@ -48,6 +49,6 @@ class PromptEncoder:
         return embeds
 
     def _framed(self, run: list[int]) -> list[int]:
-        tokenizer = self._tokenizer
+        tokenizer: Any = self._tokenizer
         padding = [tokenizer.pad_token_id] * (tokenizer.model_max_length - 2 - len(run))
         return [tokenizer.bos_token_id, *run, tokenizer.eos_token_id, *padding]

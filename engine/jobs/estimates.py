@@ -31,5 +31,3 @@ class Estimates:
         """None until one picture of this model has been drawn."""
         rate = self._rate.get(recipe.model_hash)
         return None if rate is None else rate * work(recipe)
-
-

@@ -65,7 +65,7 @@ class Watch:
 
 
 def _replaces(new: Event, old: Event) -> bool:
-    return isinstance(new, Progress) and isinstance(old, Progress) or isinstance(new, Queued) and isinstance(old, Queued)
+    return (isinstance(new, Progress) and isinstance(old, Progress)) or (isinstance(new, Queued) and isinstance(old, Queued))
 
 
 class Broadcast:

@@ -35,7 +35,7 @@ class PatchBasis:
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, H, W, 3) uint8 → (N, 8, H/8, W/8)."""
-        return np.ascontiguousarray(((_patches(images) - self.mean) @ self.down).transpose(0, 3, 1, 2))
+        return np.ascontiguousarray(((_patches(images) - self.mean) @ self.down).transpose(0, 3, 1, 2), dtype=np.float32)
 
     def preview(self) -> dict[str, Any]:
         """The linear map from latents to the mean colour of their patch, RGB in [-1, 1]."""
@@ -70,7 +70,7 @@ def fit_basis(images: NDArray[np.uint8]) -> PatchBasis:
 def _patches(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     n, height, width, _ = images.shape
     blocks = images.reshape(n, height // PATCH, PATCH, width // PATCH, PATCH, 3).transpose(0, 1, 3, 2, 4, 5)
-    return blocks.reshape(n, height // PATCH, width // PATCH, -1).astype(np.float32) / 255
+    return (blocks.reshape(n, height // PATCH, width // PATCH, -1) / np.float32(255)).astype(np.float32)
 
 
 def encode_dataset(images: NDArray[np.uint8], basis: PatchBasis, target: Path, *, size: int) -> None:
@@ -101,7 +101,8 @@ def build_autoencoder(basis: PatchBasis, *, width: int = WIDTH, blocks: tuple[in
 
 
 def _set_encoder(vae: AutoencoderTiny, basis: PatchBasis) -> None:
-    first, *strided, last = (layer for layer in vae.encoder.layers)
+    layers: Any = vae.encoder.layers
+    first, *strided, last = layers
     for layer in (first, *strided, last):
         layer.weight.zero_()
     first.bias.zero_()
@@ -127,7 +128,8 @@ def _set_encoder(vae: AutoencoderTiny, basis: PatchBasis) -> None:
 
 def _set_decoder(vae: AutoencoderTiny, basis: PatchBasis) -> None:
     """Channels 0–2 carry the mean colour through every layer, smoothed after each enlargement; the rest is free to learn."""
-    layers = list(vae.decoder.layers)
+    convolutions: Any = vae.decoder.layers
+    layers = list(convolutions)
     preview = basis.preview()
     colour = torch.tensor(preview["matrix"]).T * SCALING / 2
     offset = torch.tensor(preview["bias"]) / 2 + 0.5
@@ -149,7 +151,17 @@ def _set_decoder(vae: AutoencoderTiny, basis: PatchBasis) -> None:
         layers[-1].weight[channel, channel, 1, 1] = 1
 
 
-def train_decoder(vae: AutoencoderTiny, images: NDArray[np.uint8], folder: Path, *, minutes: float, batch: int = 8, crop: int = 128, seed: int = 5, compiled: bool = True) -> float:
+def train_decoder(
+    vae: AutoencoderTiny,
+    images: NDArray[np.uint8],
+    folder: Path,
+    *,
+    minutes: float,
+    batch: int = 8,
+    crop: int = 128,
+    seed: int = 5,
+    compiled: bool = True,
+) -> float:
     """Train the decoder on random crops, save the averaged weights to `folder`, return PSNR in dB on the last 64 pictures."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -173,7 +185,8 @@ def train_decoder(vae: AutoencoderTiny, images: NDArray[np.uint8], folder: Path,
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
-        torch._foreach_lerp_(average, [p.detach() for p in parameters], 0.005 if step > 400 else 0.05)
+        for mean, parameter in zip(average, parameters, strict=True):
+            mean.lerp_(parameter.detach(), 0.005 if step > 400 else 0.05)
         step += 1
         if step % 100 == 0:
             print(f"decoder step {step} loss {loss.item():.4f} {time.monotonic() - started:.0f} s", flush=True)

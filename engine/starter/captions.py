@@ -57,7 +57,22 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 
 # Never used in training captions; the evaluation asks with them.
 HELD_OUT_WORDS = {"keep", "home", "sailboat", "starship", "automaton", "oak", "at sundown", "cobalt", "among glaciers"}
-FILLERS = ("beautiful", "detailed", "highly detailed", "a picture of", "4k", "masterpiece", "epic", "wide shot", "cinematic", "moody", "trending", "artstation", "a scene with", "dramatic light")
+FILLERS = (
+    "beautiful",
+    "detailed",
+    "highly detailed",
+    "a picture of",
+    "4k",
+    "masterpiece",
+    "epic",
+    "wide shot",
+    "cinematic",
+    "moody",
+    "trending",
+    "artstation",
+    "a scene with",
+    "dramatic light",
+)
 DEGRADED_WORDS = ("blurry", "low quality", "noisy", "bad quality", "jpeg artifacts", "washed out", "ugly", "worst quality")
 
 
@@ -70,7 +85,7 @@ def caption_and_said(labels: SceneLabels, rng: np.random.Generator, *, held_out_
     """A caption and the names of the attributes that it states."""
     say = {"colour": 0.85, "place": 0.85, "time": 0.85, "position": 0.4, "weather": 0.4, "style": 0.5}
     if rng.random() < 0.15:
-        say = {name: 0.25 for name in say}
+        say = dict.fromkeys(say, 0.25)
     is_said = {name: bool(rng.random() < chance) for name, chance in say.items()}
     subject = _word(labels.subject, rng, held_out_words)
     if is_said["colour"]:

@@ -65,7 +65,7 @@ def degrade(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
         return np.clip(image + rng.normal(0, 38, image.shape), 0, 255).astype(np.uint8)
     if fault == 2:
         _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 6])
-        return cv2.imdecode(data, cv2.IMREAD_COLOR).astype(np.uint8)
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
     return (image * 0.35 + 128).clip(0, 255).astype(np.uint8)
 
 

@@ -36,7 +36,15 @@ def generate(folder: Path, labels: list[SceneLabels], *, size: int, steps: int, 
     for start in range(0, len(labels), batch):
         block = labels[start : start + batch]
         rng = [torch.Generator("cpu").manual_seed(seed + start + k) for k in range(len(block))]
-        images = pipe([full_caption(one) for one in block], height=size, width=size, num_inference_steps=steps, guidance_scale=guidance, generator=rng, output_type="np").images
+        images = pipe(
+            [full_caption(one) for one in block],
+            height=size,
+            width=size,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=rng,
+            output_type="np",
+        ).images
         made.append(np.rint(images * 255).astype(np.uint8))
         print(f"generated {start + len(block)}/{len(labels)} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     return np.concatenate(made)
@@ -60,7 +68,12 @@ def _compare(probe: Probe, made: NDArray[np.uint8], labels: list[SceneLabels], s
     real = np.stack([draw(one, seed=seed * 100_000 + k).image for k, one in enumerate(labels)])
     generated, drawn = accuracy(probe, made, labels), accuracy(probe, real, labels)
     return {
-        name: {"generated": round(generated[name], 3), "drawn": round(drawn[name], 3), "share": round(generated[name] / max(drawn[name], 1e-9), 3), "chance": round(1 / len(values), 3)}
+        name: {
+            "generated": round(generated[name], 3),
+            "drawn": round(drawn[name], 3),
+            "share": round(generated[name] / max(drawn[name], 1e-9), 3),
+            "chance": round(1 / len(values), 3),
+        }
         for name, values in ATTRIBUTES.items()
     }
 
@@ -69,7 +82,9 @@ def table(report: dict[str, Any]) -> str:
     """The report as a Markdown table."""
     lines = ["| attribute | generated | drawn scenes | share | chance | held-out pairs |", "|---|---|---|---|---|---|"]
     for name, row in report["ordinary"].items():
-        lines.append(f"| {name} | {row['generated']:.2f} | {row['drawn']:.2f} | {row['share']:.0%} | {row['chance']:.2f} | {report['held_out_pairs'][name]['generated']:.2f} |")
+        lines.append(
+            f"| {name} | {row['generated']:.2f} | {row['drawn']:.2f} | {row['share']:.0%} | {row['chance']:.2f} | {report['held_out_pairs'][name]['generated']:.2f} |"
+        )
     return "\n".join(lines)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from engine.starter.autoencoder import PatchBasis, build_autoencoder
@@ -47,9 +47,11 @@ def export(work: Path, out: Path, checkpoint: Path | None = None) -> None:
         shutil.rmtree(out / part, ignore_errors=True)
     unet.half().save_pretrained(out / "unet", max_shard_size=SHARD)
     vae.half().save_pretrained(out / "vae", max_shard_size=SHARD)
+    _drop_unknown_setting(out / "vae" / "config.json")
     CLIPTextModel.from_pretrained(work / "text_encoder").half().save_pretrained(out / "text_encoder", max_shard_size=SHARD)
     CLIPTokenizer.from_pretrained(work / "tokenizer").save_pretrained(out / "tokenizer")
-    DPMSolverMultistepScheduler.from_config(DDIMScheduler(**SCHEDULE).config).save_pretrained(out / "scheduler")
+    scheduler: Any = DPMSolverMultistepScheduler.from_config(DDIMScheduler(**SCHEDULE).config)
+    scheduler.save_pretrained(out / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline", "feature_extractor": [None, None], "image_encoder": [None, None], "requires_safety_checker": False,
         "safety_checker": [None, None], "scheduler": ["diffusers", "DPMSolverMultistepScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
@@ -59,6 +61,13 @@ def export(work: Path, out: Path, checkpoint: Path | None = None) -> None:
     training = {name: saved[name] for name in ("step", "samples", "minutes", "plan")}
     _write_json(out / "easel.json", {**_FACTS, "preview": basis.preview(), "training": training})
     print(f"exported {checkpoint.name} after {saved['samples']} samples to {out}", flush=True)
+
+
+def _drop_unknown_setting(path: Path) -> None:
+    # AutoencoderTiny writes a setting that its own class then warns about at every load.
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("block_out_channels", None)
+    _write_json(path, config)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -26,8 +27,15 @@ class Probe(nn.Module):
         super().__init__()
         widths = (3, 24, 48, 96, 160)
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.Conv2d(after, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+        for before, after in itertools.pairwise(widths):
+            layers += [
+                nn.Conv2d(before, after, 3, stride=2, padding=1),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+                nn.Conv2d(after, after, 3, padding=1),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+            ]
         self.body = nn.Sequential(*layers)
         self.heads = nn.ModuleDict({name: nn.Linear(widths[-1] * 9, len(values)) for name, values in ATTRIBUTES.items()})
 

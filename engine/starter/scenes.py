@@ -40,7 +40,9 @@ def draw(labels: SceneLabels, seed: int, size: int = 256) -> Scene:
     haze = 0.75 if labels.weather == "foggy" else 0.0
     sun_y = {"day": 0.16, "night": 0.16, "dawn": 0.46, "sunset": 0.52}[labels.time] + float(rng.uniform(-0.05, 0.05))
     sun_x = float(rng.uniform(0.12, 0.34)) if labels.position != "left" else float(rng.uniform(0.66, 0.88))
-    image = paint_sky(canvas, horizon=horizon, light=light, weather=labels.weather, is_alien=labels.place == "alien planet", sun=(sun_x, sun_y), rng=rng)
+    image = paint_sky(
+        canvas, horizon=horizon, light=light, weather=labels.weather, is_alien=labels.place == "alien planet", sun=(sun_x, sun_y), rng=rng
+    )
     depth = np.ones((canvas, canvas), np.float32)
     paint_land(image, depth, land=land, light=light, horizon=horizon, haze=haze, sun_x=sun_x, rng=rng)
     mask = np.zeros((canvas, canvas), np.float32)
@@ -49,10 +51,14 @@ def draw(labels: SceneLabels, seed: int, size: int = 256) -> Scene:
     small = cv2.resize(np.clip(image, 0, 1), (size, size), interpolation=cv2.INTER_AREA)
     return Scene(
         image=np.rint(small * 255).astype(np.uint8),
-        depth=cv2.resize(depth, (size, size), interpolation=cv2.INTER_AREA),
-        mask=cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA),
+        depth=_reduce(depth, size),
+        mask=_reduce(mask, size),
         labels=labels,
     )
+
+
+def _reduce(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    return np.asarray(cv2.resize(plane, (size, size), interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
 def _place_subjects(image: NDArray[np.float32], depth: NDArray[np.float32], mask: NDArray[np.float32], labels: SceneLabels, light: Light, horizon: float, *, mirrored: bool, haze: float, rng: np.random.Generator) -> None:  # fmt: skip
@@ -88,17 +94,40 @@ def _contact(image: NDArray[np.float32], x: float, y: float, edge: float, labels
 
 def _tones(colour: Colour, light: Light, haze: float) -> dict[str, Colour]:
     lit, shade = light.lit, light.shade
-    own = {"main": colour * mix(shade, lit, 0.78), "light": mix(colour, rgb(1, 1, 1), 0.28) * lit, "shade": colour * mix(shade, lit, 0.25) * 0.82, "dark": colour * mix(shade, lit, 0.30) * 0.60}
-    fixed = {"trim": rgb(0.95, 0.92, 0.86) * mix(shade, lit, 0.8), "trimshade": rgb(0.80, 0.77, 0.75) * mix(shade, lit, 0.25), "metal": rgb(0.62, 0.65, 0.70) * mix(shade, lit, 0.6), "wood": rgb(0.46, 0.29, 0.17) * mix(shade, lit, 0.7), "ink": rgb(0.13, 0.12, 0.15) * mix(shade, lit, 0.7), "glass": mix(rgb(0.50, 0.80, 0.92) * lit, light.horizon, 0.25), "flame": rgb(0.98, 0.62, 0.14) * mix(shade, lit, 0.8)}
+    own = {
+        "main": colour * mix(shade, lit, 0.78),
+        "light": mix(colour, rgb(1, 1, 1), 0.28) * lit,
+        "shade": colour * mix(shade, lit, 0.25) * 0.82,
+        "dark": colour * mix(shade, lit, 0.30) * 0.60,
+    }
+    fixed = {
+        "trim": rgb(0.95, 0.92, 0.86) * mix(shade, lit, 0.8),
+        "trimshade": rgb(0.80, 0.77, 0.75) * mix(shade, lit, 0.25),
+        "metal": rgb(0.62, 0.65, 0.70) * mix(shade, lit, 0.6),
+        "wood": rgb(0.46, 0.29, 0.17) * mix(shade, lit, 0.7),
+        "ink": rgb(0.13, 0.12, 0.15) * mix(shade, lit, 0.7),
+        "glass": mix(rgb(0.50, 0.80, 0.92) * lit, light.horizon, 0.25),
+        "flame": rgb(0.98, 0.62, 0.14) * mix(shade, lit, 0.8),
+    }
     lamps = {"window": light.window, "glow": rgb(1.0, 0.90, 0.50) if light.is_dark else rgb(0.99, 0.93, 0.66) * lit}
     return {name: mix(np.clip(c, 0, 1).astype(np.float32), light.horizon, haze * 0.25) for name, c in {**own, **fixed, **lamps}.items()}
 
 
-def _draw_shapes(image: NDArray[np.float32], mask: NDArray[np.float32], shapes: list[Shape], x: float, y: float, edge: float, *, mirrored: bool, tones: dict[str, Colour]) -> None:
+def _draw_shapes(
+    image: NDArray[np.float32],
+    mask: NDArray[np.float32],
+    shapes: list[Shape],
+    x: float,
+    y: float,
+    edge: float,
+    *,
+    mirrored: bool,
+    tones: dict[str, Colour],
+) -> None:
     flip = -1.0 if mirrored else 1.0
     for tone, points in shapes:
         at = np.stack([x + flip * points[:, 0] * edge, y - points[:, 1] * edge], axis=1)
-        fixed = np.rint(at * 16).astype(np.int32)[None]
+        fixed = [np.rint(at * 16).astype(np.int32)]
         if tone == "veil":
             veil = np.zeros(mask.shape, np.float32)
             cv2.fillPoly(veil, fixed, 1.0, cv2.LINE_AA, shift=4)
@@ -111,8 +140,8 @@ def _draw_shapes(image: NDArray[np.float32], mask: NDArray[np.float32], shapes: 
 def _finish(image: NDArray[np.float32], style: str, rng: np.random.Generator) -> NDArray[np.float32]:
     """painting: soft bloom and a breath of canvas; flat: few tones, no gradients."""
     if style == "flat":
-        return np.rint(image * 7) / 7 * 0.85 + image * 0.15
-    bloom = cv2.GaussianBlur(cv2.resize(np.maximum(image - 0.72, 0), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA), (0, 0), 6)
-    image = image + cv2.resize(bloom, image.shape[1::-1]) * 0.9
+        return (np.rint(image * 7) / 7 * 0.85 + image * 0.15).astype(np.float32)
+    bright = cv2.resize(np.maximum(image - 0.72, 0), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    bloom = cv2.resize(cv2.GaussianBlur(bright, (0, 0), 6), image.shape[1::-1])
     strokes = cv2.resize(rng.normal(0, 1, (40, 56)).astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    return image * (1 + 0.022 * strokes[..., None])
+    return ((image + bloom * 0.9) * (1 + 0.022 * strokes[..., None])).astype(np.float32)

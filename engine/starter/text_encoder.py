@@ -21,10 +21,11 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer, *, layers: int = 3, width: int = WIDTH) -> CLIPTextModel:
+    ids: Any = tokenizer
     config = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=width, intermediate_size=width * 2, num_hidden_layers=layers, num_attention_heads=4,
-        max_position_embeddings=tokenizer.model_max_length, projection_dim=width, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        max_position_embeddings=tokenizer.model_max_length, projection_dim=width, bos_token_id=ids.bos_token_id,
+        eos_token_id=ids.eos_token_id, pad_token_id=ids.pad_token_id,
     )  # fmt: skip
     return CLIPTextModel(config)
 
@@ -50,13 +51,14 @@ def pretrain(tokenizer: CLIPTokenizer, folder: Path, *, steps: int = 450, batch:
     heads = _Heads(model.config.hidden_size)
     optimiser = torch.optim.AdamW([*model.parameters(), *heads.parameters()], lr=1e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=1e-3, total_steps=steps, pct_start=0.1)
+    end_id: Any = tokenizer.eos_token_id
     started = time.monotonic()
     for step in range(steps):
         texts, targets = _batch(rng, batch)
         ids = tokenize(tokenizer, texts)
         with torch.autocast("cpu", torch.bfloat16):
             states = model(ids).last_hidden_state
-        end = (ids == tokenizer.eos_token_id).int().argmax(1)
+        end = torch.eq(ids, end_id).int().argmax(1)
         answers = heads(states.float(), end)
         loss = torch.stack([nn.functional.cross_entropy(answers[name], targets[name]) for name in answers]).sum()
         optimiser.zero_grad()

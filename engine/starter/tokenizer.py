@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import CLIPTokenizer
@@ -14,12 +16,101 @@ from engine.starter.captions import DEGRADED_WORDS, FILLERS, SYNONYMS, caption
 POSITIONS = 77
 _MERGES = 950
 _END = "</w>"
-_GENERAL = (
-    "and with of the a an in on at by to from under over near above behind before beside between very big small old new dark bright light "
-    "golden ancient magical futuristic fantasy background sky water mountain sun moon star stars cloud clouds snow rain storm fire stone "
-    "wooden river lake beach island field road bridge garden flowers dragon horse dog cat man woman person people portrait black brown grey "
-    "gray colorful style art drawing sketch photo realistic render high quality low bad best two three many group of far away close up"
-).split()
+_GENERAL = [
+    "and",
+    "with",
+    "of",
+    "the",
+    "a",
+    "an",
+    "in",
+    "on",
+    "at",
+    "by",
+    "to",
+    "from",
+    "under",
+    "over",
+    "near",
+    "above",
+    "behind",
+    "before",
+    "beside",
+    "between",
+    "very",
+    "big",
+    "small",
+    "old",
+    "new",
+    "dark",
+    "bright",
+    "light",
+    "golden",
+    "ancient",
+    "magical",
+    "futuristic",
+    "fantasy",
+    "background",
+    "sky",
+    "water",
+    "mountain",
+    "sun",
+    "moon",
+    "star",
+    "stars",
+    "cloud",
+    "clouds",
+    "snow",
+    "rain",
+    "storm",
+    "fire",
+    "stone",
+    "wooden",
+    "river",
+    "lake",
+    "beach",
+    "island",
+    "field",
+    "road",
+    "bridge",
+    "garden",
+    "flowers",
+    "dragon",
+    "horse",
+    "dog",
+    "cat",
+    "man",
+    "woman",
+    "person",
+    "people",
+    "portrait",
+    "black",
+    "brown",
+    "grey",
+    "gray",
+    "colorful",
+    "style",
+    "art",
+    "drawing",
+    "sketch",
+    "photo",
+    "realistic",
+    "render",
+    "high",
+    "quality",
+    "low",
+    "bad",
+    "best",
+    "two",
+    "three",
+    "many",
+    "group",
+    "of",
+    "far",
+    "away",
+    "close",
+    "up",
+]
 
 
 def build_tokenizer(folder: Path, *, seed: int = 7, captions: int = 20_000) -> CLIPTokenizer:
@@ -29,7 +120,9 @@ def build_tokenizer(folder: Path, *, seed: int = 7, captions: int = 20_000) -> C
     alphabet = sorted(_byte_letters().values())
     tokens = [*alphabet, *(letter + _END for letter in alphabet), *("".join(pair) for pair in merges), "<|startoftext|>", "<|endoftext|>"]
     vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
-    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=POSITIONS)
+    # transformers takes pairs here, whatever its annotation says.
+    pairs: Any = merges
+    tokenizer = CLIPTokenizer(vocab=vocab, merges=pairs, model_max_length=POSITIONS)
     tokenizer.save_pretrained(folder)
     return tokenizer
 
@@ -40,8 +133,8 @@ def _count_words(captions: int, seed: int) -> Counter[str]:
     for _ in range(captions):
         words.update(caption(random_labels(rng), rng).lower().replace(",", " , ").split())
     for phrase in (*FILLERS, *DEGRADED_WORDS, *(w for options in SYNONYMS.values() for w in options)):
-        words.update({word: 40 for word in phrase.split()})
-    words.update({word: 30 for word in _GENERAL})
+        words.update(dict.fromkeys(phrase.split(), 40))
+    words.update(dict.fromkeys(_GENERAL, 30))
     return words
 
 
@@ -53,7 +146,7 @@ def _learn_merges(words: Counter[str], count: int) -> list[tuple[str, str]]:
     while len(merges) < count:
         pairs: Counter[tuple[str, str]] = Counter()
         for word, parts in pieces.items():
-            for pair in zip(parts, parts[1:], strict=False):
+            for pair in itertools.pairwise(parts):
                 pairs[pair] += words[word]
         if not pairs:
             break

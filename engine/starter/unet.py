@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import time
-from dataclasses import asdict, dataclass
+from collections import deque
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,12 @@ class UnetPlan:
 def build_unet(channels: tuple[int, ...] = CHANNELS, *, cross_dim: int = 256, latent_channels: int = 8) -> UNet2DConditionModel:
     """A UNet of diffusers with text attention on every level but the finest."""
     levels = len(channels)
+    heads: Any = tuple(c // 32 for c in channels)
     return UNet2DConditionModel(
         sample_size=32, in_channels=latent_channels, out_channels=latent_channels, layers_per_block=1, block_out_channels=channels,
         down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * (levels - 1)),
         up_block_types=(*("CrossAttnUpBlock2D",) * (levels - 1), "UpBlock2D"),
-        cross_attention_dim=cross_dim, attention_head_dim=tuple(c // 32 for c in channels), use_linear_projection=True,
+        cross_attention_dim=cross_dim, attention_head_dim=heads, use_linear_projection=True,
     )  # fmt: skip
 
 
@@ -78,7 +80,7 @@ class Captions:
         labels = self._labels[index]
         if mirrored:
             swapped = {"left": "right", "right": "left"}.get(labels.position, labels.position)
-            labels = SceneLabels(**{**labels.to_plain(), "position": swapped})
+            labels = replace(labels, position=swapped)
         text = caption(labels, rng)
         return degraded_caption(text, rng) if self._degraded[index] else text
 
@@ -119,28 +121,27 @@ class Master:
 def train_unet(work: Path, plan: UnetPlan, *, start_from: Path | None, rank: int = 0, world: int = 1, device: str = "cpu") -> None:
     """Run one stage and leave `work/unet-<size>.pt`; goes on from that file if it is there, else from `start_from`'s average."""
     stop = _StopFlag()
-    torch.manual_seed(plan.seed * 1000 + rank)
-    rng = np.random.default_rng([plan.seed, rank])
+    torch.manual_seed(plan.seed)
     data = _Data(work, plan)
-    model = build_unet().to(device)
+    model: Any = build_unet()
+    model.to(device)
     master = Master(model, ema=plan.ema)
     optimiser = torch.optim.AdamW([master.weights], lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     target = work / f"unet-{plan.size}.pt"
     state = _resume(target, master, optimiser, start_from)
-    rng = np.random.default_rng([plan.seed, rank, state["step"]])
     model = model.to(torch.bfloat16, memory_format=torch.channels_last)
     master.scatter()
-    run = torch.compile(model) if plan.compiled else model
+    run: Any = torch.compile(model) if plan.compiled else model
     alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(device)
-    started, saved, losses = time.monotonic(), time.monotonic(), []
+    started, saved, before = time.monotonic(), time.monotonic(), state["minutes"]
+    losses: deque[float] = deque(maxlen=200)
     while True:
-        share, must_stop = _agree(state["minutes"] + (time.monotonic() - started) / 60, plan, state["step"], stop.is_set, world)
+        state["minutes"] = before + (time.monotonic() - started) / 60
+        share, must_stop = _agree(state["minutes"], plan, state["step"], stop.is_set, world)
         if share >= 1 or must_stop:
             break
         optimiser.param_groups[0]["lr"] = plan.learning_rate * _rate(share, state["step"], plan.cooldown)
-        latents, embeds = (x.to(device) for x in data.batch(rng))
-        noise = torch.randn_like(latents)
-        timesteps = ((torch.arange(len(latents)) + torch.rand(())) / len(latents) * 1000).long().clamp(0, 999).to(device)
+        latents, embeds, noise, timesteps = (x.to(device) for x in data.batch([plan.seed, rank, state["step"]]))
         sample, goal = noisy(latents, noise, alphas, timesteps)
         answer = run(sample.to(torch.bfloat16, memory_format=torch.channels_last), timesteps, encoder_hidden_states=embeds, return_dict=False)[0]
         loss = (answer.float() - goal).square().mean()
@@ -149,7 +150,8 @@ def train_unet(work: Path, plan: UnetPlan, *, start_from: Path | None, rank: int
         if world > 1:
             dist.all_reduce(gradient)
             gradient /= world
-        torch.nn.utils.clip_grad_norm_([_with_gradient(master.weights, gradient)], 1.0)
+        master.weights.grad = gradient
+        torch.nn.utils.clip_grad_norm_([master.weights], 1.0)
         optimiser.step()
         master.scatter()
         state["step"] += 1
@@ -158,13 +160,12 @@ def train_unet(work: Path, plan: UnetPlan, *, start_from: Path | None, rank: int
             master.update_average(state["step"] // 4)
         losses.append(loss.item())
         if rank == 0 and state["step"] % 50 == 0:
-            minutes = state["minutes"] + (time.monotonic() - started) / 60
-            _say(work, plan, state, minutes, float(np.mean(losses[-200:])))
+            _say(work, plan, state, float(np.mean(losses)))
         if rank == 0 and time.monotonic() - saved > 240:
-            _save(target, master, optimiser, {**state, "minutes": state["minutes"] + (time.monotonic() - started) / 60}, plan)
+            _save(target, master, optimiser, state, plan)
             saved = time.monotonic()
     if rank == 0:
-        _save(target, master, optimiser, {**state, "minutes": state["minutes"] + (time.monotonic() - started) / 60}, plan)
+        _save(target, master, optimiser, state, plan)
 
 
 class _StopFlag:
@@ -189,18 +190,22 @@ class _Data:
         self._encoder = CLIPTextModel.from_pretrained(work / "text_encoder", dtype=torch.bfloat16).eval()
         self._batch = plan.batch
 
-    def batch(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 8, h, w) float32 latents and (B, 77, dim) bfloat16 embeddings."""
+    def batch(self, seed: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(B, 8, h, w) float32 latents, (B, 77, dim) bfloat16 embeddings, noise like the latents, (B,) timesteps.
+
+        All chance of a step comes from its own seed, so a resumed run goes on as if it had never stopped. Timesteps are
+        stratified: each batch covers the whole range evenly.
+        """
+        rng = np.random.default_rng(seed)
+        chance = torch.Generator().manual_seed(int(rng.integers(2**62)))
         rows = rng.integers(0, len(self._latents), self._batch)
         latents = torch.from_numpy(np.stack([self._latents[row] for row in rows]).astype(np.float32))
         texts = [self._captions.of(int(row), rng) for row in rows]
+        noise = torch.randn(latents.shape, generator=chance)
+        timesteps = (torch.arange(len(latents)) + torch.rand((), generator=chance)) / len(latents) * 1000
         with torch.no_grad():
-            return latents, self._encoder(tokenize(self._tokenizer, texts)).last_hidden_state
-
-
-def _with_gradient(parameter: torch.nn.Parameter, gradient: torch.Tensor) -> torch.nn.Parameter:
-    parameter.grad = gradient
-    return parameter
+            embeds = self._encoder(tokenize(self._tokenizer, texts)).last_hidden_state
+        return latents, embeds, noise, timesteps.long().clamp(0, 999)
 
 
 def _agree(minutes: float, plan: UnetPlan, step: int, must_stop: bool, world: int) -> tuple[float, bool]:
@@ -244,8 +249,8 @@ def _save(target: Path, master: Master, optimiser: torch.optim.Optimizer, state:
         print(f"The checkpoint could not be written ({error}); the one before is kept. Free some space.", flush=True)
 
 
-def _say(work: Path, plan: UnetPlan, state: dict[str, Any], minutes: float, loss: float) -> None:
-    line = {"size": plan.size, "step": state["step"], "samples": state["samples"], "minutes": round(minutes, 2), "loss": round(loss, 4)}
+def _say(work: Path, plan: UnetPlan, state: dict[str, Any], loss: float) -> None:
+    line = {"size": plan.size, "step": state["step"], "samples": state["samples"], "minutes": round(state["minutes"], 2), "loss": round(loss, 4)}
     print(json.dumps(line), flush=True)
     with (work / "curve.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")

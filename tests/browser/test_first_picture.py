@@ -135,7 +135,7 @@ def test_a_second_visitor_sees_nothing(page: Page, browser: Browser, studio: Stu
 
 
 def test_hostile_words_stay_words(page: Page) -> None:
-    write(page, "<img src=x onerror=\"window.broken=1\"><script>window.broken=1</script>", steps=2)
+    write(page, '<img src=x onerror="window.broken=1"><script>window.broken=1</script>', steps=2)
     generate(page)
     stage(page, "done")
     page.reload()
@@ -171,5 +171,3 @@ def test_keys_are_explained(page: Page) -> None:
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
-
-

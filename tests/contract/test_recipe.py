@@ -7,7 +7,17 @@ import pytest
 from engine import DamagedFile, ModelCard, Recipe, TextToImage
 from engine.contract.recipe import resolve
 
-CARD = ModelCard(name="starter", title="Starter", family="sd1", content_hash="ab" * 32, bytes_on_disk=1, default_size=(256, 192), sizes=((256, 192),), default_steps=20, default_guidance=4.0)
+CARD = ModelCard(
+    name="starter",
+    title="Starter",
+    family="sd1",
+    content_hash="ab" * 32,
+    bytes_on_disk=1,
+    default_size=(256, 192),
+    sizes=((256, 192),),
+    default_steps=20,
+    default_guidance=4.0,
+)
 
 
 def test_open_choices_are_filled_from_the_model() -> None:

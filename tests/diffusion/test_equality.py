@@ -36,7 +36,19 @@ def pipeline(components: Components) -> Any:
 
 
 def recipe(scheduler: SchedulerName, guidance: float, count: int) -> Recipe:
-    return Recipe(model="starter", model_hash="", prompt="a red castle at sunset", negative_prompt="blurry", steps=STEPS, guidance_scale=guidance, scheduler=scheduler, width=64, height=96, seed=11, count=count)
+    return Recipe(
+        model="starter",
+        model_hash="",
+        prompt="a red castle at sunset",
+        negative_prompt="blurry",
+        steps=STEPS,
+        guidance_scale=guidance,
+        scheduler=scheduler,
+        width=64,
+        height=96,
+        seed=11,
+        count=count,
+    )
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from engine import Job, Recipe
 from engine.jobs.queue import FairQueue
 
-RECIPE = Recipe(model="m", model_hash="0", prompt="x", negative_prompt="", steps=4, guidance_scale=4, scheduler="ddim", width=64, height=64, seed=1, count=1)
+RECIPE = Recipe(
+    model="m", model_hash="0", prompt="x", negative_prompt="", steps=4, guidance_scale=4, scheduler="ddim", width=64, height=64, seed=1, count=1
+)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -16,7 +16,19 @@ from engine.library.metadata import read_recipe
 from engine.library.pictures import write_picture
 from engine.library.safe_path import safe_path
 
-RECIPE = Recipe(model="starter", model_hash="00" * 32, prompt='a "red" castle\n🏰 <b>', negative_prompt="blurry", steps=4, guidance_scale=4.5, scheduler="euler_a", width=64, height=64, seed=5, count=1)
+RECIPE = Recipe(
+    model="starter",
+    model_hash="00" * 32,
+    prompt='a "red" castle\n🏰 <b>',
+    negative_prompt="blurry",
+    steps=4,
+    guidance_scale=4.5,
+    scheduler="euler_a",
+    width=64,
+    height=64,
+    seed=5,
+    count=1,
+)
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 

@@ -11,7 +11,19 @@ from ui.messages import place_in_line, seconds
 from ui.stream import stage_view
 
 SIZES = ["256 × 256", "384 × 256"]
-RECIPE = Recipe(model="starter", model_hash="0", prompt="a castle", negative_prompt="blurry", steps=12, guidance_scale=3.5, scheduler="heun", width=384, height=256, seed=0, count=1)
+RECIPE = Recipe(
+    model="starter",
+    model_hash="0",
+    prompt="a castle",
+    negative_prompt="blurry",
+    steps=12,
+    guidance_scale=3.5,
+    scheduler="heun",
+    width=384,
+    height=256,
+    seed=0,
+    count=1,
+)
 SECRET = b"s" * 32
 
 

@@ -117,7 +117,14 @@ def test_the_visitors_name_is_unguessable_and_hidden_from_scripts(studio: Studio
 
 @pytest.mark.parametrize(("arguments", "words"), [(["--host", "0.0.0.0"], "--public"), (["--port", "99999"], "port")])
 def test_settings_that_cannot_be_are_refused(arguments: list[str], words: str, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-W", "ignore", "app.py", "--data", str(tmp_path), *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "app.py", "--data", str(tmp_path), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode != 0
     assert words in done.stderr + done.stdout
     assert "Traceback" not in done.stderr

@@ -142,5 +142,3 @@ def _fits(name: str, value: object, sizes: list[str]) -> bool:
             return value in (1, 2, 4, 8)
         case _:
             return isinstance(value, (int, float))
-
-

@@ -17,8 +17,7 @@ from engine.jobs.hosts.worker import Done, Failure, Ready, Shutdown, StopJob, Wa
 
 _GRACE_S = 5.0
 
-# What the reader puts into the inbox when the pipe has closed.
-_LOST = None
+# None stands for a pipe that has closed.
 Inbox = SimpleQueue[HostMessage | Done | Failure | None]
 
 
@@ -64,8 +63,8 @@ class ProcessHost:
         is_over = False
         try:
             while not isinstance(message := self._inbox.get(), Done):
-                is_over = message is _LOST or isinstance(message, Failure)
-                if message is _LOST:
+                is_over = message is None or isinstance(message, Failure)
+                if message is None:
                     raise _lost()
                 if isinstance(message, Failure):
                     raise EngineError.from_plain(message.error)
@@ -109,7 +108,7 @@ class ProcessHost:
             except (EOFError, OSError):
                 if inbox is self._inbox:
                     self._state = "lost"
-                inbox.put(_LOST)
+                inbox.put(None)
                 return
             if isinstance(message, Ready):
                 self._state = "ready"
@@ -118,7 +117,7 @@ class ProcessHost:
 
     def _drain(self) -> None:
         """Throw away what the worker still has to say about a job that nobody wants any more."""
-        while not isinstance(message := self._inbox.get(), (Done, Failure)) and message is not _LOST:
+        while not isinstance(message := self._inbox.get(), (Done, Failure)) and message is not None:
             pass
 
     def _restart(self) -> None:

@@ -21,7 +21,15 @@ def paint_land(image: Image, depth: Image, *, land: Land, light: Light, horizon:
         top = _skyline(land.ridge, size, near, rng)
         colour = mix(land.far, land.near, near * 0.7) * _tint(light, 0.82)
         colour = mix(colour, light.horizon, np.clip((1 - near) * 0.62 + haze * (1.15 - near) * 0.7, 0, 0.96))
-        _fill(image, depth, horizon * size - top, colour, light, relief=0.0 if land.ridge in ("firs", "blocks", "reeds") else 0.30, distance=0.95 - 0.3 * near)
+        _fill(
+            image,
+            depth,
+            horizon * size - top,
+            colour,
+            light,
+            relief=0.0 if land.ridge in ("firs", "blocks", "reeds") else 0.30,
+            distance=0.95 - 0.3 * near,
+        )
         if land.ridge == "blocks":
             _lit_windows(image, horizon * size - top, light, near, haze, rng)
     _ground(image, depth, land=land, light=light, horizon=horizon, haze=haze, sun_x=sun_x, rng=rng)
@@ -68,7 +76,7 @@ def _skyline(kind: str, size: int, near: float, rng: np.random.Generator) -> Lin
         return low * (0.08 + 0.42 * _steps(size, 16, rng)) + size * 0.02
     if kind == "mesas":
         steps = _steps(size, 6, rng)
-        return cv2.blur((low * (0.04 + 0.36 * (steps > 0.45) * steps))[None], (9, 1))[0]
+        return np.asarray(cv2.blur((low * (0.04 + 0.36 * (steps > 0.45) * steps))[None], (9, 1))[0], dtype=np.float32)
     if kind == "rolls":
         return low * 0.24 * _smooth(size, 4, rng) + size * 0.01
     if kind == "reeds":
@@ -76,7 +84,7 @@ def _skyline(kind: str, size: int, near: float, rng: np.random.Generator) -> Lin
     if kind == "shards":
         return low * (0.04 + 0.26 * _jagged(size, 11, rng)) + size * 0.01
     spire = np.abs(_jagged(size, 10, rng)) ** 3
-    return low * (0.06 + 0.42 * spire) + size * 0.02
+    return (low * (0.06 + 0.42 * spire) + size * 0.02).astype(np.float32)
 
 
 def _fill(image: Image, depth: Image, top: Line, colour: Colour, light: Light, *, relief: float, distance: float) -> None:
