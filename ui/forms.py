@@ -29,10 +29,11 @@ def to_request_values(form: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: form.get(name) for name in ("prompt", "negative_prompt", "steps", "guidance_scale", "scheduler", "count")}
     if (size := parse_size(form.get("size"))) is not None:
         values["width"], values["height"] = size
-    values.update({name: form[name] for name in ("width", "height") if form.get(name) is not None})
+    values.update({name: form[name] for name in ("width", "height") if form.get(name)})
     if form.get("is_seed_kept"):
         values["seed"] = form.get("seed")
-    return {name: value for name, value in values.items() if value is not None}
+    # The three fields of free text are empty when nothing is chosen; the prompts may be empty and are judged as such.
+    return {name: value for name, value in values.items() if value is not None and (value != "" or name.endswith("prompt"))}
 
 
 def from_recipe(recipe: Recipe, sizes: list[str]) -> dict[str, Any]:
@@ -47,10 +48,10 @@ def from_recipe(recipe: Recipe, sizes: list[str]) -> dict[str, Any]:
         "guidance_scale": recipe.guidance_scale,
         "steps": recipe.steps,
         "scheduler": recipe.scheduler,
-        "seed": recipe.seed,
+        "seed": str(recipe.seed),
         "is_seed_kept": True,
-        "width": None if is_preset else recipe.width,
-        "height": None if is_preset else recipe.height,
+        "width": "" if is_preset else str(recipe.width),
+        "height": "" if is_preset else str(recipe.height),
     }
 
 

@@ -60,8 +60,26 @@ def evaluate(folder: Path, work: Path, *, prompts: int, size: int, steps: int, g
     made = generate(folder, ordinary + kept_back, size=size, steps=steps, guidance=guidance, seed=seed)
     report: dict[str, Any] = {"model": folder.name, "prompts": prompts, "size": size, "steps": steps, "guidance": guidance}
     report["ordinary"] = _compare(probe, made[:prompts], ordinary, seed)
+    report.update(autoencoder_quality(folder, ordinary[:64], seed))
     report["held_out_pairs"] = _compare(probe, made[prompts:], kept_back, seed + 1)
     return report
+
+
+def autoencoder_quality(folder: Path, labels: list[SceneLabels], seed: int) -> dict[str, float]:
+    """Mean PSNR in dB of fresh scenes through the autoencoder: of whole pictures, and of the pixels of the subject alone."""
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+
+    vae: Any = AutoencoderTiny.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
+    whole: list[float] = []
+    subject: list[float] = []
+    for number, one in enumerate(labels):
+        scene = draw(one, seed=seed * 1000 + number)
+        truth = torch.from_numpy(scene.image.astype(np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
+        with torch.no_grad():
+            error = ((vae.decoder(vae.encoder(truth)).clamp(-1, 1) - truth) / 2).square().mean(1)[0].numpy()
+        whole.append(-10 * float(np.log10(error.mean())))
+        subject.append(-10 * float(np.log10((error * scene.mask).sum() / scene.mask.sum())))
+    return {"autoencoder_psnr": float(np.mean(whole)), "subject_psnr": float(np.mean(subject))}
 
 
 def _compare(probe: Probe, made: NDArray[np.uint8], labels: list[SceneLabels], seed: int) -> dict[str, dict[str, float]]:

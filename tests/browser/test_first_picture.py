@@ -171,3 +171,22 @@ def test_keys_are_explained(page: Page) -> None:
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
+
+
+def test_expert_controls_are_used_and_never_hide_generate(page: Page) -> None:
+    page.get_by_role("button", name="Expert").click()
+    page.get_by_label("Own width").fill("128")
+    page.get_by_label("Own height").fill("192")
+    page.get_by_label("Seed", exact=True).fill("41")
+    page.get_by_label("Keep this seed").check()
+    button = page.get_by_role("button", name="Generate")
+    expect(button).to_be_in_viewport(ratio=1)
+    write(page, "a white tower", steps=4)
+    generate(page)
+    stage(page, "done")
+    expect(page.locator(".stage-facts")).to_contain_text("seed 41 · 128 × 192 · 4 steps")
+    page.get_by_label("Own width").fill("129")
+    page.keyboard.press("Control+Enter")
+    stage(page, "failed")
+    expect(page.locator(".stage-title")).to_contain_text("Width cannot be '129'")
+    expect(page.get_by_label("Own width")).to_be_focused()

@@ -42,8 +42,8 @@ def test_an_unkept_seed_is_left_open() -> None:
 
 
 def test_own_sizes_win_over_presets() -> None:
-    values = to_request_values({**from_recipe(RECIPE, SIZES), "width": 128})
-    assert (values["width"], values["height"]) == (128, "256")
+    values = to_request_values({**from_recipe(RECIPE, SIZES), "width": "128"})
+    assert (values["width"], values["height"]) == ("128", "256")
 
 
 @pytest.mark.parametrize("label", [None, "", "256", 7, "a × b × c"])
@@ -90,3 +90,8 @@ def test_signatures_fit_one_picture_only() -> None:
 def test_times_in_words() -> None:
     assert [seconds(v) for v in (None, 0.4, 3.2, 89.0, 300.0)] == ["", "< 1 s", "≈ 3 s", "≈ 89 s", "≈ 5 min"]
     assert place_in_line(1, None) == "Next in line"
+
+
+def test_empty_fields_are_not_chosen() -> None:
+    values = to_request_values({"prompt": "x", "negative_prompt": "", "seed": "", "is_seed_kept": True, "width": "", "height": ""})
+    assert values == {"prompt": "x", "negative_prompt": ""}

@@ -51,17 +51,17 @@ def build_text_form(card: ModelCard) -> TextForm:
         choices = [(f"{label}: {SCHEDULER_NOTES[key]}", key) for key, label in SCHEDULER_LABELS.items()]
         fields["scheduler"] = gr.Dropdown(choices, value=card.default_scheduler, label="Sampler", elem_id="ctl-scheduler")  # type: ignore[arg-type]
         with gr.Row(elem_classes="seed-row"):
-            fields["seed"] = seed = gr.Number(label="Seed", precision=0, value=None, elem_id="ctl-seed", min_width=120)
+            fields["seed"] = seed = gr.Textbox(label="Seed", placeholder="a new one each time", max_lines=1, elem_id="ctl-seed", min_width=120)
             dice = gr.Button("New seed", size="sm", elem_id="dice", min_width=90)
         fields["is_seed_kept"] = kept = gr.Checkbox(label="Keep this seed for the next picture", value=False, elem_id="ctl-is_seed_kept")
         with gr.Row():
-            fields["width"] = gr.Number(label="Own width", precision=0, value=None, elem_id="ctl-width", min_width=100)
-            fields["height"] = gr.Number(label="Own height", precision=0, value=None, elem_id="ctl-height", min_width=100)
+            fields["width"] = gr.Textbox(label="Own width", placeholder="from the size", max_lines=1, elem_id="ctl-width", min_width=100)
+            fields["height"] = gr.Textbox(label="Own height", placeholder="from the size", max_lines=1, elem_id="ctl-height", min_width=100)
     with gr.Row(elem_id="go-row"):
         go = gr.Button("Generate", variant="primary", elem_id="go")
         halt = gr.Button("Stop", variant="stop", elem_id="halt", visible=False)
     guidance.change(None, guidance, guidance, js=_GUIDANCE_JS, show_progress="hidden", api_visibility="private")
-    dice.click(None, None, [seed, kept], js="() => [Math.floor(Math.random() * 4294967296), true]", api_visibility="private")
+    dice.click(None, None, [seed, kept], js="() => [String(Math.floor(Math.random() * 4294967296)), true]", api_visibility="private")
     return TextForm(fields, go, halt, sizes)
 
 

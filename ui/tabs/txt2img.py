@@ -101,7 +101,7 @@ def wire_txt2img(page: gr.Blocks, engine: Engine, form: TextForm, *, stage: gr.H
 
     def take_example(event: gr.EventData) -> Update:
         data: dict[str, Any] = event._data  # type: ignore[assignment]
-        return str(data.get("prompt", ""))[:200], data.get("seed"), True
+        return str(data.get("prompt", ""))[:200], str(data.get("seed", "")), True
 
     def restore(values: dict[str, Any] | None) -> Update:
         """Saved form values; anything odd in the browser's store is left out rather than shown."""
@@ -132,7 +132,7 @@ def _fits(name: str, value: object, sizes: list[str]) -> bool:
     if value is None:
         return False
     match name:
-        case "prompt" | "negative_prompt" | "scheduler":
+        case "prompt" | "negative_prompt" | "scheduler" | "seed" | "width" | "height":
             return isinstance(value, str) and len(value) <= 20_000
         case "size":
             return value in sizes
