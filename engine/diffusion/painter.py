@@ -11,13 +11,13 @@ import torch
 
 from engine.contract.errors import OutOfMemory
 from engine.contract.recipe import Recipe
+from engine.contract.work import HostMessage, Loads, Pixels, Stepped, Work
 from engine.diffusion.device import pick_device, pick_dtype
 from engine.diffusion.images import to_rgb_bytes
 from engine.diffusion.latents import check_latents, decode
 from engine.diffusion.loading import Components, load_components
 from engine.diffusion.modes.txt2img import text_to_image
 from engine.diffusion.text import PromptEncoder
-from engine.jobs.hosts.base import HostMessage, Loads, Pixels, Stepped, Work
 
 
 class Painter:

@@ -15,8 +15,9 @@ from PIL import Image
 from engine.contract.errors import EngineError, NotFound, WorkerLost
 from engine.contract.events import Cancelled, Drawn, Ending, Event, Failed, Finished, Loading, Progress, Queued
 from engine.contract.results import Job, Picture
+from engine.contract.work import Loads, Pixels, Stepped, Stopped, Work
 from engine.jobs.estimates import Estimates, work
-from engine.jobs.hosts.base import Host, Loads, Pixels, Stepped, Stopped, Work
+from engine.jobs.hosts.base import Host
 from engine.jobs.journal import ATTEMPTS_MAX, Journal
 from engine.jobs.queue import FairQueue
 from engine.jobs.watch import Broadcast, Watch
@@ -133,6 +134,7 @@ class Dispatcher:
             return self._draw(job)
         except EngineError as error:
             if self._is_closing and isinstance(error, WorkerLost):
+                self._journal.release(job.id)
                 return None
             log.warning("job %s: %s", job.id, error.message)
             return self._fail(job, error)

@@ -44,6 +44,12 @@ class Journal:
         with self._store.begin() as db:
             return db.execute(query.values(state="running", attempt=jobs.c.attempt + 1)).rowcount == 1
 
+    def release(self, job_id: str) -> None:
+        """Give a running job back unharmed: the studio closes, and that is no attempt that failed."""
+        query = update(jobs).where(jobs.c.id == job_id, jobs.c.state == "running")
+        with self._store.begin() as db:
+            db.execute(query.values(state="queued", attempt=jobs.c.attempt - 1))
+
     def end(self, job_id: str, state: JobState, *, steps_done: int = 0, error: EngineError | None = None) -> bool:
         """Write the one ending; False when the job had ended before."""
         query = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(("queued", "running")))

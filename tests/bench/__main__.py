@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from engine.contract.recipe import Recipe
+from engine.contract.work import Pixels, Stepped, Work
 from engine.diffusion.painter import Painter
-from engine.jobs.hosts.base import Pixels, Stepped, Work
 from tests.conftest import STARTER
 from tests.studio import Studio
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.jobs.hosts.base import HostMessage, Stopped, Work
+from engine.contract.work import HostMessage, Stopped, Work
 
 if TYPE_CHECKING:
     from engine.diffusion.painter import Painter

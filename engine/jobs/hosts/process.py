@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from engine.contract.errors import EngineError, WorkerLost
-from engine.jobs.hosts.base import HostMessage, Loads, Work
+from engine.contract.work import HostMessage, Loads, Work
 from engine.jobs.hosts.worker import Done, Failure, Ready, Shutdown, StopJob, Warm, serve
 
 _GRACE_S = 5.0

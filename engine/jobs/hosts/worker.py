@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -11,8 +12,11 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from engine.contract.errors import EngineError
-from engine.jobs.hosts.base import Work
+from engine.contract.work import Work
 from engine.jobs.hosts.inline import stoppable
+
+log = logging.getLogger("easel.worker")
+_UNEXPECTED = EngineError("Something went wrong while drawing.", "Try again; if it stays, tell the operator what you asked for.")
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,10 @@ def serve(pipe: Connection, device: str, dtype: str) -> None:
             pipe.send(Ready() if isinstance(order, Warm) else Failure(error.to_plain()))
         except OSError:
             return
+        except Exception:
+            # The worker's edge: a bug is logged whole here and told in a sentence there; the model stays loaded.
+            log.exception("unexpected failure while drawing")
+            pipe.send(Ready() if isinstance(order, Warm) else Failure(_UNEXPECTED.to_plain()))
 
 
 def _listen(pipe: Connection, inbox: SimpleQueue[Work | Warm | Shutdown], stopped: set[str]) -> None:
