@@ -33,7 +33,7 @@ def build_text_form(card: ModelCard) -> TextForm:
     sizes = [size_label(*size) for size in card.sizes]
     fields: dict[str, gr.components.Component] = {}
     fields["prompt"] = gr.Textbox(
-        label="Prompt", placeholder="A red castle in the mountains at sunset", lines=3, max_lines=8, autofocus=True, elem_id="ctl-prompt"
+        label="Prompt", placeholder="A red mushroom in a forest by day", lines=3, max_lines=8, autofocus=True, elem_id="ctl-prompt"
     )
     with gr.Accordion("What you do not want", open=False, elem_classes="fold"):
         fields["negative_prompt"] = gr.Textbox(
