@@ -56,8 +56,11 @@ def run_stage(stage: str, work: Path, recipe: TrainingRecipe, *, processes: int,
             print(f"decoder: {quality:.2f} dB PSNR on pictures that it never saw", flush=True)
         case _:
             from engine.starter.export import export
+            from engine.starter.grid import draw_grid
 
             export(work, out)
+            draw_grid(out, size=recipe.unet[-1].size).save(work / "grid.jpg", quality=88)
+            print(f"look at {work / 'grid.jpg'}", flush=True)
 
 
 def make_latents(work: Path, *, sizes: list[int]) -> None:
