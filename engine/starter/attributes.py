@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ WEATHERS = ("clear", "cloudy", "foggy")
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white")
 POSITIONS = ("left", "centre", "right")
 STYLES = ("painting", "flat")
+COUNTS = ("one", "two", "three")
+DISTANCES = ("near", "far")
 
 FLYING = frozenset({"balloon", "saucer", "bird"})
 # Lit, clean grounds first; a ship needs water and a car needs land.
@@ -45,8 +47,8 @@ class SceneLabels:
     position: str = "centre"
     weather: str = "clear"
     style: str = "painting"
-    count: int = 1
-    is_near: bool = True
+    count: str = "one"
+    distance: str = "near"
 
     def to_plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,8 +63,11 @@ def is_held_out(labels: SceneLabels) -> bool:
     return (labels.subject, labels.colour) in HELD_OUT_COLOURS or (labels.subject, labels.place) in HELD_OUT_PLACES
 
 
-def random_labels(rng: np.random.Generator, *, held_out: bool | None = False) -> SceneLabels:
-    """Labels drawn evenly. `held_out` False leaves the kept-back pairs out, True draws only those, None does not care."""
+def random_labels(rng: np.random.Generator, *, held_out: bool | None = False, is_wide: bool = False) -> SceneLabels:
+    """Labels drawn evenly. `held_out` False leaves the kept-back pairs out, True draws only those, None does not care.
+
+    Narrow scenes hold one near subject; wide ones also two or three, and far ones.
+    """
     while True:
         labels = SceneLabels(
             subject=_pick(rng, SUBJECTS),
@@ -73,8 +78,19 @@ def random_labels(rng: np.random.Generator, *, held_out: bool | None = False) ->
             weather=str(rng.choice(WEATHERS, p=(0.5, 0.35, 0.15))),
             style=_pick(rng, STYLES),
         )
+        if is_wide:
+            labels = _widened(labels, rng)
         if is_sensible(labels.subject, labels.place) and held_out in (None, is_held_out(labels)):
             return labels
+
+
+def _widened(labels: SceneLabels, rng: np.random.Generator) -> SceneLabels:
+    # A far group would be a few pixels each: only single subjects go far.
+    count = str(rng.choice(COUNTS, p=(0.6, 0.2, 0.2)))
+    is_far = count == "one" and rng.random() < 0.3
+    # Three fill the frame from side to side: they stand in the middle.
+    position = "centre" if count == "three" else labels.position
+    return replace(labels, count=count, distance="far" if is_far else "near", position=position)
 
 
 def _pick(rng: np.random.Generator, values: tuple[str, ...]) -> str:

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 CHANNELS = 8
+# Beside the autoencoder in a model folder, so that training can go on from it.
+BASIS_FILE = "basis.npz"
 PATCH = 8
 WIDTH = 48
 DECODER_BLOCKS = (4, 3, 2, 1)

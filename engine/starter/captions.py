@@ -53,7 +53,15 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "purple": ("purple", "violet"),
     "pink": ("pink", "rose"),
     "white": ("white", "pale"),
+    "one": ("one", "a single"),
+    "two": ("two", "a pair of", "a couple of"),
+    "three": ("three", "a trio of", "a group of three"),
+    "near": ("close up", "nearby", "up close"),
+    "far": ("far away", "in the distance", "distant view", "far off"),
 }
+
+# "crystals" and "lone tree" say a number themselves.
+_ONLY_ONE = {"crystals", "lone tree"}
 
 # Never used in training captions; the evaluation asks with them.
 HELD_OUT_WORDS = {"keep", "home", "sailboat", "starship", "automaton", "oak", "at sundown", "cobalt", "among glaciers"}
@@ -87,17 +95,15 @@ def caption_and_said(labels: SceneLabels, rng: np.random.Generator, *, held_out_
     if rng.random() < 0.15:
         say = dict.fromkeys(say, 0.25)
     is_said = {name: bool(rng.random() < chance) for name, chance in say.items()}
-    subject = _word(labels.subject, rng, held_out_words)
-    if is_said["colour"]:
-        subject = f"{_word(labels.colour, rng, held_out_words)} {subject}"
-    article = ("a ", "a ", "the ", "one ", "")[int(rng.integers(5))]
-    if article == "a " and subject[0] in "aeiou":
-        article = "an "
-    parts = [_word(getattr(labels, name), rng, held_out_words) for name in ("place", "time", "position", "weather") if is_said[name]]
+    # More than one, or far away, changes the picture so much that leaving it out would teach the words wrongly.
+    is_said["distance"] = bool(rng.random() < (0.9 if labels.distance == "far" else 0.12))
+    subject, is_said["count"] = _subject(labels, rng, held_out_words, with_colour=is_said["colour"])
+    asked = ("place", "time", "position", "weather", "distance")
+    parts = [_word(getattr(labels, name), rng, held_out_words) for name in asked if is_said[name]]
     if rng.random() < 0.5:
         rng.shuffle(parts)
     separator = ", " if rng.random() < 0.4 else " "
-    text = separator.join([article + subject, *parts]) if rng.random() < 0.9 or not parts else separator.join([*parts, article + subject])
+    text = separator.join([subject, *parts]) if rng.random() < 0.9 or not parts else separator.join([*parts, subject])
     if is_said["style"]:
         style = _word(labels.style, rng, held_out_words)
         text = f"{text}, {style}" if rng.random() < 0.6 else f"{style} of {text}"
@@ -108,6 +114,22 @@ def caption_and_said(labels: SceneLabels, rng: np.random.Generator, *, held_out_
     return (text.capitalize() if rng.random() < 0.2 else text), said
 
 
+def _subject(labels: SceneLabels, rng: np.random.Generator, held_out_words: bool, *, with_colour: bool) -> tuple[str, bool]:
+    """ "a red castle", "two red castles" …, and whether it says how many."""
+    word = _word(labels.subject, rng, held_out_words, is_plural=labels.count != "one")
+    words = f"{_word(labels.colour, rng, held_out_words)} {word}" if with_colour else word
+    if labels.count != "one":
+        return f"{_word(labels.count, rng, held_out_words)} {words}", True
+    article = ("a ", "a ", "the ", "one ", "")[int(rng.integers(5))]
+    if article == "a " and words[0] in "aeiou":
+        article = "an "
+    return article + words, article == "one "
+
+
+def plural(word: str) -> str:
+    return word + ("es" if word.endswith(("s", "sh", "x")) else "s")
+
+
 def degraded_caption(text: str, rng: np.random.Generator) -> str:
     """The caption of a picture that was made worse on purpose, so that negative prompts have something to push away from."""
     words = rng.choice(DEGRADED_WORDS, size=int(rng.integers(1, 4)), replace=False)
@@ -115,7 +137,9 @@ def degraded_caption(text: str, rng: np.random.Generator) -> str:
     return bad if rng.random() < 0.4 else f"{text}, {bad}"
 
 
-def _word(name: str, rng: np.random.Generator, held_out_words: bool) -> str:
+def _word(name: str, rng: np.random.Generator, held_out_words: bool, *, is_plural: bool = False) -> str:
     options = [word for word in SYNONYMS[name] if (word in HELD_OUT_WORDS) == held_out_words] or list(SYNONYMS[name])
+    if is_plural:
+        options = [plural(word) for word in options if word not in _ONLY_ONE]
     # Half of the time the plainest word: that is what people type.
     return options[0] if rng.random() < 0.5 else options[int(rng.integers(len(options)))]

@@ -92,7 +92,7 @@ def write_card(folder: Path, work: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m engine.starter.card", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("presets/models/starter"))
-    parser.add_argument("--work", type=Path, default=Path("data/starter"))
+    parser.add_argument("--work", type=Path, default=Path("data/starter-v1"))
     options = parser.parse_args()
     write_card(options.model, options.work)
     return 0

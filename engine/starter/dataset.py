@@ -21,7 +21,7 @@ _CHUNK = 250
 _DEGRADED_EVERY = 25
 
 
-def draw_dataset(folder: Path, *, count: int, seed: int, workers: int | None = None) -> None:
+def draw_dataset(folder: Path, *, count: int, seed: int, is_wide: bool = False, workers: int | None = None) -> None:
     """Write `scenes.npy` (count, 256, 256, 3) uint8 and `labels.jsonl`. Finished sets are left alone."""
     target = folder / "scenes.npy"
     if target.exists() and (folder / "labels.jsonl").exists():
@@ -32,7 +32,7 @@ def draw_dataset(folder: Path, *, count: int, seed: int, workers: int | None = N
     lines: list[str] = []
     starts = range(0, count, _CHUNK)
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        for start, (block, labels) in zip(starts, pool.map(_draw_chunk, [(seed, s, min(_CHUNK, count - s)) for s in starts]), strict=True):
+        for start, (block, labels) in zip(starts, pool.map(_draw_chunk, [(seed, s, min(_CHUNK, count - s), is_wide) for s in starts]), strict=True):
             images[start : start + len(block)] = block
             lines += [json.dumps(one) for one in labels]
             print(f"scenes {start + len(block)}/{count}", flush=True)
@@ -41,14 +41,14 @@ def draw_dataset(folder: Path, *, count: int, seed: int, workers: int | None = N
     aside.rename(target)
 
 
-def _draw_chunk(job: tuple[int, int, int]) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
+def _draw_chunk(job: tuple[int, int, int, bool]) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
     cv2.setNumThreads(0)
-    seed, start, count = job
+    seed, start, count, is_wide = job
     images: list[NDArray[np.uint8]] = []
     labels: list[dict[str, Any]] = []
     for index in range(start, start + count):
         rng = np.random.Generator(np.random.PCG64([seed, index]))
-        one = random_labels(rng)
+        one = random_labels(rng, is_wide=is_wide)
         image = draw(one, seed=int(rng.integers(2**31)), size=SIZE).image
         is_degraded = index % _DEGRADED_EVERY == 0
         images.append(degrade(image, rng) if is_degraded else image)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.starter.attributes import SceneLabels, is_held_out, random_labels
-from engine.starter.captions import SYNONYMS
+from engine.starter.captions import SYNONYMS, plural
 from engine.starter.grid import load_pipeline
 from engine.starter.probe import Probe, accuracy, train_probe
 from engine.starter.scenes import draw
@@ -25,7 +25,9 @@ def full_caption(labels: SceneLabels) -> str:
     """A plain sentence that states every attribute, in words of the vocabulary."""
     said = {name: SYNONYMS[getattr(labels, name)][0] for name in ATTRIBUTES}
     weather = "" if labels.weather == "clear" else f", {said['weather']}"
-    return f"a {said['colour']} {said['subject']} {said['place']} {said['time']}, {said['position']}{weather}, {said['style']}"
+    distance = "" if labels.distance == "near" else f", {said['distance']}"
+    what = f"a {said['colour']} {said['subject']}" if labels.count == "one" else f"{said['count']} {said['colour']} {plural(said['subject'])}"
+    return f"{what} {said['place']} {said['time']}, {said['position']}{distance}{weather}, {said['style']}"
 
 
 def generate(folder: Path, labels: list[SceneLabels], *, size: int, steps: int, guidance: float, seed: int, batch: int = 8) -> NDArray[np.uint8]:
@@ -109,7 +111,7 @@ def table(report: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m engine.starter.evaluate", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("presets/models/starter"))
-    parser.add_argument("--work", type=Path, default=Path("data/starter"), help="folder with the drawn scenes and the probe")
+    parser.add_argument("--work", type=Path, default=Path("data/starter-v1"), help="folder with the drawn scenes and the probe")
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=20)

@@ -13,7 +13,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from engine.starter.autoencoder import PatchBasis, build_autoencoder
+from engine.starter.autoencoder import BASIS_FILE, PatchBasis, build_autoencoder
 from engine.starter.unet import SCHEDULE, build_unet
 
 SHARD = "14MB"
@@ -41,13 +41,14 @@ def export(work: Path, out: Path, checkpoint: Path | None = None) -> None:
     for parameter in unet.parameters():
         parameter.data.copy_(saved["average"][at : at + parameter.numel()].view(parameter.shape))
         at += parameter.numel()
-    basis = PatchBasis.load(work / "basis.npz")
+    basis = PatchBasis.load(work / BASIS_FILE)
     vae = AutoencoderTiny.from_pretrained(work / "vae") if (work / "vae" / "config.json").exists() else build_autoencoder(basis)
     for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
         shutil.rmtree(out / part, ignore_errors=True)
     unet.half().save_pretrained(out / "unet", max_shard_size=SHARD)
     vae.half().save_pretrained(out / "vae", max_shard_size=SHARD)
     _drop_unknown_setting(out / "vae" / "config.json")
+    basis.save(out / "vae" / BASIS_FILE)
     CLIPTextModel.from_pretrained(work / "text_encoder").half().save_pretrained(out / "text_encoder", max_shard_size=SHARD)
     CLIPTokenizer.from_pretrained(work / "tokenizer").save_pretrained(out / "tokenizer")
     scheduler: Any = DPMSolverMultistepScheduler.from_config(DDIMScheduler(**SCHEDULE).config)

@@ -41,7 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m engine.starter.grid", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("presets/models/starter"))
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--out", type=Path, default=Path("data/starter/grid.jpg"))
+    parser.add_argument("--out", type=Path, default=Path("data/grid.jpg"))
     options = parser.parse_args()
     draw_grid(options.model, size=options.size).save(options.out, quality=88)
     return 0

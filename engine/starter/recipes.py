@@ -14,6 +14,10 @@ class TrainingRecipe:
     text_steps: int
     unet: tuple[UnetPlan, ...]
     decoder_minutes: float
+    # Wide scenes hold one to three subjects, near and far.
+    is_wide: bool = False
+    # Goes on from the bundled weights: tokenizer, patches and decoder stay as they are.
+    starts_from_bundle: bool = False
 
 
 RECIPES = {
@@ -27,5 +31,15 @@ RECIPES = {
             UnetPlan(size=256, batch=16, learning_rate=5e-4, minutes=35, cooldown=0.4),
         ),
         decoder_minutes=12,
+    ),
+    # From those weights to more subjects in a picture, near and far.
+    "starter-v2": TrainingRecipe(
+        scenes=20_000,
+        seed=20261122,
+        text_steps=300,
+        unet=(UnetPlan(size=256, batch=16, learning_rate=5e-4, minutes=105, cooldown=0.4),),
+        decoder_minutes=0,
+        is_wide=True,
+        starts_from_bundle=True,
     ),
 }

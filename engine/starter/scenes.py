@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.starter.attributes import FLYING, SceneLabels
+from engine.starter.attributes import COUNTS, FLYING, SceneLabels
 from engine.starter.scene.land import paint_land
 from engine.starter.scene.palette import COLOUR_VALUES, LANDS, LIGHTS, Colour, Light, mix, rgb
 from engine.starter.scene.sky import paint_sky
@@ -64,12 +64,15 @@ def _reduce(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 def _place_subjects(image: NDArray[np.float32], depth: NDArray[np.float32], mask: NDArray[np.float32], labels: SceneLabels, light: Light, horizon: float, *, mirrored: bool, haze: float, rng: np.random.Generator) -> None:  # fmt: skip
     size = image.shape[0]
     is_flying = labels.subject in FLYING
-    edge = size * SUBJECT_HEIGHT.get(labels.subject, 0.80) * float(rng.uniform(0.74, 0.86)) * (1.0 if labels.is_near else 0.55)
-    edge *= {1: 1.0, 2: 0.72, 3: 0.55}[labels.count]
+    edge = size * SUBJECT_HEIGHT.get(labels.subject, 0.80) * float(rng.uniform(0.74, 0.86)) * (1.0 if labels.distance == "near" else 0.55)
+    count = COUNTS.index(labels.count) + 1
+    edge *= (1.0, 0.57, 0.46)[count - 1]
     foot = size * (horizon + float(rng.uniform(0.13, 0.19)))
-    middle = size * (_X_OF[labels.position] + float(rng.uniform(-0.03, 0.03)))
-    for number in range(labels.count):
-        x = middle + (number - (labels.count - 1) / 2) * edge * 0.85
+    # A pair needs room on both sides of its middle.
+    off_centre = (_X_OF[labels.position] - 0.5) * (0.75 if count == 2 else 1.0)
+    middle = size * (0.5 + off_centre + float(rng.uniform(-0.03, 0.03)))
+    for number in range(count):
+        x = middle + (number - (count - 1) / 2) * edge
         y = size * float(rng.uniform(0.50, 0.60)) + edge * 0.40 if is_flying else foot
         if not is_flying:
             _contact(image, x, y, edge, labels, light)

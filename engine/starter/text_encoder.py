@@ -11,12 +11,13 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from engine.starter.attributes import COLOURS, PLACES, POSITIONS, STYLES, SUBJECTS, TIMES, WEATHERS, random_labels
+from engine.starter.attributes import COLOURS, COUNTS, DISTANCES, PLACES, POSITIONS, STYLES, SUBJECTS, TIMES, WEATHERS, random_labels
 from engine.starter.captions import caption_and_said, degraded_caption
 
 WIDTH = 256
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "subject": SUBJECTS, "place": PLACES, "time": TIMES, "colour": COLOURS, "position": POSITIONS, "weather": WEATHERS, "style": STYLES,
+    "count": COUNTS, "distance": DISTANCES,
 }  # fmt: skip
 
 
@@ -43,18 +44,30 @@ class _Heads(nn.Module):
         return {name: head(features) for name, head in self.heads.items()}
 
 
-def pretrain(tokenizer: CLIPTokenizer, folder: Path, *, steps: int = 450, batch: int = 64, seed: int = 11) -> CLIPTextModel:
+def pretrain(
+    tokenizer: CLIPTokenizer,
+    folder: Path,
+    *,
+    steps: int = 450,
+    batch: int = 64,
+    seed: int = 11,
+    start_from: Path | None = None,
+    is_wide: bool = False,
+) -> CLIPTextModel:
     """Train on fresh captions until each stated attribute is read back, save to `folder`, return the model in eval mode."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = build_text_encoder(tokenizer).train()
+    model = (build_text_encoder(tokenizer) if start_from is None else CLIPTextModel.from_pretrained(start_from, dtype=torch.float32)).train()
     heads = _Heads(model.config.hidden_size)
-    optimiser = torch.optim.AdamW([*model.parameters(), *heads.parameters()], lr=1e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=1e-3, total_steps=steps, pct_start=0.1)
+    # A text encoder that a denoiser already listens to learns new words gently.
+    rates = (1e-3 if start_from is None else 2e-4, 1e-3)
+    groups = [{"params": list(part.parameters()), "lr": rate} for part, rate in zip((model, heads), rates, strict=True)]
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=list(rates), total_steps=steps, pct_start=0.1)
     end_id: Any = tokenizer.eos_token_id
     started = time.monotonic()
     for step in range(steps):
-        texts, targets = _batch(rng, batch)
+        texts, targets = _batch(rng, batch, is_wide)
         ids = tokenize(tokenizer, texts)
         with torch.autocast("cpu", torch.bfloat16):
             states = model(ids).last_hidden_state
@@ -77,11 +90,11 @@ def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
     return tokenizer(texts, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt").input_ids
 
 
-def _batch(rng: np.random.Generator, size: int) -> tuple[list[str], dict[str, torch.Tensor]]:
+def _batch(rng: np.random.Generator, size: int, is_wide: bool) -> tuple[list[str], dict[str, torch.Tensor]]:
     texts: list[str] = []
     rows: list[dict[str, int]] = []
     for _ in range(size):
-        labels = random_labels(rng)
+        labels = random_labels(rng, is_wide=is_wide)
         text, said = caption_and_said(labels, rng)
         row: dict[str, Any] = {name: values.index(getattr(labels, name)) + 1 if name in said else 0 for name, values in ATTRIBUTES.items()}
         row["degraded"] = 0

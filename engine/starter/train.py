@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import socket
 import sys
 from dataclasses import replace
@@ -13,8 +14,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from transformers import CLIPTokenizer
 
-from engine.starter.autoencoder import PatchBasis, build_autoencoder, encode_dataset, fit_basis, train_decoder
+from engine.starter.autoencoder import BASIS_FILE, PatchBasis, build_autoencoder, encode_dataset, fit_basis, train_decoder
 from engine.starter.dataset import draw_dataset
 from engine.starter.recipes import RECIPES, TrainingRecipe
 from engine.starter.text_encoder import pretrain
@@ -27,6 +29,7 @@ STAGES = ("scenes", "text", "latents", "unet", "decoder", "export")
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     recipe = RECIPES[options.recipe]
+    options.work = options.work or Path("data") / options.recipe
     options.work.mkdir(parents=True, exist_ok=True)
     for stage in STAGES if options.stage == "all" else (options.stage,):
         print(f"== {stage}", flush=True)
@@ -38,38 +41,52 @@ def run_stage(stage: str, work: Path, recipe: TrainingRecipe, *, processes: int,
     """Run one stage; a stage whose result is there already is quick."""
     match stage:
         case "scenes":
-            draw_dataset(work, count=recipe.scenes, seed=recipe.seed)
+            if recipe.starts_from_bundle:
+                take_over(out, work)
+            draw_dataset(work, count=recipe.scenes, seed=recipe.seed, is_wide=recipe.is_wide)
         case "text":
             if not (work / "text_encoder" / "config.json").exists():
-                pretrain(build_tokenizer(work / "tokenizer"), work / "text_encoder", steps=recipe.text_steps)
+                before = out / "text_encoder" if recipe.starts_from_bundle else None
+                tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer") if before else build_tokenizer(work / "tokenizer")
+                pretrain(tokenizer, work / "text_encoder", steps=recipe.text_steps, start_from=before, is_wide=recipe.is_wide)
         case "latents":
             make_latents(work, sizes=[plan.size for plan in recipe.unet])
         case "unet":
             for number, plan in enumerate(recipe.unet):
                 if size in (None, plan.size):
-                    before = work / f"unet-{recipe.unet[number - 1].size}.pt" if number else None
+                    first = out / "unet" if recipe.starts_from_bundle else None
+                    before = work / f"unet-{recipe.unet[number - 1].size}.pt" if number else first
                     launch_unet(work, plan if minutes is None else replace(plan, minutes=minutes), before, processes)
-        case "decoder":
-            basis = PatchBasis.load(work / "basis.npz")
+        case "decoder" if recipe.decoder_minutes:
+            basis = PatchBasis.load(work / BASIS_FILE)
             images = np.load(work / "scenes.npy", mmap_mode="r")
             quality = train_decoder(build_autoencoder(basis), images, work / "vae", minutes=minutes or recipe.decoder_minutes)
             print(f"decoder: {quality:.2f} dB PSNR on pictures that it never saw", flush=True)
-        case _:
+        case "export":
             from engine.starter.export import export
             from engine.starter.grid import draw_grid
 
             export(work, out)
             draw_grid(out, size=recipe.unet[-1].size).save(work / "grid.jpg", quality=88)
             print(f"look at {work / 'grid.jpg'}", flush=True)
+        case _:
+            pass
+
+
+def take_over(bundle: Path, work: Path) -> None:
+    """What stays as it is when training goes on from a finished model: its words, its patches, its decoder."""
+    for name in ("tokenizer", "vae"):
+        shutil.copytree(bundle / name, work / name, dirs_exist_ok=True)
+    shutil.copy(bundle / "vae" / BASIS_FILE, work / BASIS_FILE)
 
 
 def make_latents(work: Path, *, sizes: list[int]) -> None:
     """The patch basis from a sample of the pictures, then latents of all of them at each size."""
     images = np.load(work / "scenes.npy", mmap_mode="r")
-    if not (work / "basis.npz").exists():
+    if not (work / BASIS_FILE).exists():
         sample = np.asarray(images[:: max(1, len(images) // 800)])
-        fit_basis(np.concatenate([sample[:, ::2, ::2], sample[:, 1::2, 1::2]])).save(work / "basis.npz")
-    basis = PatchBasis.load(work / "basis.npz")
+        fit_basis(np.concatenate([sample[:, ::2, ::2], sample[:, 1::2, 1::2]])).save(work / BASIS_FILE)
+    basis = PatchBasis.load(work / BASIS_FILE)
     for size in sizes:
         if not (target := work / f"latents-{size}.npy").exists():
             encode_dataset(images, basis, target, size=size)
@@ -100,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engine.starter.train", description=__doc__)
     parser.add_argument("--recipe", choices=sorted(RECIPES), default="starter-v1")
     parser.add_argument("--stage", choices=(*STAGES, "all"), default="all")
-    parser.add_argument("--work", type=Path, default=Path("data/starter"), help="folder for pictures, latents and checkpoints")
+    parser.add_argument("--work", type=Path, default=None, help="folder for pictures, latents and checkpoints; data/<recipe>")
     parser.add_argument("--out", type=Path, default=Path("presets/models/starter"), help="folder of the finished model")
     parser.add_argument("--size", type=int, help="only the UNet stage of this size")
     parser.add_argument("--minutes", type=float, help="minutes for the chosen stage instead of the recipe's")

@@ -119,7 +119,9 @@ class Master:
 
 
 def train_unet(work: Path, plan: UnetPlan, *, start_from: Path | None, rank: int = 0, world: int = 1, device: str = "cpu") -> None:
-    """Run one stage and leave `work/unet-<size>.pt`; goes on from that file if it is there, else from `start_from`'s average."""
+    """Run one stage and leave `work/unet-<size>.pt`; goes on from that file if it is there, else from `start_from`:
+    the average of a checkpoint, or the UNet of a model folder.
+    """
     stop = _StopFlag()
     torch.manual_seed(plan.seed)
     data = _Data(work, plan)
@@ -231,10 +233,18 @@ def _resume(target: Path, master: Master, optimiser: torch.optim.Optimizer, star
         optimiser.load_state_dict(saved["optimiser"])
         return {name: saved[name] for name in ("step", "samples", "minutes")}
     if start_from is not None:
-        average = torch.load(start_from, weights_only=True)["average"]
+        average = flat_weights(start_from)
         master.weights.data.copy_(average)
         master.average.copy_(average)
     return {"step": 0, "samples": 0, "minutes": 0.0}
+
+
+def flat_weights(source: Path) -> torch.Tensor:
+    """The averaged weights of a checkpoint, or those of a model folder's UNet, as one float32 vector."""
+    if source.is_file():
+        return torch.load(source, weights_only=True)["average"]
+    unet: Any = UNet2DConditionModel.from_pretrained(source, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True)
+    return torch.cat([parameter.detach().contiguous().view(-1) for parameter in unet.parameters()])
 
 
 def _save(target: Path, master: Master, optimiser: torch.optim.Optimizer, state: dict[str, Any], plan: UnetPlan) -> None:
