@@ -26,20 +26,27 @@ from engine.contract.requests import (
     SIZE_MIN,
     SIZE_MULTIPLE,
     STEPS_MAX,
+    ImageToImage,
+    Inpaint,
+    Request,
     TextToImage,
-    parse_text_to_image,
+    Upscale,
+    parse_request,
 )
-from engine.contract.results import Job, JobState, Picture
+from engine.contract.results import InputImage, Job, JobState, Picture, UpscalerCard
 from engine.contract.schedulers import SCHEDULER_LABELS, SCHEDULER_NOTES, SchedulerName
 from engine.contract.settings import Settings
+from engine.contract.sheet import VARIED, Axis, CellView, Sheet, expand_choices, parse_axis
+from engine.contract.strokes import Stroke, parse_strokes
 from engine.engine import Engine, Health
 from engine.jobs.watch import Watch
 
 __all__ = [
-    "CONTROL_NAMES", "COUNT_MAX", "GUIDANCE_MAX", "PROMPT_MAX", "SCHEDULER_LABELS", "SCHEDULER_NOTES", "SEED_MAX",
-    "SIZE_MAX", "SIZE_MIN", "SIZE_MULTIPLE", "STEPS_MAX",
-    "BadNumbers", "Busy", "Cancelled", "DamagedFile", "DiskFull", "Drawn", "Ending", "Engine", "EngineError", "Event",
-    "Failed", "Finished", "Health", "IncompatibleAdapter", "InvalidRequest", "Job", "JobState", "Loading", "ModelCard",
-    "ModelNotFound", "NotFound", "OutOfMemory", "Picture", "Progress", "Queued", "Recipe", "SchedulerName", "Settings",
-    "TextToImage", "Watch", "WorkerLost", "parse_text_to_image",
+    "CONTROL_NAMES", "COUNT_MAX", "GUIDANCE_MAX", "PROMPT_MAX", "SCHEDULER_LABELS", "SCHEDULER_NOTES", "SEED_MAX", "SIZE_MAX",
+    "SIZE_MIN", "SIZE_MULTIPLE", "STEPS_MAX", "VARIED",
+    "Axis", "BadNumbers", "Busy", "Cancelled", "CellView", "DamagedFile", "DiskFull", "Drawn", "Ending", "Engine", "EngineError",
+    "Event", "Failed", "Finished", "Health", "ImageToImage", "IncompatibleAdapter", "Inpaint", "InputImage", "InvalidRequest", "Job",
+    "JobState", "Loading", "ModelCard", "ModelNotFound", "NotFound", "OutOfMemory", "Picture", "Progress", "Queued", "Recipe",
+    "Request", "SchedulerName", "Settings", "Sheet", "Stroke", "TextToImage", "Upscale", "UpscalerCard", "Watch", "WorkerLost",
+    "expand_choices", "parse_axis", "parse_request", "parse_strokes",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ from engine import (
     Picture,
     Progress,
     Settings,
-    parse_text_to_image,
+    parse_request,
 )
 from engine.library.metadata import read_recipe
 
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def generate(options: argparse.Namespace) -> int:
     """Draw, show progress on stderr, write the files, say what was made on stdout."""
-    request = parse_text_to_image(_chosen(options))
+    request = parse_request(_chosen(options))
     with Engine(_settings(options)) as engine:
         job = engine.submit(request, OWNER)
         try:
@@ -77,7 +77,7 @@ def generate(options: argparse.Namespace) -> int:
 def inspect(options: argparse.Namespace) -> int:
     """Print the recipe inside a picture."""
     recipe = read_recipe(Path(options.file))
-    print(json.dumps(recipe.model_dump(), indent=2, ensure_ascii=False))
+    print(json.dumps(recipe.to_plain(), indent=2, ensure_ascii=False))
     return 0
 
 
@@ -90,7 +90,7 @@ def _report(pictures: tuple[Picture, ...], seconds: float, options: argparse.Nam
             shutil.copyfile(picture.path, target)
         except OSError as error:
             raise EngineError(f"Cannot write {target} ({error.strerror}).", "Choose another --out.", "out") from error
-        made.append({"path": str(target), "seed": picture.seed, "seconds": round(picture.seconds, 3), "recipe": picture.recipe.model_dump()})
+        made.append({"path": str(target), "seed": picture.seed, "seconds": round(picture.seconds, 3), "recipe": picture.recipe.to_plain()})
     if options.json:
         print(json.dumps({"pictures": made, "seconds": round(seconds, 3)}, ensure_ascii=False))
     else:

@@ -1,25 +1,38 @@
-"""The engine behind the door: submit, watch, cancel, history, models, close."""
+"""The engine behind the door: submit, watch, cancel, bring pictures, sheets, history, models, close."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
+from typing import Any, BinaryIO
 
-from engine.contract.errors import Busy, NotFound
+from PIL import Image
+
+from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
 from engine.contract.models import ModelCard
-from engine.contract.recipe import resolve
-from engine.contract.requests import TextToImage
-from engine.contract.results import Job, Picture
+from engine.contract.recipe import Recipe, resolve
+from engine.contract.requests import Request, parse_request
+from engine.contract.results import InputImage, Job, Picture, UpscalerCard
 from engine.contract.settings import Settings
+from engine.contract.sheet import Axis, Cell, CellView, Sheet, SheetKind, expand_choices, expand_grid
+from engine.contract.strokes import Stroke
 from engine.jobs.dispatcher import Dispatcher
 from engine.jobs.hosts.base import Host
 from engine.jobs.hosts.inline import InlineHost
 from engine.jobs.hosts.process import ProcessHost
 from engine.jobs.journal import Journal
 from engine.jobs.watch import Watch
+from engine.library.archive import read_sources, write_dataset, write_pictures
 from engine.library.catalogue import BUNDLED, Catalogue
 from engine.library.history import History
+from engine.library.inputs import Inputs
+from engine.library.masks import rasterise
+from engine.library.sheets import Sheets
+from engine.library.uploads import PIXELS_MAX, read_mask_upload, read_upload
+from engine.library.upscalers import BUNDLED_UPSCALERS, Upscalers
 from engine.store import open_store
 
 
@@ -42,13 +55,18 @@ class Engine:
         self.secret = _secret(settings)
         self._journal = Journal(self._store)
         self._history = History(self._store, settings.data)
+        self._inputs = Inputs(self._store, settings.data / "inputs")
+        self._sheets = Sheets(self._store)
         self._catalogue = Catalogue((BUNDLED, settings.data / "models"))
+        self._upscalers = Upscalers((BUNDLED_UPSCALERS, settings.data / "upscalers"))
         self._host = host or _host(settings)
         self._dispatcher = Dispatcher(
             host=self._host,
             journal=self._journal,
             history=self._history,
             catalogue=self._catalogue,
+            inputs=self._inputs,
+            upscalers=self._upscalers,
             data=settings.data,
         )
 
@@ -57,14 +75,15 @@ class Engine:
         self._host.start(self._catalogue.folder(self.settings.model))
         self._dispatcher.start()
 
-    def submit(self, request: TextToImage, owner: str) -> Job:
-        """Resolve and journal; only then is the job accepted. Raises `ModelNotFound` or `Busy`."""
-        if self._journal.count_open(owner) >= self.settings.queue_limit:
-            raise Busy(f"You have {self.settings.queue_limit} jobs waiting.", "Let some finish, or stop a few.")
-        card = self._catalogue.card(request.model or self.settings.model)
-        job = self._journal.accept(resolve(request, card), owner)
-        self._dispatcher.add(job)
-        return job
+    # Jobs
+
+    def submit(self, request: Request, owner: str) -> Job:
+        """Resolve and journal; only then is the job accepted. Raises `ModelNotFound`, `NotFound`, `InvalidRequest` or `Busy`."""
+        return self._accept(self._resolve(request, owner), owner)
+
+    def run_again(self, job_id: str, owner: str) -> Job:
+        """A job that ended, once more from its recipe; an enlargement goes on from the tiles that it has. Raises `NotFound`."""
+        return self._accept(self._journal.get(job_id, owner).recipe, owner)
 
     def watch(self, job_id: str, *, owner: str) -> Watch:
         """Events from now on, the newest one first; the ending if the job is over. Raises `NotFound`."""
@@ -83,6 +102,112 @@ class Engine:
         """The owner's waiting and running jobs, oldest first."""
         return self._journal.open_jobs(owner)
 
+    def estimate_s(self, request: Request, owner: str) -> float | None:
+        """Seconds of drawing for this request; None while nothing is known about this machine."""
+        return self._dispatcher.seconds(self._resolve(request, owner))
+
+    # Pictures that people bring
+
+    def add_input(self, data: bytes, owner: str) -> InputImage:
+        """Keep a picture to start from. Raises `InvalidRequest` about the source."""
+        image, note = read_upload(data)
+        return self._inputs.add(image, owner, note=note)
+
+    def add_mask(self, source: str, mask: bytes | tuple[Stroke, ...], owner: str) -> InputImage:
+        """Keep a mask for a source: a picture file of its size, white where it says repaint, or strokes. Raises `InvalidRequest`."""
+        known = self._inputs.get(source, owner, field="source")
+        if isinstance(mask, bytes):
+            image = read_mask_upload(mask, (known.width, known.height))
+        else:
+            image = Image.fromarray(rasterise(mask, known.width, known.height))
+        if image.getbbox() is None:
+            raise InvalidRequest("The mask is empty.", "Paint over what should change.", "mask")
+        return self._inputs.add(image, owner)
+
+    def input_from_picture(self, picture_id: str, owner: str) -> InputImage:
+        """A result of the owner as a source. Raises `NotFound`."""
+        path = self._history.get(picture_id, owner).path
+        try:
+            return self.add_input(path.read_bytes(), owner)
+        except OSError as error:
+            raise NotFound("The file of this picture is gone.", "Choose another one.", "source") from error
+
+    def input_image(self, digest: str, owner: str | None = None) -> InputImage:
+        """Facts about a source or mask. Raises `NotFound`."""
+        return self._inputs.get(digest, owner, field="source")
+
+    def input_path(self, digest: str) -> Path:
+        return self._inputs.path(digest)
+
+    # Sheets: many jobs that belong together
+
+    def submit_grid(self, values: Mapping[str, Any], axes: list[Axis], owner: str) -> Sheet:
+        """Every combination of one or two controls as a job of its own. All share one seed, unless it is what varies.
+
+        A cell that cannot run says why in its place; the others run. Raises `InvalidRequest` when no request fits at all.
+        """
+        columns, rows, cells = expand_grid(self._with_fixed_seed(values), axes)
+        return self._sheet("grid", columns, rows, cells, owner)
+
+    def submit_folder(self, data: BinaryIO, values: Mapping[str, Any], owner: str) -> Sheet:
+        """The same request over every picture of a zip. A file that is no picture says so in its cell."""
+        cells: list[tuple[str, dict[str, Any]]] = []
+        refused: dict[int, EngineError] = {}
+        for number, (name, content) in enumerate(read_sources(data)):
+            cell = dict(values)
+            try:
+                cell["source"] = self.add_input(content, owner).hash
+            except EngineError as error:
+                refused[number] = error
+            cells.append((name, cell))
+        return self._sheet("folder", ("",), tuple(label for label, _ in cells), cells, owner, refused)
+
+    def submit_dataset(self, values: Mapping[str, Any], owner: str) -> Sheet:
+        """One job for each class that the `{a|b}` choices of the prompt make, each with the same count: balanced classes."""
+        classes = expand_choices(str(values.get("prompt", "")))
+        cells = [(label, {**values, "prompt": prompt}) for label, prompt in classes]
+        return self._sheet("dataset", ("",), tuple(label for label, _ in cells), cells, owner)
+
+    def sheet(self, sheet_id: str, owner: str) -> Sheet:
+        """Raises `NotFound`."""
+        return self._sheets.get(sheet_id, owner)
+
+    def newest_sheet(self, owner: str) -> Sheet | None:
+        return self._sheets.newest(owner)
+
+    def sheet_cells(self, sheet: Sheet) -> list[CellView]:
+        """How far every cell has come, in order."""
+        views: list[CellView] = []
+        for cell in sheet.cells:
+            if cell.job_id is None:
+                views.append(CellView(cell.label, "failed", error=cell.error))
+                continue
+            job = self._journal.get(cell.job_id, sheet.owner)
+            views.append(CellView(cell.label, job.state, tuple(self._history.of_job(job.id)), job.error))
+        return views
+
+    def retry_cell(self, sheet_id: str, number: int, owner: str) -> Sheet:
+        """Ask for one cell again; the others are left alone. Raises `NotFound`, or what the request itself raises."""
+        sheet = self._sheets.get(sheet_id, owner)
+        if not 0 <= number < len(sheet.cells):
+            raise NotFound("There is no such cell.", "Choose one of the sheet.")
+        old = sheet.cells[number]
+        job = self.run_again(old.job_id, owner) if old.job_id else self.submit(parse_request(old.values), owner)
+        return self._sheets.replace_cell(sheet, number, old.model_copy(update={"job_id": job.id, "error": None}))
+
+    def write_sheet(self, sheet_id: str, owner: str, target: BinaryIO, *, as_dataset: bool = False) -> None:
+        """A zip of the sheet's finished pictures with their recipes, or as a dataset with captions and licence."""
+        sheet = self._sheets.get(sheet_id, owner)
+        pictures = [(view.label, picture) for view in self.sheet_cells(sheet) for picture in view.pictures]
+        if not pictures:
+            raise InvalidRequest("No picture of this sheet is finished yet.", "Wait for one, or press Generate again.", "sheet")
+        if as_dataset:
+            write_dataset(target, pictures, self._catalogue.card(pictures[0][1].recipe.model))
+        else:
+            write_pictures(target, pictures)
+
+    # What is here
+
     def history(self, owner: str, limit: int = 60) -> list[Picture]:
         """The owner's pictures, newest first."""
         return self._history.of_owner(owner, limit)
@@ -94,9 +219,8 @@ class Engine:
     def models(self) -> list[ModelCard]:
         return self._catalogue.cards()
 
-    def estimate_s(self, request: TextToImage) -> float | None:
-        """Seconds of drawing for this request; None while nothing is known about this machine."""
-        return self._dispatcher.estimates.seconds(resolve(request, self._catalogue.card(request.model or self.settings.model)))
+    def upscalers(self) -> list[UpscalerCard]:
+        return self._upscalers.cards()
 
     def health(self) -> Health:
         worker = self._host.state()
@@ -113,6 +237,77 @@ class Engine:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _accept(self, recipe: Recipe, owner: str, *, more: int = 1) -> Job:
+        if self._journal.count_open(owner) + more > self.settings.queue_limit:
+            raise Busy(f"You have {self.settings.queue_limit} jobs waiting.", "Let some finish, or stop a few.")
+        job = self._journal.accept(recipe, owner)
+        self._dispatcher.add(job)
+        return job
+
+    def _resolve(self, request: Request, owner: str) -> Recipe:
+        card = self._catalogue.card(request.model or self.settings.model)
+        if request.mode == "txt2img":
+            return resolve(request, card)
+        source = self._inputs.get(request.source, owner, field="source")
+        if request.mode == "upscale":
+            chosen = self._upscalers.card(request.upscaler)
+            _check_large(source.width * request.factor * source.height * request.factor, "factor")
+            return resolve(request, card, upscaler=(chosen.name, chosen.content_hash))
+        if request.mode == "inpaint":
+            self._check_mask(source, request.mask, owner)
+            width = source.width + request.expand_left + request.expand_right
+            _check_large(width * (source.height + request.expand_top + request.expand_bottom), "expand_left")
+        return resolve(request, card)
+
+    def _check_mask(self, source: InputImage, mask: str | None, owner: str) -> None:
+        if mask is None:
+            return
+        known = self._inputs.get(mask, owner, field="mask")
+        if (known.width, known.height) != (source.width, source.height):
+            message = f"The mask is {known.width} × {known.height} and the source {source.width} × {source.height}."
+            raise InvalidRequest(message, "Use a mask of the same size.", "mask")
+
+    def _with_fixed_seed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {"seed": secrets.randbelow(2**32), **{name: value for name, value in values.items() if value is not None}}
+
+    def _sheet(
+        self,
+        kind: SheetKind,
+        columns: tuple[str, ...],
+        rows: tuple[str, ...],
+        asked: list[tuple[str, dict[str, Any]]],
+        owner: str,
+        refused: Mapping[int, EngineError] | None = None,
+    ) -> Sheet:
+        checked: list[tuple[str, dict[str, Any], Recipe | EngineError]] = []
+        for number, (label, values) in enumerate(asked):
+            try:
+                if refused and number in refused:
+                    raise refused[number]
+                checked.append((label, values, self._resolve(parse_request(values), owner)))
+            except EngineError as error:
+                checked.append((label, values, error))
+        runnable = [one for one in checked if isinstance(one[2], Recipe)]
+        if not runnable:
+            raise next(one[2] for one in checked if isinstance(one[2], EngineError))
+        cells: list[Cell] = []
+        for label, values, outcome in checked:
+            if isinstance(outcome, EngineError):
+                cells.append(Cell(label=label, values=values, error=outcome.to_plain()))
+            else:
+                # All or nothing: a sheet that would not fit into the queue is refused with its first job.
+                more = len(runnable) if not any(cell.job_id for cell in cells) else 1
+                cells.append(Cell(label=label, values=values, job_id=self._accept(outcome, owner, more=more).id))
+        sheet = Sheet(id=secrets.token_hex(16), owner=owner, kind=kind, columns=columns, rows=rows, cells=tuple(cells))
+        self._sheets.add(sheet)
+        return sheet
+
+
+def _check_large(pixels: int, field: str) -> None:
+    if pixels > PIXELS_MAX:
+        message = f"The result would have {pixels / 1e6:.0f} megapixels."
+        raise InvalidRequest(message, f"Keep it under {PIXELS_MAX // 1_000_000}: choose a smaller source or a smaller growth.", field)
 
 
 def _host(settings: Settings) -> Host:

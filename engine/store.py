@@ -45,6 +45,28 @@ pictures_table = Table(
 )
 
 
+# Whoever brought a picture may use it; the file itself is kept once, under the hash of its pixels.
+inputs_table = Table(
+    "inputs",
+    tables,
+    Column("hash", String(64), primary_key=True),
+    Column("owner", String(128), primary_key=True),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+sheets_table = Table(
+    "sheets",
+    tables,
+    Column("id", String(32), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index("sheets_by_owner", "owner", "created_at"),
+)
+
+
 def open_store(data: Path) -> Engine:
     """Open `data/easel.db`, making folder and tables where they are missing."""
     data.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from engine import Cancelled, Engine, EngineError, Failed, Finished, Loading, Progress, Queued, parse_text_to_image
+from engine import Cancelled, Engine, EngineError, Failed, Finished, Loading, Progress, Queued, parse_request
 from ui.links import picture_view
 from ui.messages import sentence
 from ui.owner import owner_of
@@ -38,7 +38,7 @@ def add_api(engine: Engine) -> None:
         }  # fmt: skip
         owner = owner_of(request)
         try:
-            job = engine.submit(parse_text_to_image({name: value for name, value in given.items() if value is not None}), owner)
+            job = engine.submit(parse_request({name: value for name, value in given.items() if value is not None}), owner)
         except EngineError as error:
             raise gr.Error(sentence(error), print_exception=False) from error
         with engine.watch(job.id, owner=owner) as watch:
@@ -54,7 +54,7 @@ def add_api(engine: Engine) -> None:
                     case Progress():
                         yield {"state": "drawing", "job": job.id, "picture": event.picture, "step": event.step, "steps": event.steps}
                     case Finished(pictures=pictures) | Cancelled(pictures=pictures):
-                        views = [{**picture_view(p, engine.secret), "recipe": p.recipe.model_dump()} for p in pictures]
+                        views = [{**picture_view(p, engine.secret), "recipe": p.recipe.to_plain()} for p in pictures]
                         yield {"state": "done" if isinstance(event, Finished) else "stopped", "job": job.id, "pictures": views}
                         return
                     case Failed(error=error):

@@ -25,7 +25,7 @@ def parse_size(label: object) -> tuple[str, str] | None:
 
 
 def to_request_values(form: Mapping[str, Any]) -> dict[str, Any]:
-    """What `parse_text_to_image` takes. Empty controls are left out: "not chosen" is never zero."""
+    """What `parse_request` takes. Empty controls are left out: "not chosen" is never zero."""
     values = {name: form.get(name) for name in ("prompt", "negative_prompt", "steps", "guidance_scale", "scheduler", "count")}
     if (size := parse_size(form.get("size"))) is not None:
         values["width"], values["height"] = size

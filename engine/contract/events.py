@@ -30,7 +30,7 @@ class Loading:
 
 @dataclass(frozen=True)
 class Progress:
-    """Step `step` of `steps` of picture `picture` (from 0) of `count`; `preview` is a small JPEG of the predicted clean picture."""
+    """Step `step` of `steps` of tile `tile` of `tiles` of picture `picture` (both from 0) of `count`; `preview` is a small JPEG of the predicted clean picture."""
 
     job_id: str
     picture: int
@@ -39,6 +39,8 @@ class Progress:
     steps: int
     preview: bytes | None
     left_s: float | None = None
+    tile: int = 0
+    tiles: int = 1
 
 
 @dataclass(frozen=True)

@@ -24,3 +24,5 @@ class ModelCard(BaseModel):
     default_scheduler: SchedulerName = "dpmpp_2m"
     licence: str = ""
     note: str = ""
+    # Share of noise, 0 to 1, at 33 even places of the schedule from start to end: what a plot of it needs.
+    noise_curve: tuple[float, ...] = ()

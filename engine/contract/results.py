@@ -10,6 +10,29 @@ from pydantic import BaseModel, ConfigDict
 
 from engine.contract.recipe import Recipe
 
+
+class InputImage(BaseModel):
+    """A picture that somebody brought: known by the hash of its pixels. `note` says what was changed on the way in."""
+
+    model_config = ConfigDict(frozen=True)
+
+    hash: str
+    width: int
+    height: int
+    note: str = ""
+
+
+class UpscalerCard(BaseModel):
+    """An enlarging model on disk. `scale` is None while nobody has said it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    title: str
+    content_hash: str
+    scale: int | None = None
+
+
 JobState = Literal["queued", "running", "done", "cancelled", "failed"]
 
 

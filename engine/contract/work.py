@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.contract.recipe import Recipe
@@ -10,12 +11,19 @@ from engine.contract.recipe import Recipe
 
 @dataclass(frozen=True)
 class Work:
-    """One recipe to draw with the model in `model_folder`, skipping pictures that an earlier attempt finished."""
+    """One recipe to draw with the model in `model_folder`, skipping pictures and tiles that an earlier attempt finished.
+
+    `inputs` are files of the recipe's source and mask by hash.
+    """
 
     job_id: str
     recipe: Recipe
     model_folder: Path
     skip: frozenset[int] = frozenset()
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    upscaler: Path | None = None
+    # Tiles that a stopped run has finished, by (picture, tile).
+    tiles: Mapping[tuple[int, int], Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -27,12 +35,14 @@ class Loads:
 
 @dataclass(frozen=True)
 class Stepped:
-    """Step `step` of `steps` of picture `picture` is done."""
+    """Step `step` of `steps` of tile `tile` (from 0) of `tiles` of picture `picture` is done."""
 
     picture: int
     step: int
     steps: int
     preview: bytes | None
+    tile: int = 0
+    tiles: int = 1
 
 
 @dataclass(frozen=True)
@@ -47,10 +57,21 @@ class Pixels:
 
 
 @dataclass(frozen=True)
+class TilePixels:
+    """Tile `tile` of picture `picture` is drawn: worth keeping, so that a stopped run can go on from there."""
+
+    picture: int
+    tile: int
+    width: int
+    height: int
+    rgb: bytes
+
+
+@dataclass(frozen=True)
 class Stopped:
     """The work was stopped on request after `step` steps of the current picture."""
 
     step: int
 
 
-HostMessage = Loads | Stepped | Pixels | Stopped
+HostMessage = Loads | Stepped | TilePixels | Pixels | Stopped

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,36 +29,69 @@ class Step:
     denoised: torch.Tensor
 
 
+# (latents after the step, scheduler, index of the step, timesteps of this walk) → latents to go on with.
+Keep = Callable[[torch.Tensor, Any, int, Any], torch.Tensor]
+
+
+def set_steps(scheduler: Any, steps: int, strength: float, device: torch.device) -> int:
+    """Lay out the schedule and return the model call to begin at: `strength` is the share of the steps that is walked, at least one."""
+    scheduler.set_timesteps(steps, device=device)
+    walked = max(1, min(int(steps * strength), steps))
+    begin = (steps - walked) * scheduler.order
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(begin)
+    return begin
+
+
+def start_noise(scheduler: Any, noise: torch.Tensor) -> torch.Tensor:
+    """Pure noise in the scale that this scheduler starts from."""
+    return noise * scheduler.init_noise_sigma
+
+
+def start_from(scheduler: Any, clean: torch.Tensor, noise: torch.Tensor, begin: int) -> torch.Tensor:
+    """Clean latents with as much noise as step `begin` expects (SDEdit, Meng et al. 2022). All (B, C, h, w) float32."""
+    return scheduler.add_noise(clean, noise, scheduler.timesteps[begin : begin + 1].repeat(len(clean)))
+
+
 def denoise(
     unet: Any,
     scheduler: Any,
     *,
     name: SchedulerName,
-    noise: torch.Tensor,
+    latents: torch.Tensor,
     embeds: torch.Tensor,
-    steps: int,
     guidance_scale: float,
     rng: Sequence[torch.Generator],
+    begin: int = 0,
+    keep: Keep | None = None,
+    extra: torch.Tensor | None = None,
 ) -> Iterator[Step]:
-    """Walk from `noise` (B, C, h, w) to clean latents.
+    """Walk from noisy `latents` (B, C, h, w), as `start_noise` or `start_from` made them, to clean ones.
 
+    `begin` is the model call of the schedule to start at. `keep` may put known latents back after each step. `extra`
+    (B, C', h, w) is appended to the model's input, as inpainting checkpoints want it.
     `embeds` is (2B, tokens, dim), negative half first, when guidance is on; else (B, tokens, dim). The sample stays in
     float32 while the model runs in its own dtype: sampler sums lose nothing and the seed means the same in any dtype.
     In float32 every value equals that of diffusers' StableDiffusionPipeline.
     """
-    scheduler.set_timesteps(steps, device=noise.device)
-    latents = noise * scheduler.init_noise_sigma
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     options: dict[str, Any] = {"generator": list(rng)} if takes_generator else {}
-    total = len(scheduler.timesteps)
-    for index, timestep in enumerate(scheduler.timesteps):
+    timesteps = scheduler.timesteps[begin:]
+    total = len(timesteps)
+    if extra is not None and is_guided(guidance_scale):
+        extra = torch.cat([extra] * 2)
+    for index, timestep in enumerate(timesteps):
         doubled = torch.cat([latents] * 2) if is_guided(guidance_scale) else latents
-        scaled = scheduler.scale_model_input(doubled, timestep).to(embeds.dtype)
-        prediction = unet(scaled, timestep, encoder_hidden_states=embeds, return_dict=False)[0].float()
+        scaled = scheduler.scale_model_input(doubled, timestep)
+        if extra is not None:
+            scaled = torch.cat([scaled, extra], dim=1)
+        prediction = unet(scaled.to(embeds.dtype), timestep, encoder_hidden_states=embeds, return_dict=False)[0].float()
         if is_guided(guidance_scale):
             prediction = guide(prediction, guidance_scale)
-        sigma, denoised = clean_latents(scheduler, SAMPLERS[name].space, index, prediction, latents)
+        sigma, denoised = clean_latents(scheduler, SAMPLERS[name].space, begin + index, prediction, latents)
         latents = scheduler.step(prediction, timestep, latents, return_dict=False, **options)[0]
+        if keep is not None:
+            latents = keep(latents, scheduler, index, timesteps)
         yield Step(index, total, float(timestep), sigma, latents, denoised)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,18 @@ def check_latents(latents: torch.Tensor) -> None:
             "Lower the guidance, or choose another sampler; if it stays, the model file may be damaged.",
             "guidance_scale",
         )
+
+
+def encode(components: Components, pixels: torch.Tensor, rng: Sequence[torch.Generator]) -> torch.Tensor:
+    """(B, 3, H, W) pixels in [-1, 1] → (B, C, h, w) float32 latents. A sampling encoder draws from each picture's generator."""
+    vae: Any = components.vae
+    rows: list[torch.Tensor] = []
+    for row, generator in zip(pixels.to(components.device, components.dtype), rng, strict=True):
+        answer = vae.encode(row[None])
+        rows.append(answer.latents if hasattr(answer, "latents") else answer.latent_dist.sample(generator))
+    latents = (torch.cat(rows).float() - (vae.config.get("shift_factor") or 0.0)) * vae.config["scaling_factor"]
+    check_latents(latents)
+    return latents
 
 
 def decode(components: Components, latents: torch.Tensor) -> torch.Tensor:

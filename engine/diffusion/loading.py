@@ -40,7 +40,17 @@ class Components:
 
     @property
     def latent_channels(self) -> int:
-        return int(self.unet.config["in_channels"])
+        return int(self.vae.config["latent_channels"])
+
+    @property
+    def is_inpainting(self) -> bool:
+        """Whether the denoiser also takes a mask and the masked picture, as inpainting checkpoints do."""
+        return int(self.unet.config["in_channels"]) == 2 * self.latent_channels + 1
+
+    @property
+    def encodes_by_chance(self) -> bool:
+        """Whether encoding draws from a generator: a variational encoder does, a plain one does not."""
+        return isinstance(self.vae, AutoencoderKL)
 
     @property
     def vae_scale(self) -> int:

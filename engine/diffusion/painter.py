@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from math import ceil
 from pathlib import Path
 
 import torch
 
-from engine.contract.errors import OutOfMemory
+from engine.contract.errors import DamagedFile, OutOfMemory
 from engine.contract.recipe import Recipe
-from engine.contract.work import HostMessage, Loads, Pixels, Stepped, Work
+from engine.contract.work import HostMessage, Loads, Pixels, Stepped, TilePixels, Work
+from engine.diffusion.denoise import Step
 from engine.diffusion.device import pick_device, pick_dtype
-from engine.diffusion.images import to_rgb_bytes
+from engine.diffusion.images import Rgb, fit, read_mask, read_rgb, to_rgb
 from engine.diffusion.latents import check_latents, decode
 from engine.diffusion.loading import Components, load_components
+from engine.diffusion.masking import plan_repaint, put_back
+from engine.diffusion.modes.img2img import image_to_image
+from engine.diffusion.modes.inpaint import inpaint
 from engine.diffusion.modes.txt2img import text_to_image
+from engine.diffusion.modes.upscale import Enlarging, TileDone, TileStep, upscale
+from engine.diffusion.preview import picture_jpeg
+from engine.diffusion.seamless import seamless
 from engine.diffusion.text import PromptEncoder
+
+Messages = Generator[HostMessage, None, Rgb]
 
 
 class Painter:
@@ -45,9 +54,10 @@ class Painter:
             yield Loads(f"Loading {work.recipe.model}")
         try:
             components, prompts = self.load(work.model_folder)
-            for index in range(work.recipe.count):
-                if index not in work.skip:
-                    yield from self._paint_one(components, prompts, work.recipe.for_picture(index), index)
+            with seamless([components.unet, components.vae], work.recipe.seamless):
+                for index in range(work.recipe.count):
+                    if index not in work.skip:
+                        yield from _Picture(components, prompts, work, index, self._previews).draw()
         except torch.OutOfMemoryError as error:
             raise _out_of_memory(work.recipe) from error
         except RuntimeError as error:
@@ -56,21 +66,81 @@ class Painter:
                 raise _out_of_memory(work.recipe) from error
             raise
 
-    def _paint_one(self, components: Components, prompts: PromptEncoder, recipe: Recipe, index: int) -> Generator[HostMessage, None, None]:
+
+class _Picture:
+    """One picture of a work on its way to messages."""
+
+    def __init__(self, components: Components, prompts: PromptEncoder, work: Work, index: int, previews: bool) -> None:
+        self._components, self._prompts, self._work, self._index, self._previews = components, prompts, work, index, previews
+        self._recipe = work.recipe.for_picture(index)
+
+    def draw(self) -> Generator[HostMessage, None, None]:
         start = time.perf_counter()
+        match self._recipe.mode:
+            case "txt2img":
+                rgb = yield from self._walk(text_to_image(self._components, self._prompts, self._recipe))
+            case "img2img":
+                source = fit(self._source(), self._recipe.width, self._recipe.height, self._recipe.fit or "crop")
+                rgb = yield from self._walk(image_to_image(self._components, self._prompts, self._recipe, source))
+            case "inpaint":
+                rgb = yield from self._inpaint()
+            case "upscale":
+                rgb = yield from self._upscale()
+        yield Pixels(self._index, rgb.shape[1], rgb.shape[0], rgb.tobytes(), time.perf_counter() - start)
+
+    def _walk(self, steps: Iterator[Step]) -> Messages:
         latents = None
-        for step in text_to_image(components, prompts, recipe):
+        for step in steps:
             check_latents(step.latents)
             latents = step.latents
-            # Second-order samplers call the model more often than the person asked for steps.
-            shown = ceil((step.index + 1) * recipe.steps / step.total)
-            preview = components.preview.jpeg(step.denoised[0]) if self._previews else None
-            yield Stepped(index, shown, recipe.steps, preview)
+            preview = self._components.preview.jpeg(step.denoised[0]) if self._previews else None
+            yield Stepped(self._index, self._shown(step), self._recipe.steps_run, preview)
         assert latents is not None
         with torch.inference_mode():
-            pixels = decode(components, latents)[0]
-        rgb = to_rgb_bytes(pixels)
-        yield Pixels(index, pixels.shape[2], pixels.shape[1], rgb, time.perf_counter() - start)
+            return to_rgb(decode(self._components, latents)[0])
+
+    def _inpaint(self) -> Messages:
+        recipe = self._recipe
+        painted = None if recipe.mask is None else read_mask(self._path(recipe.mask, "mask"))
+        plan = plan_repaint(recipe, self._source(), painted)
+        drawn = yield from self._walk(inpaint(self._components, self._prompts, recipe, plan.part, plan.part_mask))
+        return put_back(plan, drawn)
+
+    def _upscale(self) -> Messages:
+        finished = {tile: path for (picture, tile), path in self._work.tiles.items() if picture == self._index}
+        run = upscale(self._components, self._prompts, self._recipe, self._source(), upscaler=self._work.upscaler, finished=finished)
+        total = max(self._recipe.steps_run, 1)
+        while True:
+            try:
+                event = next(run)
+            except StopIteration as end:
+                return end.value
+            match event:
+                case Enlarging(canvas=canvas):
+                    yield Stepped(self._index, 0, total, self._picture_preview(canvas))
+                case TileStep(tile=tile, tiles=tiles, step=step):
+                    check_latents(step.latents)
+                    yield Stepped(self._index, self._shown(step), total, None, tile, tiles)
+                case TileDone(tile=tile, tiles=tiles, made=made, canvas=canvas, is_new=is_new):
+                    if is_new:
+                        yield TilePixels(self._index, tile, made.shape[1], made.shape[0], made.tobytes())
+                    yield Stepped(self._index, total, total, self._picture_preview(canvas), tile, tiles)
+
+    def _shown(self, step: Step) -> int:
+        # Second-order samplers call the model more often than the person asked for steps.
+        return ceil((step.index + 1) * self._recipe.steps_run / step.total)
+
+    def _picture_preview(self, canvas: Rgb) -> bytes | None:
+        return picture_jpeg(canvas) if self._previews else None
+
+    def _source(self) -> Rgb:
+        return read_rgb(self._path(self._recipe.source or "", "source"))
+
+    def _path(self, digest: str, field: str) -> Path:
+        path = self._work.inputs.get(digest)
+        if path is None:
+            raise DamagedFile("The source picture is not here any more.", "Choose it again.", field)
+        return path
 
 
 def _out_of_memory(recipe: Recipe) -> OutOfMemory:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from engine.diffusion.families import Family
@@ -35,9 +37,19 @@ class LatentToRgb:
         values = denoised.float().cpu().permute(1, 2, 0) @ self.matrix + self.bias
         pixels = ((values.nan_to_num() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         image = Image.fromarray(pixels)
-        edge = min(max(max(image.size) * 8, EDGE_MIN), EDGE_MAX)
-        scale = edge / max(image.size)
-        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
-        file = io.BytesIO()
-        image.save(file, format="JPEG", quality=_QUALITY)
-        return file.getvalue()
+        return _small_jpeg(image, min(max(max(image.size) * 8, EDGE_MIN), EDGE_MAX))
+
+
+def picture_jpeg(picture: NDArray[np.uint8]) -> bytes:
+    """A picture (H, W, 3) as a JPEG with its longer edge at 384 px."""
+    image = Image.fromarray(picture)
+    # Averaged by whole numbers first: a preview of twelve megapixels must not cost more than a step.
+    return _small_jpeg(image.reduce(max(1, max(image.size) // (2 * EDGE_MAX))), EDGE_MAX)
+
+
+def _small_jpeg(image: Image.Image, edge: int) -> bytes:
+    scale = edge / max(image.size)
+    image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BICUBIC)
+    file = io.BytesIO()
+    image.save(file, format="JPEG", quality=_QUALITY)
+    return file.getvalue()

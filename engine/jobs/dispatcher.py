@@ -14,8 +14,9 @@ from PIL import Image
 
 from engine.contract.errors import EngineError, NotFound, WorkerLost
 from engine.contract.events import Cancelled, Drawn, Ending, Event, Failed, Finished, Loading, Progress, Queued
+from engine.contract.recipe import Recipe
 from engine.contract.results import Job, Picture
-from engine.contract.work import Loads, Pixels, Stepped, Stopped, Work
+from engine.contract.work import Loads, Pixels, Stepped, Stopped, TilePixels, Work
 from engine.jobs.estimates import Estimates, work
 from engine.jobs.hosts.base import Host
 from engine.jobs.journal import ATTEMPTS_MAX, Journal
@@ -23,7 +24,10 @@ from engine.jobs.queue import FairQueue
 from engine.jobs.watch import Broadcast, Watch
 from engine.library.catalogue import Catalogue
 from engine.library.history import History
+from engine.library.inputs import Inputs
 from engine.library.pictures import write_picture
+from engine.library.tiles import FinishedTiles
+from engine.library.upscalers import Upscalers
 
 log = logging.getLogger("easel.jobs")
 
@@ -31,12 +35,17 @@ log = logging.getLogger("easel.jobs")
 class Dispatcher:
     """Holds the queue and the watchers; the journal is the truth, this is what is in motion."""
 
-    def __init__(self, *, host: Host, journal: Journal, history: History, catalogue: Catalogue, data: Path) -> None:
+    def __init__(
+        self, *, host: Host, journal: Journal, history: History, catalogue: Catalogue, inputs: Inputs, upscalers: Upscalers, data: Path
+    ) -> None:
         self._host = host
         self._journal = journal
         self._history = history
         self._catalogue = catalogue
+        self._inputs = inputs
+        self._upscalers = upscalers
         self._images = data / "images"
+        self._tiles = FinishedTiles(data / "tiles")
         self.estimates = Estimates()
         self._queue = FairQueue()
         self._broadcasts: dict[str, Broadcast] = {}
@@ -48,6 +57,7 @@ class Dispatcher:
         self._thread = threading.Thread(target=self._work_through, name="easel-dispatcher", daemon=True)
 
     def start(self) -> None:
+        self._tiles.sweep()
         for job in self._journal.recover():
             self.add(job)
         self._thread.start()
@@ -119,7 +129,7 @@ class Dispatcher:
             while not self._is_closing:
                 job = self._queue.take()
                 if job is not None:
-                    self._queue.charge(job.owner, work(job.recipe))
+                    self._queue.charge(job.owner, self._work(job.recipe))
                     self._running = job
                     self._running_since = time.monotonic()
                     return job
@@ -143,7 +153,7 @@ class Dispatcher:
         started = time.monotonic()
         done = {picture.index: picture for picture in self._history.of_job(job.id)}
         folder = self._catalogue.folder(job.recipe.model)
-        task = Work(job.id, job.recipe, folder, skip=frozenset(done))
+        task = self._task(job, folder, frozenset(done))
         if job.id in self._stop_wanted:
             self._host.stop(job.id)
         stopped_at: int | None = None
@@ -152,9 +162,11 @@ class Dispatcher:
                 match message:
                     case Loads(what):
                         self._send(Loading(job.id, what))
-                    case Stepped(picture, step, steps, preview):
-                        left = self._left(job, picture, step, steps)
-                        self._send(Progress(job.id, picture, job.recipe.count, step, steps, preview, left))
+                    case Stepped(picture, step, steps, preview, tile, tiles):
+                        left = self._left(job, picture + (tile + step / steps) / tiles)
+                        self._send(Progress(job.id, picture, job.recipe.count, step, steps, preview, left, tile, tiles))
+                    case TilePixels():
+                        self._tiles.keep(job.recipe, message)
                     case Pixels():
                         done[message.picture] = self._keep(job, message)
                         self._send(Drawn(job.id, done[message.picture]))
@@ -163,8 +175,21 @@ class Dispatcher:
         if stopped_at is not None:
             self._journal.end(job.id, "cancelled", steps_done=stopped_at)
             return Cancelled(job.id, stopped_at, _in_order(done))
-        self._journal.end(job.id, "done", steps_done=job.recipe.steps)
+        self._journal.end(job.id, "done", steps_done=job.recipe.steps_run)
+        self._tiles.forget(job.recipe)
         return Finished(job.id, _in_order(done), time.monotonic() - started)
+
+    def _task(self, job: Job, folder: Path, skip: frozenset[int]) -> Work:
+        recipe = job.recipe
+        return Work(
+            job.id,
+            recipe,
+            folder,
+            skip=skip,
+            inputs={digest: self._inputs.path(digest) for digest in recipe.inputs},
+            upscaler=None if recipe.upscaler is None else self._upscalers.path(recipe.upscaler),
+            tiles=self._tiles.of(recipe),
+        )
 
     def _keep(self, job: Job, pixels: Pixels) -> Picture:
         now = datetime.now(UTC)
@@ -185,17 +210,26 @@ class Dispatcher:
             created_at=now,
         )
         self._history.add(picture, job.owner)
-        self.estimates.learn(recipe, pixels.seconds)
+        self.estimates.learn(recipe, pixels.seconds, self._source_size(recipe))
         return picture
 
     def _fail(self, job: Job, error: EngineError) -> Failed:
         self._journal.end(job.id, "failed", error=error)
         return Failed(job.id, error)
 
-    def _left(self, job: Job, picture: int, step: int, steps: int) -> float | None:
-        whole = self.estimates.seconds(job.recipe)
-        done = (picture + step / steps) / job.recipe.count
-        return None if whole is None else whole * (1 - done)
+    def _left(self, job: Job, pictures_done: float) -> float | None:
+        whole = self.seconds(job.recipe)
+        return None if whole is None else whole * (1 - pictures_done / job.recipe.count)
+
+    def seconds(self, recipe: Recipe) -> float | None:
+        """Seconds of drawing for a recipe; None while nothing is known about this machine."""
+        return self.estimates.seconds(recipe, self._source_size(recipe))
+
+    def _work(self, recipe: Recipe) -> float:
+        return work(recipe, self._source_size(recipe))
+
+    def _source_size(self, recipe: Recipe) -> tuple[int, int] | None:
+        return self._inputs.size(recipe.source) if recipe.mode == "upscale" and recipe.source else None
 
     def _send(self, event: Event) -> None:
         broadcast = self._broadcasts.get(event.job_id)
@@ -212,11 +246,11 @@ class Dispatcher:
     def _tell_positions(self) -> None:
         with self._lock:
             running = self._running
-            order = self._queue.order({job.id: work(job.recipe) for job in self._queue.jobs()})
-            ahead_s = self.estimates.seconds(running.recipe) if running else 0.0
+            order = self._queue.order({job.id: self._work(job.recipe) for job in self._queue.jobs()})
+            ahead_s = self.seconds(running.recipe) if running else 0.0
         for position, job in enumerate(order, start=1):
             self._send(Queued(job.id, position, ahead_s))
-            own = self.estimates.seconds(job.recipe)
+            own = self.seconds(job.recipe)
             ahead_s = None if ahead_s is None or own is None else ahead_s + own
 
     def _ending_from_journal(self, job_id: str) -> Ending:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from engine.contract.recipe import Recipe
+from engine.contract.tiles import plan_tiles
 
 # Model calls a step; Heun evaluates twice.
 _CALLS = {"heun": 2}
 
 
-def work(recipe: Recipe) -> float:
-    """Megapixel-steps of the whole batch, doubled where guidance runs the model on two prompts."""
+def work(recipe: Recipe, source: tuple[int, int] | None = None) -> float:
+    """Megapixel-steps of the whole batch, doubled where guidance runs the model on two prompts.
+
+    `source` is the size of the source picture: an enlargement draws as many tiles as that asks for.
+    """
     guided = 2 if recipe.guidance_scale > 1 else 1
     megapixels = recipe.width * recipe.height / 1e6
-    return megapixels * recipe.steps * recipe.count * guided * _CALLS.get(recipe.scheduler, 1)
+    calls = recipe.steps_run * guided * _CALLS.get(recipe.scheduler, 1)
+    if recipe.mode == "upscale":
+        width, height = ((edge * (recipe.factor or 2)) for edge in source or (recipe.width, recipe.height))
+        tiles = len(plan_tiles(max(width, recipe.width), max(height, recipe.height), recipe.width, recipe.height, recipe.overlap or 0))
+        # Encoding, decoding and the enlargement itself weigh about two steps a tile.
+        return megapixels * (calls + 2) * tiles * recipe.count
+    return megapixels * calls * recipe.count
 
 
 class Estimates:
@@ -22,12 +32,12 @@ class Estimates:
         self._rate: dict[str, float] = {}
         self._weight = weight_of_newest
 
-    def learn(self, recipe: Recipe, seconds: float) -> None:
-        rate = seconds / work(recipe)
+    def learn(self, recipe: Recipe, seconds: float, source: tuple[int, int] | None = None) -> None:
+        rate = seconds / work(recipe, source)
         known = self._rate.get(recipe.model_hash)
         self._rate[recipe.model_hash] = rate if known is None else known + self._weight * (rate - known)
 
-    def seconds(self, recipe: Recipe) -> float | None:
+    def seconds(self, recipe: Recipe, source: tuple[int, int] | None = None) -> float | None:
         """None until one picture of this model has been drawn."""
         rate = self._rate.get(recipe.model_hash)
-        return None if rate is None else rate * work(recipe)
+        return None if rate is None else rate * work(recipe, source)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from engine.contract.errors import ModelNotFound
@@ -54,10 +55,28 @@ def read_card(folder: Path) -> ModelCard:
     facts.setdefault("default_size", _SD1_SIZES[0])
     facts.setdefault("sizes", _SD1_SIZES)
     facts.update(name=folder.name, content_hash=content_hash(folder), bytes_on_disk=sum(p.stat().st_size for p in _weights(folder)))
+    facts["noise_curve"] = noise_curve(folder)
     try:
         return ModelCard.model_validate(facts)
     except ValidationError as error:
         raise ModelNotFound(f"The model folder {folder.name} has a damaged easel.json.", "Put the original file back.", "model") from error
+
+
+def noise_curve(folder: Path, places: int = 33) -> tuple[float, ...]:
+    """Share of noise √(1 − ᾱ) from the start of the schedule to its end, read from the scheduler's settings; empty if unusual."""
+    try:
+        config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+        first, last, count = config["beta_start"], config["beta_end"], config["num_train_timesteps"]
+        root = 0.5 if config["beta_schedule"] == "scaled_linear" else 1.0
+        betas = np.linspace(first**root, last**root, count) ** (1 / root)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    signal = np.sqrt(np.cumprod(1 - betas))
+    if config.get("rescale_betas_zero_snr"):
+        signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
+    noise = np.sqrt(1 - signal**2)
+    at = np.linspace(count - 1, 0, places).round().astype(int)
+    return tuple(round(float(value), 4) for value in noise[at])
 
 
 def content_hash(folder: Path) -> str:

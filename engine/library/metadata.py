@@ -35,6 +35,7 @@ def parameters_text(recipe: Recipe) -> str:
         "Size": f"{recipe.width}x{recipe.height}",
         "Model hash": recipe.model_hash[:10],
         "Model": recipe.model,
+        **_of_mode(recipe),
         "Version": "Easel",
     }
     lines = [recipe.prompt]
@@ -42,6 +43,20 @@ def parameters_text(recipe: Recipe) -> str:
         lines.append(f"Negative prompt: {recipe.negative_prompt}")
     lines.append(", ".join(f"{key}: {value}" for key, value in settings.items()))
     return "\n".join(lines)
+
+
+def _of_mode(recipe: Recipe) -> dict[str, object]:
+    """The settings that AUTOMATIC1111 also knows, under its names."""
+    known = {
+        "Denoising strength": recipe.strength,
+        "Variation seed": recipe.variation_seed,
+        "Variation seed strength": recipe.variation_strength,
+        "Mask blur": recipe.feather,
+        "Postprocess upscale by": recipe.factor,
+        "Postprocess upscaler": recipe.upscaler,
+        "Tiling": None if recipe.seamless is None else True,
+    }
+    return {name: f"{value:g}" if isinstance(value, float) else value for name, value in known.items() if value is not None}
 
 
 def read_recipe(source: Path | BinaryIO) -> Recipe:

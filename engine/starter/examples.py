@@ -11,7 +11,7 @@ from PIL import Image
 
 from engine.contract.recipe import Recipe
 from engine.diffusion.device import pick_device, pick_dtype
-from engine.diffusion.images import to_rgb_bytes
+from engine.diffusion.images import to_rgb
 from engine.diffusion.latents import decode
 from engine.diffusion.loading import load_components
 from engine.diffusion.modes.txt2img import text_to_image
@@ -39,7 +39,7 @@ def draw_examples(folder: Path, prompts: list[dict[str, object]], out: Path) -> 
         *_, last = text_to_image(components, encoder, recipe)
         with torch.inference_mode():
             pixels = decode(components, last.latents)[0]
-        Image.frombytes("RGB", (pixels.shape[2], pixels.shape[1]), to_rgb_bytes(pixels)).save(out / f"{number}.jpg", quality=88)
+        Image.fromarray(to_rgb(pixels)).save(out / f"{number}.jpg", quality=88)
 
 
 def main() -> int:

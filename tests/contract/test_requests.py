@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine import CONTROL_NAMES, InvalidRequest, TextToImage, parse_text_to_image
+from engine import CONTROL_NAMES, InvalidRequest, TextToImage, parse_request
 
 BAD: list[tuple[str, Any]] = [
     ("prompt", ""), ("prompt", "   \n\t"), ("prompt", "x" * 100_000), ("prompt", None), ("prompt", 5),
@@ -25,7 +25,7 @@ BAD: list[tuple[str, Any]] = [
 def test_a_bad_value_is_refused_by_the_name_of_its_control(field: str, value: Any) -> None:
     start = time.perf_counter()
     with pytest.raises(InvalidRequest) as caught:
-        parse_text_to_image({"prompt": "a castle", field: value})
+        parse_request({"prompt": "a castle", field: value})
     assert time.perf_counter() - start < 0.010
     assert caught.value.field == field
     assert CONTROL_NAMES[field].lower() in caught.value.message.lower()
@@ -35,7 +35,7 @@ def test_a_bad_value_is_refused_by_the_name_of_its_control(field: str, value: An
 
 def test_an_unknown_control_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="no control named 'stepz'"):
-        parse_text_to_image({"prompt": "a castle", "stepz": 3})
+        parse_request({"prompt": "a castle", "stepz": 3})
 
 
 @pytest.mark.parametrize(
@@ -43,16 +43,16 @@ def test_an_unknown_control_is_refused() -> None:
     ["🏰🌅", "замок на закате", "قلعة حمراء", "日落时的红色城堡", "a\x00b", "ё" * 4000, "'; DROP TABLE jobs;--", "<script>alert(1)</script>"],
 )
 def test_any_script_is_a_prompt(prompt: str) -> None:
-    assert parse_text_to_image({"prompt": prompt}).prompt == prompt
+    assert parse_request({"prompt": prompt}).prompt == prompt
 
 
 @pytest.mark.parametrize(("name", "key"), [("DPM++ 2M", "dpmpp_2m"), ("euler A", "euler_a"), ("ddim", "ddim"), (" UniPC ", "unipc")])
 def test_samplers_go_by_key_and_by_label(name: str, key: str) -> None:
-    assert parse_text_to_image({"prompt": "x", "scheduler": name}).scheduler == key
+    assert parse_request({"prompt": "x", "scheduler": name}).scheduler == key
 
 
 def test_numbers_may_come_as_floats_and_as_words() -> None:
-    request = parse_text_to_image({"prompt": "x", "steps": 20.0, "width": "256", "seed": 0})
+    request = parse_request({"prompt": "x", "steps": 20.0, "width": "256", "seed": 0})
     assert (request.steps, request.width, request.seed) == (20, 256, 0)
 
 

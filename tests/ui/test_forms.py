@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine import Cancelled, EngineError, Failed, Finished, Loading, OutOfMemory, Progress, Queued, Recipe, parse_text_to_image
+from engine import Cancelled, EngineError, Failed, Finished, Loading, OutOfMemory, Progress, Queued, Recipe, parse_request
 from ui.forms import FIELDS, from_recipe, parse_size, size_label, to_request_values
 from ui.links import is_signed, sign
 from ui.messages import place_in_line, seconds
@@ -31,7 +31,7 @@ def test_a_recipe_goes_into_the_form_and_comes_back() -> None:
     for recipe in (RECIPE, RECIPE.model_copy(update={"width": 200, "height": 72, "seed": 2**32 - 1})):
         form = from_recipe(recipe, SIZES)
         assert set(form) == set(FIELDS)
-        request = parse_text_to_image(to_request_values(form))
+        request = parse_request(to_request_values(form))
         expected = recipe.to_request().model_copy(update={"model": None})
         assert request == expected
 

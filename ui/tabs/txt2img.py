@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from engine import Cancelled, Drawn, Engine, EngineError, Failed, Finished, NotFound, parse_text_to_image
+from engine import Cancelled, Drawn, Engine, EngineError, Failed, Finished, NotFound, parse_request
 from ui.controls.text_form import TextForm, named
 from ui.forms import FIELDS, from_recipe, to_request_values
 from ui.links import picture_view
@@ -35,7 +35,7 @@ def wire_txt2img(page: gr.Blocks, engine: Engine, form: TextForm, *, stage: gr.H
 
     async def generate(request: gr.Request, *values: Any) -> AsyncIterator[Update]:
         try:
-            job = engine.submit(parse_text_to_image(to_request_values(named(values))), owner_of(request))
+            job = engine.submit(parse_request(to_request_values(named(values))), owner_of(request))
         except EngineError as error:
             yield failed_view(error), gr.skip(), *_buttons(False), None
             return
@@ -86,7 +86,7 @@ def wire_txt2img(page: gr.Blocks, engine: Engine, form: TextForm, *, stage: gr.H
 
     def price(*values: Any) -> Any:
         try:
-            estimate = engine.estimate_s(parse_text_to_image(to_request_values({**named(values), "prompt": "x"})))
+            estimate = engine.estimate_s(parse_request(to_request_values({**named(values), "prompt": "x"})), "")
         except EngineError:
             estimate = None
         return gr.update(value=f"Generate  {seconds(estimate)}" if estimate else "Generate")

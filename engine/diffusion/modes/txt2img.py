@@ -7,28 +7,42 @@ from collections.abc import Iterator
 import torch
 
 from engine.contract.recipe import Recipe
-from engine.diffusion.denoise import Step, denoise
+from engine.diffusion.denoise import Step, denoise, set_steps, start_noise
 from engine.diffusion.guidance import is_guided
 from engine.diffusion.loading import Components
-from engine.diffusion.noise import generators, initial_noise
+from engine.diffusion.noise import recipe_generators, recipe_noise
 from engine.diffusion.schedulers import build_scheduler
 from engine.diffusion.text import PromptEncoder
 
 
 def text_to_image(components: Components, prompts: PromptEncoder, recipe: Recipe) -> Iterator[Step]:
     """The steps of all `recipe.count` pictures as one batch; the last step's `latents` are the clean ones."""
-    count = recipe.count
-    rng = generators([recipe.for_picture(index).seed for index in range(count)])
+    rng = recipe_generators(recipe)
+    scheduler = build_scheduler(recipe.scheduler, components.scheduler_config)
     shape = (components.latent_channels, recipe.height // components.vae_scale, recipe.width // components.vae_scale)
     with torch.inference_mode():
-        embeds = prompts.encode(recipe.prompt, recipe.negative_prompt if is_guided(recipe.guidance_scale) else None)
+        begin = set_steps(scheduler, recipe.steps, 1.0, components.device)
         yield from denoise(
             components.unet,
-            build_scheduler(recipe.scheduler, components.scheduler_config),
+            scheduler,
             name=recipe.scheduler,
-            noise=initial_noise(shape, rng, components.device),
-            embeds=embeds.repeat_interleave(count, dim=0),
-            steps=recipe.steps,
+            latents=start_noise(scheduler, recipe_noise(recipe, shape, rng, components.device)),
+            embeds=embeds_of(recipe, prompts),
             guidance_scale=recipe.guidance_scale,
             rng=rng,
+            begin=begin,
+            extra=_nothing_known(components, recipe.count, shape) if components.is_inpainting else None,
         )
+
+
+def embeds_of(recipe: Recipe, prompts: PromptEncoder) -> torch.Tensor:
+    """(B, tokens, dim), or (2B, tokens, dim) with the negative half first where guidance is on."""
+    embeds = prompts.encode(recipe.prompt, recipe.negative_prompt if is_guided(recipe.guidance_scale) else None)
+    return embeds.repeat_interleave(recipe.count, dim=0)
+
+
+def _nothing_known(components: Components, count: int, shape: tuple[int, int, int]) -> torch.Tensor:
+    # An inpainting checkpoint without a picture: everything is masked, nothing is known.
+    channels, height, width = shape
+    mask = torch.ones(count, 1, height, width, device=components.device)
+    return torch.cat([mask, torch.zeros(count, channels, height, width, device=components.device)], dim=1)

@@ -1,0 +1,101 @@
+"""Pictures made larger before the model draws over them: by a trained network, through the latents, or by a plain filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from engine.contract.errors import DamagedFile
+from engine.contract.tiles import Tile, plan_tiles
+from engine.diffusion.images import Rgb, resize, to_pixels, to_rgb
+from engine.diffusion.latents import decode, encode
+from engine.diffusion.loading import Components
+from engine.diffusion.safetensors_header import check_header
+
+# Source pixels that go through an upscaler at once, and how far its view reaches beyond them.
+_TILE, _MARGIN = 256, 32
+
+Enlarger = Callable[[Rgb], Rgb]
+
+
+def load_upscaler(path: Path, device: torch.device) -> tuple[Any, int]:
+    """A network that spandrel knows and its scale. The header is judged first. Raises `DamagedFile`."""
+    check_header(path)
+    from spandrel import ImageModelDescriptor, ModelLoader
+
+    try:
+        found = ModelLoader(device=device).load_from_file(path)
+    except Exception as error:  # The loader tries every architecture on somebody's file: anything can come out of it.
+        raise DamagedFile(f"{path.name} is no upscaler that Easel knows.", "Choose another one from the list.", "upscaler") from error
+    if not isinstance(found, ImageModelDescriptor) or found.input_channels != 3 or found.output_channels != 3 or found.scale < 2:
+        raise DamagedFile(f"{path.name} does not enlarge pictures.", "Choose another one from the list.", "upscaler")
+    return found.model.eval().float(), int(found.scale)
+
+
+def enlarge(image: Rgb, factor: int, name: str, *, path: Path | None, components: Components) -> Iterator[Rgb]:
+    """Yield the picture after each pass; the last one is `factor` times as large. Memory follows the tile, not the picture."""
+    width, height = image.shape[1] * factor, image.shape[0] * factor
+    if path is not None:
+        model, scale = load_upscaler(path, components.device)
+        while image.shape[1] < width:
+            image = in_tiles(image, scale, lambda part: _through(model, part, components.device))
+            yield image
+    elif name == "latent":
+        image = in_tiles(image, factor, lambda part: _through_latents(components, part, factor), tile=128, grid=components.vae_scale)
+    yield resize(image, width, height)
+
+
+def in_tiles(image: Rgb, scale: int, make: Enlarger, *, tile: int = _TILE, margin: int = _MARGIN, grid: int = 8) -> Rgb:
+    """`make` over tiles that overlap by twice `margin`, only the middle of each being kept.
+
+    Away from the borders the result is that of the whole picture at once, as long as `make` looks no further than `margin`.
+    """
+    height, width = image.shape[:2]
+    out = np.empty((height * scale, width * scale, 3), np.uint8)
+    for one in plan_tiles(width, height, tile + 2 * margin, tile + 2 * margin, 2 * margin):
+        x0, y0, x1, y1 = one.box
+        made = make(_padded(image[y0:y1, x0:x1], grid))
+        left, top = one.left_blend // 2, one.top_blend // 2
+        kept = made[top * scale : (y1 - y0) * scale, left * scale : (x1 - x0) * scale]
+        out[(y0 + top) * scale : y1 * scale, (x0 + left) * scale : x1 * scale] = kept
+    return out
+
+
+def _padded(image: Rgb, grid: int) -> Rgb:
+    height, width = image.shape[:2]
+    return np.pad(image, ((0, -height % grid), (0, -width % grid), (0, 0)), mode="edge")
+
+
+def _through(model: Any, image: Rgb, device: torch.device) -> Rgb:
+    with torch.inference_mode():
+        made = model(((to_pixels(image) + 1) / 2).to(device))
+    return to_rgb(made[0] * 2 - 1)
+
+
+def _through_latents(components: Components, image: Rgb, factor: int) -> Rgb:
+    """Bicubic in the latents: colours stay, edges soften, and what the decoder makes of it is new detail."""
+    with torch.inference_mode():
+        latents = encode(components, to_pixels(image), [torch.Generator().manual_seed(0)])
+        return to_rgb(decode(components, F.interpolate(latents, scale_factor=factor, mode="bicubic"))[0])
+
+
+def lay_tile(canvas: Rgb, tile: Tile, made: Rgb) -> None:
+    """Put a tile onto the canvas; over its left and upper overlaps it comes in on a ramp, so no edge shows."""
+    ramp_x = np.ones(tile.width, np.float32)
+    ramp_y = np.ones(tile.height, np.float32)
+    ramp_x[: tile.left_blend] = _ramp(tile.left_blend)
+    ramp_y[: tile.top_blend] = _ramp(tile.top_blend)
+    weight = (ramp_y[:, None] * ramp_x[None, :])[..., None]
+    x0, y0, x1, y1 = tile.box
+    old = canvas[y0:y1, x0:x1]
+    canvas[y0:y1, x0:x1] = np.rint(old * (1 - weight) + made * weight).astype(np.uint8)
+
+
+def _ramp(length: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    # Half a cosine: smooth at both ends, so the eye finds no line where it starts.
+    return (0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / max(length, 1))).astype(np.float32)
