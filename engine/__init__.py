@@ -19,7 +19,10 @@ from engine.contract.recipe import Recipe
 from engine.contract.requests import (
     CONTROL_NAMES,
     COUNT_MAX,
+    EXPAND_MAX,
+    FEATHER_MAX,
     GUIDANCE_MAX,
+    PADDING_MAX,
     PROMPT_MAX,
     SEED_MAX,
     SIZE_MAX,
@@ -33,7 +36,7 @@ from engine.contract.requests import (
     Upscale,
     parse_request,
 )
-from engine.contract.results import InputImage, Job, JobState, Picture, UpscalerCard
+from engine.contract.results import Brought, InputImage, Job, JobState, Picture, UpscalerCard
 from engine.contract.schedulers import SCHEDULER_LABELS, SCHEDULER_NOTES, SchedulerName
 from engine.contract.settings import Settings
 from engine.contract.sheet import VARIED, Axis, CellView, Sheet, expand_choices, parse_axis
@@ -42,9 +45,9 @@ from engine.engine import Engine, Health
 from engine.jobs.watch import Watch
 
 __all__ = [
-    "CONTROL_NAMES", "COUNT_MAX", "GUIDANCE_MAX", "PROMPT_MAX", "SCHEDULER_LABELS", "SCHEDULER_NOTES", "SEED_MAX", "SIZE_MAX",
+    "CONTROL_NAMES", "COUNT_MAX", "EXPAND_MAX", "FEATHER_MAX", "GUIDANCE_MAX", "PADDING_MAX", "PROMPT_MAX", "SCHEDULER_LABELS", "SCHEDULER_NOTES", "SEED_MAX", "SIZE_MAX",
     "SIZE_MIN", "SIZE_MULTIPLE", "STEPS_MAX", "VARIED",
-    "Axis", "BadNumbers", "Busy", "Cancelled", "CellView", "DamagedFile", "DiskFull", "Drawn", "Ending", "Engine", "EngineError",
+    "Axis", "BadNumbers", "Brought", "Busy", "Cancelled", "CellView", "DamagedFile", "DiskFull", "Drawn", "Ending", "Engine", "EngineError",
     "Event", "Failed", "Finished", "Health", "ImageToImage", "IncompatibleAdapter", "Inpaint", "InputImage", "InvalidRequest", "Job",
     "JobState", "Loading", "ModelCard", "ModelNotFound", "NotFound", "OutOfMemory", "Picture", "Progress", "Queued", "Recipe",
     "Request", "SchedulerName", "Settings", "Sheet", "Stroke", "TextToImage", "Upscale", "UpscalerCard", "Watch", "WorkerLost",

@@ -15,7 +15,7 @@ from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
 from engine.contract.models import ModelCard
 from engine.contract.recipe import Recipe, resolve
 from engine.contract.requests import Request, parse_request
-from engine.contract.results import InputImage, Job, Picture, UpscalerCard
+from engine.contract.results import Brought, InputImage, Job, Picture, UpscalerCard
 from engine.contract.settings import Settings
 from engine.contract.sheet import Axis, Cell, CellView, Sheet, SheetKind, expand_choices, expand_grid
 from engine.contract.strokes import Stroke
@@ -113,16 +113,32 @@ class Engine:
         image, note = read_upload(data)
         return self._inputs.add(image, owner, note=note)
 
-    def add_mask(self, source: str, mask: bytes | tuple[Stroke, ...], owner: str) -> InputImage:
-        """Keep a mask for a source: a picture file of its size, white where it says repaint, or strokes. Raises `InvalidRequest`."""
+    def add_mask(self, source: str, mask: bytes | tuple[Stroke, ...], owner: str, *, base: str | None = None) -> InputImage:
+        """Keep a mask for a source: a picture file of its size, white where it says repaint, or strokes.
+
+        `base` is the hash of an earlier mask that the strokes go on from. Raises `InvalidRequest` or `NotFound`.
+        """
         known = self._inputs.get(source, owner, field="source")
         if isinstance(mask, bytes):
             image = read_mask_upload(mask, (known.width, known.height))
         else:
-            image = Image.fromarray(rasterise(mask, known.width, known.height))
+            if base is not None:
+                self._check_mask(known, base, owner)
+            below = None if base is None else self._inputs.mask(base)
+            image = Image.fromarray(rasterise(mask, known.width, known.height, below=below))
         if image.getbbox() is None:
             raise InvalidRequest("The mask is empty.", "Paint over what should change.", "mask")
         return self._inputs.add(image, owner)
+
+    def add_folder(self, data: BinaryIO, owner: str) -> list[Brought]:
+        """Keep every picture of a zip. A file that is no picture has its reason instead. Raises `InvalidRequest` about the zip."""
+        found: list[Brought] = []
+        for name, content in read_sources(data):
+            try:
+                found.append(Brought(name=name, image=self.add_input(content, owner)))
+            except EngineError as error:
+                found.append(Brought(name=name, error=error.to_plain()))
+        return found
 
     def input_from_picture(self, picture_id: str, owner: str) -> InputImage:
         """A result of the owner as a source. Raises `NotFound`."""
@@ -149,17 +165,10 @@ class Engine:
         columns, rows, cells = expand_grid(self._with_fixed_seed(values), axes)
         return self._sheet("grid", columns, rows, cells, owner)
 
-    def submit_folder(self, data: BinaryIO, values: Mapping[str, Any], owner: str) -> Sheet:
-        """The same request over every picture of a zip. A file that is no picture says so in its cell."""
-        cells: list[tuple[str, dict[str, Any]]] = []
-        refused: dict[int, EngineError] = {}
-        for number, (name, content) in enumerate(read_sources(data)):
-            cell = dict(values)
-            try:
-                cell["source"] = self.add_input(content, owner).hash
-            except EngineError as error:
-                refused[number] = error
-            cells.append((name, cell))
+    def submit_folder(self, sources: list[Brought], values: Mapping[str, Any], owner: str) -> Sheet:
+        """The same request over many sources. One that was refused says so in its cell."""
+        cells = [(one.name, {**values, "source": None if one.image is None else one.image.hash}) for one in sources]
+        refused = {number: EngineError.from_plain(one.error) for number, one in enumerate(sources) if one.error is not None}
         return self._sheet("folder", ("",), tuple(label for label, _ in cells), cells, owner, refused)
 
     def submit_dataset(self, values: Mapping[str, Any], owner: str) -> Sheet:

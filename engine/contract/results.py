@@ -22,6 +22,16 @@ class InputImage(BaseModel):
     note: str = ""
 
 
+class Brought(BaseModel):
+    """One file of a folder that somebody brought: the picture, or why it is none."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    image: InputImage | None = None
+    error: dict[str, str | None] | None = None
+
+
 class UpscalerCard(BaseModel):
     """An enlarging model on disk. `scale` is None while nobody has said it."""
 

@@ -58,6 +58,13 @@ class Inputs:
             row = db.execute(query).one_or_none()
         return None if row is None else (row[0], row[1])
 
+    def mask(self, digest: str) -> NDArray[np.uint8]:
+        """(height, width) uint8 of a mask that was kept. Raises `NotFound`."""
+        pixels = cv2.imread(str(self.path(digest)), cv2.IMREAD_GRAYSCALE)
+        if pixels is None:
+            raise NotFound("The mask is not here any more.", "Paint it again.", "mask")
+        return np.asarray(pixels, np.uint8)
+
     def path(self, digest: str) -> Path:
         return self._root / f"{digest}.png"
 

@@ -13,9 +13,9 @@ from engine.contract.strokes import Stroke
 Mask = NDArray[np.uint8]
 
 
-def rasterise(strokes: Iterable[Stroke], width: int, height: int) -> Mask:
-    """(height, width) uint8, 0 or 255. Later strokes lie over earlier ones, as on paper."""
-    mask: Mask = np.zeros((height, width), np.uint8)
+def rasterise(strokes: Iterable[Stroke], width: int, height: int, *, below: Mask | None = None) -> Mask:
+    """(height, width) uint8, 0 or 255, over an earlier mask or none. Later strokes lie over earlier ones, as on paper."""
+    mask: Mask = np.zeros((height, width), np.uint8) if below is None else below.copy()
     for stroke in strokes:
         points = np.asarray(stroke.points, np.float64).reshape(-1, 2)
         match stroke.tool:
