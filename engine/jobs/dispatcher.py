@@ -64,7 +64,10 @@ class Dispatcher:
 
     def add(self, job: Job) -> None:
         with self._lock:
-            self._broadcasts.setdefault(job.id, Broadcast())
+            if job.id in self._broadcasts:
+                # Accepted before the start, which finds it in the journal again.
+                return
+            self._broadcasts[job.id] = Broadcast()
             self._queue.add(job)
             self._lock.notify_all()
         self._tell_positions()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine import Busy, Cancelled, Drawn, Engine, Failed, Finished, ModelNotFound, NotFound, Progress, Settings, TextToImage
+from engine import Busy, Cancelled, Drawn, Engine, Failed, Finished, ModelNotFound, NotFound, Progress, Queued, Settings, TextToImage
 from engine.library.metadata import read_recipe
 from tests.conftest import OWNER, events_of
 
@@ -126,6 +126,21 @@ def test_a_restart_takes_up_what_was_waiting(tmp_path: Path, request_of: Make) -
         for job in jobs:
             assert isinstance(events_of(engine, job.id)[-1], Finished)
         assert len(engine.history(OWNER)) == 3
+
+
+def test_a_job_asked_for_before_the_start_runs_once(tmp_path: Path, request_of: Make) -> None:
+    engine = Engine(Settings(data=tmp_path, worker="inline"))
+    try:
+        first, second = (engine.submit(request_of(seed=seed), OWNER) for seed in (1, 2))
+        with engine.watch(second.id, owner=OWNER) as watch:
+            engine.start()
+            events = list(watch)
+        assert max(event.position for event in events if isinstance(event, Queued)) == 2
+        assert isinstance(events_of(engine, first.id)[-1], Finished)
+        assert [picture.seed for picture in engine.history(OWNER)] == [2, 1]
+        assert engine.health().queued == 0
+    finally:
+        engine.close()
 
 
 def test_odd_prompts_run(inline_engine: Engine, request_of: Make) -> None:
