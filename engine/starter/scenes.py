@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.starter.attributes import COUNTS, FLYING, SceneLabels
 from engine.starter.scene.land import paint_land
-from engine.starter.scene.palette import COLOUR_VALUES, LANDS, LIGHTS, Colour, Light, mix, rgb
+from engine.starter.scene.palette import COLOUR_VALUES, GRID, LANDS, LIGHTS, Colour, Light, mix, rgb
 from engine.starter.scene.sky import paint_sky
 from engine.starter.scene.subjects import SUBJECT_HEIGHT, SUBJECT_SHAPES, Shape
 
@@ -32,7 +32,7 @@ class Scene:
 
 
 def draw(labels: SceneLabels, seed: int, size: int = 256) -> Scene:
-    """Draw at twice the size, then reduce. Deterministic in (labels, seed, size)."""
+    """Draw at twice the size, then reduce. Deterministic in (labels, seed, size); another size shows the same scene."""
     rng = np.random.Generator(np.random.PCG64(seed))
     canvas = size * _OVERSAMPLING
     light, land = LIGHTS[labels.time], LANDS[labels.place]
@@ -145,6 +145,6 @@ def _finish(image: NDArray[np.float32], style: str, rng: np.random.Generator) ->
     if style == "flat":
         return (np.rint(image * 7) / 7 * 0.85 + image * 0.15).astype(np.float32)
     bright = cv2.resize(np.maximum(image - 0.72, 0), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    bloom = cv2.resize(cv2.GaussianBlur(bright, (0, 0), 6), image.shape[1::-1])
+    bloom = cv2.resize(cv2.GaussianBlur(bright, (0, 0), 6 * image.shape[0] / GRID), image.shape[1::-1])
     strokes = cv2.resize(rng.normal(0, 1, (40, 56)).astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     return ((image + bloom * 0.9) * (1 + 0.022 * strokes[..., None])).astype(np.float32)

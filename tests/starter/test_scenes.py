@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import cv2
 import numpy as np
 import pytest
 
@@ -19,6 +20,18 @@ def test_the_same_seed_draws_the_same_scene() -> None:
     assert np.array_equal(first.image, again.image)
     assert not np.array_equal(first.image, other.image)
     assert first.image.shape == (256, 256, 3)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_larger_picture_shows_the_same_scene(place: str) -> None:
+    for time_of_day, weather in (("day", "cloudy"), ("night", "clear")):
+        labels = SceneLabels("tower", place, time_of_day, "red", weather=weather)
+        small, large = draw(labels, 8).image, draw(labels, 8, size=512).image
+        assert large.shape == (512, 512, 3)
+        reduced = cv2.resize(large, (256, 256), interpolation=cv2.INTER_AREA)
+        difference = float(np.abs(reduced.astype(float) - small).mean())
+        print(f"{place}, {time_of_day}: {difference:.2f} of 255")
+        assert difference < 1.5
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)

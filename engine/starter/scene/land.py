@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.starter.scene.palette import Colour, Land, Light, mix
+from engine.starter.scene.palette import GRID, Colour, Land, Light, mix
 
 Image = NDArray[np.float32]
 Line = NDArray[np.float32]
@@ -76,11 +76,13 @@ def _skyline(kind: str, size: int, near: float, rng: np.random.Generator) -> Lin
         return low * (0.08 + 0.42 * _steps(size, 16, rng)) + size * 0.02
     if kind == "mesas":
         steps = _steps(size, 6, rng)
-        return np.asarray(cv2.blur((low * (0.04 + 0.36 * (steps > 0.45) * steps))[None], (9, 1))[0], dtype=np.float32)
+        width = 2 * (9 * size // GRID // 2) + 1
+        return np.asarray(cv2.blur((low * (0.04 + 0.36 * (steps > 0.45) * steps))[None], (width, 1))[0], dtype=np.float32)
     if kind == "rolls":
         return low * 0.24 * _smooth(size, 4, rng) + size * 0.01
     if kind == "reeds":
-        return (low * 0.14 * _smooth(size, 7, rng) + size * 0.03 * rng.random(size) * near).astype(np.float32)
+        bank = low * 0.14 * _smooth(size, 7, rng)
+        return (bank + size * 0.03 * rng.random(GRID)[np.arange(size) * GRID // size] * near).astype(np.float32)
     if kind == "shards":
         return low * (0.04 + 0.26 * _jagged(size, 11, rng)) + size * 0.01
     spire = np.abs(_jagged(size, 10, rng)) ** 3
@@ -104,12 +106,13 @@ def _fill(image: Image, depth: Image, top: Line, colour: Colour, light: Light, *
 
 def _lit_windows(image: Image, top: Line, light: Light, near: float, haze: float, rng: np.random.Generator) -> None:
     size = image.shape[0]
+    edge = max(1, 6 * size // GRID)
     strength = (0.9 if light.is_dark else 0.25) * (1 - haze)
     for _ in range(int(30 * near)):
-        x = int(rng.integers(6, size - 12))
+        x = int(rng.integers(6 * size // GRID, size - 12 * size // GRID))
         y = int(top[x] + rng.uniform(0.02, 0.14) * size)
-        if y < size - 8:
-            patch = image[y : y + 6, x : x + 6]
+        if y < size - 8 * size // GRID:
+            patch = image[y : y + edge, x : x + edge]
             patch += (light.window - patch) * strength
 
 

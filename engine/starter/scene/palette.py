@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 Colour = NDArray[np.float32]
 
+# Lengths in whole pixels are meant on a canvas of this edge and grow with a larger one.
+GRID = 512
+
 
 def rgb(*values: float) -> Colour:
     return np.array(values, dtype=np.float32)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.starter.scene.palette import Light, mix, rgb
+from engine.starter.scene.palette import GRID, Light, mix, rgb
 
 Image = NDArray[np.float32]
 
@@ -36,7 +36,7 @@ def _stars(sky: Image, horizon: float, rng: np.random.Generator) -> None:
     size = sky.shape[0]
     for _ in range(int(rng.integers(30, 60))):
         x, y = int(rng.integers(size)), int(rng.integers(max(1, int(size * horizon * 0.9))))
-        cv2.circle(sky, (x, y), int(rng.integers(2, 4)), (0.9, 0.93, 1.0), -1, cv2.LINE_AA)
+        cv2.circle(sky, (x, y), max(1, int(rng.integers(2, 4)) * size // GRID), (0.9, 0.93, 1.0), -1, cv2.LINE_AA)
 
 
 def _sun(sky: Image, light: Light, at: tuple[float, float], *, is_alien: bool) -> None:
