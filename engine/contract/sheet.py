@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from engine.contract.errors import InvalidRequest
-from engine.contract.requests import CONTROL_NAMES
+from engine.contract.requests import CONTROL_NAMES, PROMPT_MAX
 from engine.contract.results import Picture
 from engine.contract.schedulers import SCHEDULER_LABELS
 
@@ -120,7 +120,8 @@ def _pretty(axis: Axis, value: str) -> str:
 
 def expand_choices(prompt: str) -> list[tuple[str, str]]:
     """(class label, prompt) for every combination of `{a|b}` choices in a prompt; one entry without a label if there are none."""
-    parts = _CHOICE.split(prompt)
+    # A prompt that the request will refuse is not searched: braces without an end take time by the square of its length.
+    parts = _CHOICE.split(prompt) if len(prompt) <= PROMPT_MAX else [prompt]
     if len(parts) == 1:
         return [("", prompt)]
     options = [[word.strip() for word in part.split("|")] for part in parts[1::2]]

@@ -12,6 +12,8 @@ from engine.contract.errors import InvalidRequest
 STROKES_MAX = 20_000
 POINTS_MAX = 400_000
 _FAR = 100_000.0
+# The widest line that OpenCV draws.
+SIZE_MAX = 32_767
 
 Place = Annotated[float, Field(ge=-_FAR, le=_FAR, allow_inf_nan=False)]
 
@@ -26,7 +28,7 @@ class Stroke(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tool: Literal["brush", "erase", "lasso", "fill", "invert", "clear", "all"]
-    size: Annotated[float, Field(gt=0, le=_FAR, allow_inf_nan=False)] = 1.0
+    size: Annotated[float, Field(gt=0, le=SIZE_MAX, allow_inf_nan=False)] = 1.0
     # x, y, x, y …
     points: tuple[Place, ...] = ()
     is_erasing: bool = False
@@ -42,7 +44,10 @@ def parse_strokes(plain: object) -> tuple[Stroke, ...]:
         if not isinstance(one, Mapping):
             raise _unreadable()
         values: Mapping[str, Any] = one
-        points += len(values.get("points", ()))
+        places = values.get("points", ())
+        if not isinstance(places, (list, tuple)):
+            raise _unreadable()
+        points += len(places)
         if points > POINTS_MAX:
             raise InvalidRequest("The mask has too many strokes.", "Clear it, or use the lasso for large areas.", "mask")
         try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +18,8 @@ from engine.library.uploads import BYTES_MAX
 
 SOURCES_MAX = 64
 _TOTAL_MAX = 400 * 1024 * 1024
+# What the zip module lets out on a damaged file, its decompressors' own errors included.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, IndexError)
 _PICTURE_NAMES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
 
 
@@ -31,7 +35,7 @@ def read_sources(data: BinaryIO) -> list[tuple[str, bytes]]:
             if max(e.file_size for e in entries) > BYTES_MAX or sum(e.file_size for e in entries) > _TOTAL_MAX:
                 raise InvalidRequest("The pictures in this zip are too large.", f"At most {_TOTAL_MAX // 1024**2} MB unpacked.", "source")
             return [(Path(entry.filename).name, archive.read(entry)) for entry in entries]
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except _DAMAGED as error:
         raise InvalidRequest("This zip cannot be opened.", "Pack it again, without a password.", "source") from error
 
 
@@ -79,4 +83,5 @@ def _dataset_card(counts: dict[str, int], model: ModelCard) -> str:
 
 
 def slug(label: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:60] or "picture"
+    """A name for a file or folder. Letters of every script stay: classes named in Cyrillic must not fall into one."""
+    return re.sub(r"[\W_]+", "-", label.lower()).strip("-")[:60] or "picture"

@@ -39,12 +39,9 @@ def _pixels(points: NDArray[np.float64]) -> NDArray[np.int32]:
 
 
 def _line(mask: Mask, points: NDArray[np.float64], size: float, value: int) -> None:
-    """A line with round ends; a dot where there is one point."""
-    at = _pixels(points).reshape(-1, 1, 2)
-    if len(points) == 1:
-        cv2.circle(mask, tuple(int(v) for v in at[0, 0]), round(size / 2), value, -1)
-    else:
-        cv2.polylines(mask, [at], False, value, max(1, round(size)))
+    """A line with round ends; a dot where there is one point, as wide as a line of that size."""
+    at = _pixels(points if len(points) > 1 else points.repeat(2, axis=0)).reshape(-1, 1, 2)
+    cv2.polylines(mask, [at], False, value, max(1, round(size)))
 
 
 def _fill(mask: Mask, point: NDArray[np.float64]) -> None:
