@@ -9,7 +9,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,6 @@ from PIL import Image
 
 from engine.library.metadata import read_recipe
 from tests.studio import ROOT, Studio
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    with Studio(tmp_path_factory.mktemp("studio")) as running:
-        running.wait_ready()
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(studio: Studio) -> Client:
-    return Client(studio.url, verbose=False)
 
 
 @pytest.fixture(scope="module")
