@@ -58,7 +58,8 @@ def names_of(kind: type[Request]) -> tuple[str, ...]:
 
 def sign_as(endpoint: Callable[..., Any], kind: type[Request], *, name: str, text: str) -> None:
     """Give a function of any values the signature and the docstring that Gradio reads an endpoint's description from."""
-    schemas = {field: _schema(kind, field) for field in names_of(kind)}
+    properties: dict[str, dict[str, Any]] = kind.model_json_schema()["properties"]
+    schemas = {field: _chosen(properties[field]) for field in names_of(kind)}
     hints: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []
     for field, schema in schemas.items():
@@ -80,9 +81,8 @@ def _parameter(name: str, hint: Any, default: object) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=hint)
 
 
-def _schema(kind: type[Request], field: str) -> dict[str, Any]:
-    """The field's JSON schema without the choice of leaving it open."""
-    schema: dict[str, Any] = kind.model_json_schema()["properties"][field]
+def _chosen(schema: dict[str, Any]) -> dict[str, Any]:
+    """A field's JSON schema without the choice of leaving it open."""
     chosen: dict[str, Any] = next((one for one in schema.get("anyOf", ()) if one["type"] != "null"), {})
     return {**schema, **chosen}
 
