@@ -54,7 +54,9 @@ class Painter:
             yield Loads(f"Loading {work.recipe.model}")
         try:
             components, prompts = self.load(work.model_folder)
-            with seamless([components.unet, components.vae], work.recipe.seamless):
+            # The edges of an enlargement's tiles are not the edges of the picture.
+            axes = None if work.recipe.mode == "upscale" else work.recipe.seamless
+            with seamless([components.unet, components.vae], axes):
                 for index in range(work.recipe.count):
                     if index not in work.skip:
                         yield from _Picture(components, prompts, work, index, self._previews).draw()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from engine.contract.errors import DamagedFile
@@ -84,18 +85,33 @@ def _through_latents(components: Components, image: Rgb, factor: int) -> Rgb:
         return to_rgb(decode(components, F.interpolate(latents, scale_factor=factor, mode="bicubic"))[0])
 
 
-def lay_tile(canvas: Rgb, tile: Tile, made: Rgb) -> None:
-    """Put a tile onto the canvas; over its left and upper overlaps it comes in on a ramp, so no edge shows."""
-    ramp_x = np.ones(tile.width, np.float32)
-    ramp_y = np.ones(tile.height, np.float32)
-    ramp_x[: tile.left_blend] = _ramp(tile.left_blend)
-    ramp_y[: tile.top_blend] = _ramp(tile.top_blend)
-    weight = (ramp_y[:, None] * ramp_x[None, :])[..., None]
-    x0, y0, x1, y1 = tile.box
-    old = canvas[y0:y1, x0:x1]
-    canvas[y0:y1, x0:x1] = np.rint(old * (1 - weight) + made * weight).astype(np.uint8)
+class Quilt:
+    """Tiles laid onto a canvas, row by row. Each comes in on a ramp over its overlaps, so no edge shows.
+
+    Tiles of a row are joined with each other first, and the row with what lies above it after that. One weight for both
+    would leave an edge where a left neighbour ends inside the upper overlap.
+    """
+
+    def __init__(self, canvas: Rgb) -> None:
+        self.canvas = canvas
+        self._above = self._row = canvas[:0]
+
+    def lay(self, tile: Tile, made: Rgb) -> None:
+        x0, y0, x1, y1 = tile.box
+        if x0 == 0:
+            self._above, self._row = self.canvas[y0:y1].copy(), self.canvas[y0:y1].copy()
+        self._row[:, x0:x1] = mix(self._row[:, x0:x1], made, ramp(tile.width, tile.left_blend)[None, :, None])
+        self.canvas[y0:y1, x0:x1] = mix(self._above[:, x0:x1], self._row[:, x0:x1], ramp(tile.height, tile.top_blend)[:, None, None])
 
 
-def _ramp(length: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def mix(old: Rgb, new: Rgb, share: NDArray[np.float32]) -> Rgb:
+    """`share` of the new picture, the rest of the old one."""
+    return np.rint(old * (1 - share) + new * share).astype(np.uint8)
+
+
+def ramp(length: int, blend: int) -> NDArray[np.float32]:
+    """(length) from 0 to 1 over the first `blend` pixels, then 1."""
+    share = np.ones(length, np.float32)
     # Half a cosine: smooth at both ends, so the eye finds no line where it starts.
-    return (0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / max(length, 1))).astype(np.float32)
+    share[:blend] = 0.5 - 0.5 * np.cos(np.pi * (np.arange(blend) + 0.5) / max(blend, 1))
+    return share

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from engine.contract.errors import DamagedFile
 from engine.contract.recipe import Recipe
 from engine.contract.tiles import Tile, plan_tiles
 from engine.diffusion.denoise import Step
@@ -17,8 +18,9 @@ from engine.diffusion.latents import decode
 from engine.diffusion.loading import Components
 from engine.diffusion.modes.img2img import image_to_image
 from engine.diffusion.noise import generators, initial_noise
+from engine.diffusion.seamless import join_ends, lengthen, wrapped
 from engine.diffusion.text import PromptEncoder
-from engine.diffusion.upscalers import enlarge, lay_tile
+from engine.diffusion.upscalers import Quilt, enlarge
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,16 @@ def upscale(
     """Returns the large picture, (H·factor, W·factor, 3). Tiles in `finished` are read instead of drawn: the same bytes, sooner.
 
     All tiles share one canvas of noise and the same words, and come in on ramps over their overlaps: neighbours start
-    from equal latents there and end nearly equal.
+    from equal latents there and end nearly equal. A texture that tiles is enlarged with its start once more behind its
+    end; the two meet on such a ramp too.
     """
-    canvas = source
-    for canvas in enlarge(source, recipe.factor or 2, recipe.upscaler or "lanczos", path=upscaler, components=components):
+    factor = recipe.factor or 2
+    own_height, own_width = source.shape[0] * factor, source.shape[1] * factor
+    canvas = source = lengthen(source, recipe.seamless, (recipe.overlap or 0) // factor)
+    for canvas in enlarge(source, factor, recipe.upscaler or "lanczos", path=upscaler, components=components):
         yield Enlarging(canvas)
     if not recipe.steps_run:
-        return canvas
+        return join_ends(canvas, own_width, own_height)
     height, width = canvas.shape[:2]
     large = np.ascontiguousarray(np.pad(canvas, ((0, max(0, recipe.height - height)), (0, max(0, recipe.width - width)), (0, 0)), mode="edge"))
     base = large.copy()
@@ -69,15 +74,27 @@ def upscale(
     field = initial_noise(
         (components.latent_channels, -(-large.shape[0] // scale), -(-large.shape[1] // scale)), generators([recipe.seed]), components.device
     )
+    field = wrapped(field, recipe.seamless, own_width // scale, own_height // scale)
+    quilt = Quilt(large)
     for number, tile in enumerate(tiles):
-        is_new = number not in finished
-        if is_new:
+        made = _kept(finished.get(number), tile)
+        is_new = made is None
+        if made is None:
             made = yield from _draw_tile(components, prompts, recipe, base, field, number, tiles)
-        else:
-            made = read_rgb(finished[number])
-        lay_tile(large, tile, made)
+        quilt.lay(tile, made)
         yield TileDone(number, len(tiles), made, large, is_new)
-    return np.ascontiguousarray(large[:height, :width])
+    return join_ends(large[:height, :width], own_width, own_height)
+
+
+def _kept(path: Path | None, tile: Tile) -> Rgb | None:
+    """A tile that an earlier run left; None where there is none or its file is damaged, which costs only drawing it again."""
+    if path is None:
+        return None
+    try:
+        made = read_rgb(path)
+    except DamagedFile:
+        return None
+    return made if made.shape[:2] == (tile.height, tile.width) else None
 
 
 def _draw_tile(
