@@ -207,7 +207,7 @@ class Engine:
     def write_sheet(self, sheet_id: str, owner: str, target: BinaryIO, *, as_dataset: bool = False) -> None:
         """A zip of the sheet's finished pictures with their recipes, or as a dataset with captions and licence."""
         sheet = self._sheets.get(sheet_id, owner)
-        pictures = [(view.label, picture) for view in self.sheet_cells(sheet) for picture in view.pictures]
+        pictures = [(view.label, picture) for view in self.sheet_cells(sheet) for picture in view.pictures if picture.path.is_file()]
         if not pictures:
             raise InvalidRequest("No picture of this sheet is finished yet.", "Wait for one, or press Generate again.", "sheet")
         if as_dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,3 +61,19 @@ def read(where: Path | Picture) -> Rgb:
 def distance(one: NDArray[np.generic], other: NDArray[np.generic]) -> float:
     """Mean absolute difference in steps of 1/255."""
     return float(np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64)).mean())
+
+
+def steps_across(picture: Rgb) -> NDArray[np.float64]:
+    """(2, n): mean absolute difference across every vertical and every horizontal line of a picture of equal edges."""
+    values = picture.astype(np.float64)
+    return np.stack([np.abs(np.diff(values, axis=1)).mean((0, 2)), np.abs(np.diff(values, axis=0)).mean((1, 2))])
+
+
+def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> io.BytesIO:
+    """A zip of these files, ready to be read."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    target.seek(0)
+    return target

@@ -26,7 +26,10 @@ Enlarger = Callable[[Rgb], Rgb]
 
 def load_upscaler(path: Path, device: torch.device) -> tuple[Any, int]:
     """A network that spandrel knows and its scale. The header is judged first. Raises `DamagedFile`."""
-    check_header(path)
+    try:
+        check_header(path)
+    except DamagedFile as error:
+        raise DamagedFile(error.message, error.hint, "upscaler") from error
     from spandrel import ImageModelDescriptor, ModelLoader
 
     try:
