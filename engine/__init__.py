@@ -43,10 +43,11 @@ from engine.contract.sheet import VARIED, Axis, CellView, Sheet, expand_choices,
 from engine.contract.strokes import Stroke, parse_strokes
 from engine.engine import Engine, Health
 from engine.jobs.watch import Watch
+from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
 
 __all__ = [
     "CONTROL_NAMES", "COUNT_MAX", "EXPAND_MAX", "FEATHER_MAX", "GUIDANCE_MAX", "PADDING_MAX", "PROMPT_MAX", "SCHEDULER_LABELS", "SCHEDULER_NOTES", "SEED_MAX", "SIZE_MAX",
-    "SIZE_MIN", "SIZE_MULTIPLE", "STEPS_MAX", "VARIED",
+    "SIZE_MIN", "SIZE_MULTIPLE", "STEPS_MAX", "UPLOAD_BYTES_MAX", "VARIED",
     "Axis", "BadNumbers", "Brought", "Busy", "Cancelled", "CellView", "DamagedFile", "DiskFull", "Drawn", "Ending", "Engine", "EngineError",
     "Event", "Failed", "Finished", "Health", "ImageToImage", "IncompatibleAdapter", "Inpaint", "InputImage", "InvalidRequest", "Job",
     "JobState", "Loading", "ModelCard", "ModelNotFound", "NotFound", "OutOfMemory", "Picture", "Progress", "Queued", "Recipe",

@@ -7,11 +7,26 @@ from typing import Any
 
 from engine import Recipe
 
-# The names by which a tab hands its values over, in the order of its components.
-FIELDS = (
-    "prompt", "negative_prompt", "size", "count", "guidance_scale", "steps",
-    "scheduler", "seed", "is_seed_kept", "width", "height",
+# What every tab has, then what one tab has. The names of the components, in the order in which values travel.
+SHARED = (
+    "prompt", "negative_prompt", "size", "count", "guidance_scale", "steps", "scheduler", "seed", "is_seed_kept", "width", "height",
+    "variation_strength", "variation_seed", "seamless",
 )  # fmt: skip
+OF_MODE: dict[str, dict[str, str]] = {
+    "txt2img": {},
+    "img2img": {"strength": "strength", "fit": "fit"},
+    "inpaint": {
+        "inpaint_strength": "strength", "region": "region", "padding": "padding", "feather": "feather", "is_soft": "is_soft", "fill": "fill",
+    },
+    "upscale": {"upscale_strength": "strength", "factor": "factor", "upscaler": "upscaler", "overlap": "overlap"},
+}  # fmt: skip
+SHEET = ("sheet", "vary_x", "vary_x_values", "vary_y", "vary_y_values")
+FIELDS = (*SHARED, *(name for names in OF_MODE.values() for name in names), *SHEET)
+
+_PLAIN = ("prompt", "negative_prompt", "steps", "guidance_scale", "scheduler", "count")
+# Where one noise canvas is all there is; an enlargement has none of these.
+_NOISE = ("variation_strength", "variation_seed")
+EXPAND = ("expand_left", "expand_top", "expand_right", "expand_bottom")
 
 
 def size_label(width: int, height: int) -> str:
@@ -24,22 +39,48 @@ def parse_size(label: object) -> tuple[str, str] | None:
     return (parts[0].strip(), parts[1].strip()) if len(parts) == 2 else None
 
 
-def to_request_values(form: Mapping[str, Any]) -> dict[str, Any]:
-    """What `parse_request` takes. Empty controls are left out: "not chosen" is never zero."""
-    values = {name: form.get(name) for name in ("prompt", "negative_prompt", "steps", "guidance_scale", "scheduler", "count")}
+def nearest_size(width: int, height: int, sizes: list[str]) -> str:
+    """The label of the size whose shape is nearest to a picture's."""
+    wanted = width / height
+
+    def distance(label: str) -> float:
+        w, h = parse_size(label) or ("1", "1")
+        ratio = (int(w) / int(h)) / wanted
+        return max(ratio, 1 / ratio)
+
+    return min(sizes, key=distance)
+
+
+def to_request_values(form: Mapping[str, Any], mode: str = "txt2img") -> dict[str, Any]:
+    """What `parse_request` takes, without the pictures. Empty controls are left out: "not chosen" is never zero."""
+    values = {name: form.get(name) for name in _PLAIN}
     if (size := parse_size(form.get("size"))) is not None:
         values["width"], values["height"] = size
     values.update({name: form[name] for name in ("width", "height") if form.get(name)})
     if form.get("is_seed_kept"):
         values["seed"] = form.get("seed")
-    # The three fields of free text are empty when nothing is chosen; the prompts may be empty and are judged as such.
-    return {name: value for name, value in values.items() if value is not None and (value != "" or name.endswith("prompt"))}
+    values.update({field: form.get(name) for name, field in OF_MODE.get(mode, {}).items()})
+    if mode == "upscale":
+        values.pop("count")
+    elif form.get("variation_strength"):
+        values.update({name: form.get(name) for name in _NOISE})
+    if mode in ("txt2img", "img2img"):
+        values["seamless"] = form.get("seamless")
+    # The fields of free text are empty when nothing is chosen; the prompts may be empty and are judged as such.
+    kept = {name: value for name, value in values.items() if value is not None and (value != "" or name.endswith("prompt"))}
+    return kept if mode == "txt2img" else {"mode": mode, **kept}
 
 
 def from_recipe(recipe: Recipe, sizes: list[str]) -> dict[str, Any]:
-    """The form that makes this picture again: its seed is kept, its size is a preset where there is one."""
+    """The form that makes this picture again: its seed is kept, its size is a preset where there is one.
+
+    Controls of other modes are left out: they stay as they are.
+    """
     label = size_label(recipe.width, recipe.height)
     is_preset = label in sizes
+    own = {name: getattr(recipe, field) for name, field in OF_MODE[recipe.mode].items()}
+    if "factor" in own:
+        own["factor"] = str(own["factor"])
     return {
         "prompt": recipe.prompt,
         "negative_prompt": recipe.negative_prompt,
@@ -52,6 +93,11 @@ def from_recipe(recipe: Recipe, sizes: list[str]) -> dict[str, Any]:
         "is_seed_kept": True,
         "width": "" if is_preset else str(recipe.width),
         "height": "" if is_preset else str(recipe.height),
+        "variation_strength": recipe.variation_strength or 0,
+        "variation_seed": "" if recipe.variation_seed is None else str(recipe.variation_seed),
+        "seamless": recipe.seamless or "",
+        **own,
+        "sheet": "",
     }
 
 

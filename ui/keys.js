@@ -7,6 +7,33 @@
   const toggleHelp = (wanted) => { if (help) help.toggleAttribute("open", wanted ?? !help.hasAttribute("open")); };
   const tell = (name, detail) => window.dispatchEvent(new CustomEvent(name, { detail }));
   const press = (id) => { const button = document.getElementById(id); if (button && button.offsetParent !== null) { button.click(); return true; } return false; };
+  const setView = (view) => { document.body.dataset.view = view; };
+
+  // Undo over the whole form: each settled state is one entry; setting a state back is not a change of its own.
+  const past = [];
+  let now = -1, isMoving = false;
+  window.easelForm = {
+    keep(values) {
+      const text = JSON.stringify(values);
+      if (isMoving || (past[now] && past[now].text === text)) return;
+      const isTypingOn = past[now] && Date.now() - past[now].at < 700;
+      if (isTypingOn && now > 0) past[now] = { text, at: Date.now() };
+      else { past.length = now + 1; past.push({ text, at: Date.now() }); now = past.length - 1; }
+      this.show();
+    },
+    go(by) {
+      now = Math.min(Math.max(now + by, 0), past.length - 1);
+      isMoving = true;
+      setTimeout(() => { isMoving = false; }, 600);
+      this.show();
+      return past[now] ? JSON.parse(past[now].text) : [];
+    },
+    show() {
+      for (const [id, isOpen] of [["undo", now > 0], ["redo", now < past.length - 1]]) document.getElementById(id)?.toggleAttribute("disabled", !isOpen);
+    },
+  };
+  window.easelForm.show();
+
   document.addEventListener("click", (event) => {
     if (event.target.closest("#theme-toggle")) {
       const isDark = !document.body.classList.contains("dark");
@@ -15,20 +42,26 @@
     }
     if (event.target.closest("#keys-open")) toggleHelp(true);
     if (event.target.closest("#keys-close")) toggleHelp(false);
+    const view = event.target.closest("[data-set-view]")?.dataset.setView;
+    if (view) setView(view);
   });
   document.addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && event.key === "Enter") { event.preventDefault(); press("go"); return; }
     if (event.key === "Escape") {
       if (help?.hasAttribute("open")) return toggleHelp(false);
-      if (document.querySelector(".stage.is-full")) return tell("easel:do", "leave");
+      if (document.querySelector(".stage.is-full, body.is-comparing, body[data-view=compare]")) return tell("easel:do", "leave");
       press("halt");
       return;
     }
-    if (isTyping(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (isTyping(event.target)) return;
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") { event.preventDefault(); press(event.shiftKey ? "redo" : "undo"); return; }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const actions = {
       ArrowLeft: () => tell("easel:step", -1), ArrowRight: () => tell("easel:step", 1),
       f: () => tell("easel:do", "full"), u: () => tell("easel:do", "reuse"), "?": () => toggleHelp(),
+      p: () => { if (document.body.dataset.mode === "inpaint") setView(document.body.dataset.view === "paint" ? "result" : "paint"); },
     };
+    for (const number of [1, 2, 3, 4]) actions[number] = () => tell("easel:choose", number - 1);
     // On a slider the arrows belong to the slider.
     if (event.target.matches?.("input[type=range], input[type=radio]") && event.key.startsWith("Arrow")) return;
     const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];

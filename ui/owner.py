@@ -14,7 +14,12 @@ def is_visitor_id(text: str) -> bool:
     return _SHAPE.fullmatch(text) is not None
 
 
+def visitor(name: str) -> str:
+    """The owner behind a visitor's cookie."""
+    return f"visitor-{name}"
+
+
 def owner_of(request: gr.Request) -> str:
     """The cookie is unguessable and HttpOnly; a session's hash is as secret and lives as long as the client does."""
-    visitor = request.cookies.get(COOKIE, "")
-    return f"visitor-{visitor}" if is_visitor_id(visitor) else f"client-{request.session_hash}"
+    name = request.cookies.get(COOKIE, "")
+    return visitor(name) if is_visitor_id(name) else f"client-{request.session_hash}"

@@ -11,12 +11,16 @@ import gradio as gr
 
 from engine import Engine
 from ui.api import add_api
+from ui.canvas.compare import build_compare
+from ui.canvas.editor import build_editor
 from ui.canvas.stage import build_stage
 from ui.canvas.strip import build_strip
+from ui.canvas.views import build_views
+from ui.controls.form import build_form
 from ui.controls.header import build_header
-from ui.controls.text_form import build_text_form
 from ui.links import browser_key
-from ui.tabs.txt2img import wire_txt2img
+from ui.run import Page, wire_run
+from ui.sending import wire_sending
 
 PRESETS = Path(__file__).resolve().parents[1] / "presets"
 
@@ -24,18 +28,34 @@ PRESETS = Path(__file__).resolve().parents[1] / "presets"
 def build_page(engine: Engine) -> gr.Blocks:
     """Controls, stage and tray. The stage and the tray are one for all tabs."""
     card = next(card for card in engine.models() if card.name == engine.settings.model)
-    with gr.Blocks(title="Easel", fill_width=True, analytics_enabled=False) as page:
-        build_header(card.title)
+    with gr.Blocks(title="Easel", fill_width=True, analytics_enabled=False) as blocks:
+        mode = build_header(card.title)
         with gr.Row(elem_id="room", equal_height=False):
             with gr.Column(elem_id="controls", min_width=300):
-                form = build_text_form(card)
+                form = build_form(card, engine.upscalers())
             with gr.Column(elem_id="stage-column", min_width=300):
+                build_views()
+                editor = build_editor()
                 stage = build_stage(load_examples(), {"kind": "empty"})
+                wipe = build_compare()
             with gr.Column(elem_id="tray", min_width=160):
                 strip = build_strip([])
-        wire_txt2img(page, engine, form, stage=stage, strip=strip, secret=browser_key(engine.secret))
+        page = Page(
+            blocks=blocks,
+            engine=engine,
+            form=form,
+            mode=mode,
+            editor=editor,
+            stage=stage,
+            strip=strip,
+            wipe=wipe,
+            watched=gr.State(None),
+            browser_key=browser_key(engine.secret),
+        )
+        wire_run(page)
+        wire_sending(page)
         add_api(engine)
-    return page
+    return blocks
 
 
 def load_examples(limit: int = 6) -> list[dict[str, Any]]:

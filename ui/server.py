@@ -1,4 +1,4 @@
-"""The web server around the page: visitor cookie, signed pictures, health."""
+"""The web server around the page, and the visitor's cookie."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from http.cookies import SimpleCookie
 from typing import Any
 
 import gradio as gr
-from fastapi import FastAPI, HTTPException
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engine import Engine, NotFound
-from ui.links import is_signed
+from engine import Engine
 from ui.owner import COOKIE, is_visitor_id
 from ui.page import build_page
+from ui.routes import add_routes
 from ui.theme import CSS, KEYS_JS, build_theme
 
 # Each follower of a job holds one of these; the framework's own 40 would make the 41st visitor wait.
@@ -25,7 +24,7 @@ _YEAR_S = 365 * 24 * 3600
 def build_app(engine: Engine) -> FastAPI:
     """The whole web application. The engine is started and closed by whoever calls this."""
     app = FastAPI(title="Easel", docs_url=None, redoc_url=None, openapi_url=None)
-    _add_routes(app, engine)
+    add_routes(app, engine)
     page = build_page(engine)
     page.queue(default_concurrency_limit=None)
     page.max_threads = _FOLLOWERS_MAX
@@ -46,30 +45,6 @@ def build_app(engine: Engine) -> FastAPI:
     page._queue.max_thread_count = _FOLLOWERS_MAX  # pyright: ignore[reportPrivateUsage]
     app.add_middleware(VisitorCookie)
     return app
-
-
-def _add_routes(app: FastAPI, engine: Engine) -> None:
-    @app.get("/healthz")
-    def healthz() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
-        """200 while the page serves; `worker` says whether pictures can be drawn."""
-        health = engine.health()
-        return JSONResponse({"status": "ok", "ready": health.is_ready, "worker": health.worker, "queued": health.queued, "model": health.model})
-
-    @app.get("/pictures/{name}")
-    def picture(name: str, s: str = "", download: bool = False) -> Response:  # pyright: ignore[reportUnusedFunction]
-        """The original bytes, recipe and all, for whoever has the signed link."""
-        picture_id = name.removesuffix(".png")
-        if not is_signed(engine.secret, picture_id, s):
-            raise HTTPException(403, "This link is not valid.")
-        try:
-            found = engine.picture(picture_id)
-        except NotFound as error:
-            raise HTTPException(404, error.message) from error
-        if not found.path.is_file():
-            raise HTTPException(404, "The file of this picture is gone.")
-        headers = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
-        saved_as = f"easel-{found.seed}.png" if download else None
-        return FileResponse(found.path, media_type="image/png", headers=headers, filename=saved_as)
 
 
 class VisitorCookie:

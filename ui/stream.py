@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from engine import Cancelled, Drawn, EngineError, Event, Failed, Finished, Loading, Picture, Progress, Queued
+from engine import Cancelled, Drawn, EngineError, Event, Failed, Finished, Loading, Picture, Progress, Queued, Recipe
 from ui.links import picture_view
 from ui.messages import place_in_line, seconds
 
 
-def stage_view(event: Event, secret: bytes, prompt: str) -> dict[str, Any] | None:
+def stage_view(event: Event, secret: bytes, recipe: Recipe) -> dict[str, Any] | None:
     """The stage's value for an event; None where the event changes nothing there."""
-    common = {"job": event.job_id, "prompt": prompt}
+    common = {"job": event.job_id, "prompt": recipe.prompt, "mode": recipe.mode}
     match event:
         case Queued(position=position, eta_s=eta_s):
             return {**common, "kind": "waiting", "text": place_in_line(position, eta_s)}
@@ -26,7 +26,8 @@ def stage_view(event: Event, secret: bytes, prompt: str) -> dict[str, Any] | Non
             return {**common, "kind": "done", "text": _made(len(pictures), took), **_shown(pictures, secret)}
         case Cancelled(step=step, pictures=pictures):
             text = f"Stopped after step {step}" if step else "Stopped before it began"
-            return {**common, "kind": "stopped", "text": text, **_shown(pictures, secret)}
+            # What is stopped inside an enlargement has kept its tiles.
+            return {**common, "kind": "stopped", "text": text, "can_go_on": recipe.mode == "upscale", **_shown(pictures, secret)}
         case Failed(error=error):
             return {**common, **failed_view(error)}
 
@@ -42,12 +43,15 @@ def done_view(picture: Picture, secret: bytes) -> dict[str, Any]:
 
 def _progress(event: Progress) -> dict[str, Any]:
     words = f"Step {event.step} of {event.steps}"
-    if event.count > 1:
+    if event.tiles > 1:
+        words = f"Tile {event.tile + 1} of {event.tiles} · {words.lower()}"
+    elif event.count > 1:
         words = f"Picture {event.picture + 1} of {event.count} · {words.lower()}"
     if event.left_s is not None:
         words += f" · {seconds(event.left_s)} left"
     preview = None if event.preview is None else "data:image/jpeg;base64," + base64.b64encode(event.preview).decode()
-    return {"text": words, "step": event.step, "steps": event.steps, "preview": preview}
+    share = (event.tile + event.step / event.steps) / event.tiles
+    return {"text": words, "step": event.step, "steps": event.steps, "share": share, "preview": preview}
 
 
 def _shown(pictures: tuple[Picture, ...], secret: bytes) -> dict[str, Any]:

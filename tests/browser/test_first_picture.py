@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from engine.library.metadata import read_recipe
 from tests.browser.conftest import SHOTS, open_studio
+from tests.browser.hands import generate, stage, write
 from tests.studio import Studio
 
 pytestmark = pytest.mark.browser
@@ -19,21 +20,6 @@ pytestmark = pytest.mark.browser
 _COLLECT = """() => { window.seen = new Set();
   const image = document.querySelector('.stage-picture');
   new MutationObserver(() => { if (image.src.startsWith('data:')) window.seen.add(image.src); }).observe(image, { attributes: true, attributeFilter: ['src'] }); }"""
-
-
-def stage(page: Page, kind: str) -> None:
-    expect(page.locator(f'.stage[data-kind="{kind}"]')).to_be_visible(timeout=40_000)
-
-
-def write(page: Page, prompt: str, *, steps: int = 20) -> None:
-    page.get_by_label("Prompt", exact=True).fill(prompt)
-    number = page.locator("#ctl-steps input[type=number]")
-    number.fill(str(steps))
-    number.press("Tab")
-
-
-def generate(page: Page) -> None:
-    page.get_by_role("button", name="Generate").click()
 
 
 def test_a_picture_forms_and_can_be_kept(page: Page, studio: Studio) -> None:

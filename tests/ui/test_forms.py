@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine import Cancelled, EngineError, Failed, Finished, Loading, OutOfMemory, Progress, Queued, Recipe, parse_request
-from ui.forms import FIELDS, from_recipe, parse_size, size_label, to_request_values
+from ui.forms import FIELDS, from_recipe, nearest_size, parse_size, size_label, to_request_values
 from ui.links import is_signed, sign
 from ui.messages import place_in_line, seconds
 from ui.stream import stage_view
@@ -24,14 +24,39 @@ RECIPE = Recipe(
     seed=0,
     count=1,
 )
+RECIPES = (
+    RECIPE,
+    RECIPE.model_copy(update={"width": 200, "height": 72, "seed": 2**32 - 1}),
+    RECIPE.model_copy(update={"variation_seed": 5, "variation_strength": 0.25, "seamless": "xy"}),
+    RECIPE.model_copy(update={"mode": "img2img", "source": "0" * 64, "strength": 0.35, "fit": "pad"}),
+    RECIPE.model_copy(
+        update={
+            "mode": "inpaint", "source": "0" * 64, "mask": "1" * 64, "strength": 0.8, "region": "whole", "padding": 64, "feather": 3.0,
+            "is_soft": True, "fill": "noise", "expand_left": 64, "expand_top": 0, "expand_right": 0, "expand_bottom": 0,
+        }
+    ),
+    RECIPE.model_copy(update={"mode": "upscale", "source": "0" * 64, "strength": 0.2, "factor": 4, "upscaler": "latent", "upscaler_hash": "1", "overlap": 32}),
+)  # fmt: skip
 SECRET = b"s" * 32
 
 
+def test_nearest_size_has_the_shape_of_the_picture() -> None:
+    assert nearest_size(640, 480, SIZES) == "384 × 256"
+    assert nearest_size(500, 480, SIZES) == "256 × 256"
+
+
+def test_controls_of_other_tabs_stay_out_of_a_request() -> None:
+    form = {"prompt": "x", "strength": 0.5, "fit": "pad", "upscale_strength": 0.2, "factor": "4", "feather": 3, "seamless": "x"}
+    assert to_request_values(form) == {"prompt": "x", "seamless": "x"}
+    assert to_request_values(form, "upscale") == {"mode": "upscale", "prompt": "x", "strength": 0.2, "factor": "4"}
+
+
 def test_a_recipe_goes_into_the_form_and_comes_back() -> None:
-    for recipe in (RECIPE, RECIPE.model_copy(update={"width": 200, "height": 72, "seed": 2**32 - 1})):
+    for recipe in RECIPES:
         form = from_recipe(recipe, SIZES)
-        assert set(form) == set(FIELDS)
-        request = parse_request(to_request_values(form))
+        assert set(form) <= set(FIELDS)
+        pictures = {name: value for name in ("source", "mask", "expand_left") if (value := getattr(recipe, name)) is not None}
+        request = parse_request({**to_request_values(form, recipe.mode), **pictures})
         expected = recipe.to_request().model_copy(update={"model": None})
         assert request == expected
 
@@ -69,13 +94,13 @@ def test_size_labels_are_inverse() -> None:
     ],
 )
 def test_every_event_has_its_state_and_words(event: object, kind: str, words: str) -> None:
-    view = stage_view(event, SECRET, "a castle")  # type: ignore[arg-type]
+    view = stage_view(event, SECRET, RECIPE)  # type: ignore[arg-type]
     assert view is not None
     assert (view["kind"], view["text"]) == (kind, words)
 
 
 def test_a_failure_names_hint_and_control() -> None:
-    view = stage_view(Failed("j", EngineError("What.", "Next.", "steps")), SECRET, "x")
+    view = stage_view(Failed("j", EngineError("What.", "Next.", "steps")), SECRET, RECIPE)
     assert view is not None
     assert (view["hint"], view["field"]) == ("Next.", "steps")
 

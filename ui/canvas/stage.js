@@ -2,10 +2,13 @@
 const EXAMPLES = __EXAMPLES__;
 const root = element.querySelector(".stage");
 const $ = (selector) => root.querySelector(selector);
-const picture = $(".stage-picture"), empty = $(".stage-empty"), words = $(".stage-words");
-const status = $(".stage-status"), facts = $(".stage-facts"), actions = $(".stage-actions"), bar = $(".stage-bar i");
+const $do = (name) => $(`[data-do="${name}"]`);
+const picture = $(".stage-picture"), empty = $(".stage-empty"), words = $(".stage-words"), sheet = $(".stage-sheet"), tiled = $(".stage-tiled");
+const status = $(".stage-status"), facts = $(".stage-facts"), actions = $(".stage-actions"), bar = $(".stage-bar i"), menu = $(".stage-menu");
 let shown = null;   // the finished picture on the stage, if any
 let said = "";      // what the live region said last
+let peeked = null;  // a picture of a sheet, looked at while the sheet goes on
+let compared = null; // the first of two to compare
 
 for (const example of EXAMPLES) {
   const card = document.createElement("button");
@@ -24,6 +27,8 @@ for (const example of EXAMPLES) {
   empty.append(card);
 }
 
+const setView = (view) => { document.body.dataset.view = view; };
+
 function showImage(source, alt, isPreview) {
   picture.hidden = !source;
   if (!source) { picture.removeAttribute("src"); return; }
@@ -33,19 +38,39 @@ function showImage(source, alt, isPreview) {
 }
 
 function showFacts(finished) {
+  if (finished?.id !== shown?.id) tile(false);
   shown = finished || null;
   actions.hidden = !finished;
+  closeMenu();
   facts.textContent = finished
     ? `seed ${finished.seed} · ${finished.width} × ${finished.height} · ${finished.steps} steps · ${finished.seconds} s` : "";
-  if (finished) $('[data-do="download"]').href = finished.download;
+  if (finished) $do("download").href = finished.download;
+  $do("tile").hidden = !finished?.seamless;
+}
+
+function tile(wanted) {
+  const isOn = Boolean(wanted && shown?.seamless);
+  tiled.hidden = !isOn;
+  $do("tile").setAttribute("aria-pressed", String(isOn));
+  if (!isOn) return;
+  const across = shown.seamless.includes("x"), down = shown.seamless.includes("y");
+  tiled.style.aspectRatio = `${shown.width * (across ? 3 : 1)} / ${shown.height * (down ? 3 : 1)}`;
+  tiled.style.backgroundImage = `url("${shown.url}")`;
+  tiled.style.backgroundSize = `${across ? 100 / 3 : 100}% ${down ? 100 / 3 : 100}%`;
 }
 
 function blame(field) {
   document.querySelectorAll(".at-fault").forEach((one) => one.classList.remove("at-fault"));
-  const control = field && document.getElementById("ctl-" + field);
+  if (!field) return;
+  // Two tabs may have a control of one name: the one in sight is meant.
+  const all = [...document.querySelectorAll(`[id="ctl-${field}"], [id^="ctl-${field}-"]`)];
+  const control = all.find((one) => one.offsetParent !== null) || all[0];
   if (!control) return;
+  if (control.closest("#editor")) setView("paint");
   control.classList.add("at-fault");
-  control.querySelector("textarea, input")?.focus();
+  const fold = control.closest(".fold");
+  if (fold && control.offsetParent === null) fold.querySelector("button")?.click();
+  (control.matches("input") ? control : control.querySelector("textarea, input:not([type=file])"))?.focus();
 }
 
 function say(text) {
@@ -53,9 +78,71 @@ function say(text) {
   if (text !== said) { status.textContent = text; said = text; }
 }
 
+// ---- the sheet
+
+function cellOf(cell, number, view) {
+  const box = document.createElement("figure");
+  box.className = "cell";
+  fillCell(box, cell, number, view);
+  return box;
+}
+function fillCell(box, cell, number, view) {
+  const key = JSON.stringify([cell.state, cell.picture?.id, cell.text, cell.preview?.length, cell.pictures]);
+  if (box.dataset.key === key) return;
+  box.dataset.key = key;
+  box.dataset.state = cell.state;
+  box.replaceChildren();
+  if (cell.picture) {
+    const open = document.createElement("button");
+    open.type = "button";
+    const image = document.createElement("img");
+    image.src = cell.picture.url;
+    image.alt = `${cell.label}: ${cell.picture.prompt}`;
+    open.append(image);
+    open.addEventListener("click", () => { peeked = cell.picture; render(); });
+    box.append(open);
+  } else if (cell.preview) {
+    const image = document.createElement("img");
+    image.src = cell.preview;
+    image.alt = "";
+    box.append(image);
+  }
+  const text = document.createElement("figcaption");
+  const label = document.createElement("span");
+  label.textContent = cell.label;
+  text.append(label);
+  if (cell.text) {
+    const said = document.createElement("span");
+    said.className = "cell-said";
+    said.textContent = cell.text;
+    text.append(said);
+  }
+  box.append(text);
+  if (cell.state === "failed" || cell.state === "cancelled") {
+    const again = document.createElement("button");
+    again.type = "button";
+    again.className = "cell-retry";
+    again.textContent = "Retry";
+    again.addEventListener("click", () => { again.disabled = true; trigger("retry", { sheet: view.sheet, number }); });
+    box.append(again);
+  }
+}
+function showSheet(view) {
+  sheet.hidden = false;
+  sheet.style.setProperty("--columns", String(view.columns));
+  sheet.dataset.id = view.sheet;
+  while (sheet.children.length > view.cells.length) sheet.lastChild.remove();
+  view.cells.forEach((cell, number) => (sheet.children[number] ? fillCell(sheet.children[number], cell, number, view) : sheet.append(cellOf(cell, number, view))));
+}
+
+// ---- everything
+
 function render() {
   const view = props.value || { kind: "empty" };
-  const isBusy = ["waiting", "loading", "drawing"].includes(view.kind);
+  const isSheet = view.kind === "sheet", isBusy = ["waiting", "loading", "drawing"].includes(view.kind) || (isSheet && view.is_busy);
+  if (!isSheet) peeked = null;
+  const wasBusy = root.getAttribute("aria-busy") === "true";
+  if (isBusy && !wasBusy) { setView("result"); compared = null; }
   root.dataset.kind = view.kind;
   root.dataset.job = view.job || "";
   if (view.is_loaded || view.kind !== "empty") root.dataset.loaded = "yes";
@@ -65,47 +152,115 @@ function render() {
   $(".stage-title").textContent = view.text || "";
   $(".stage-hint").textContent = view.hint || "";
   $(".stage-retry").hidden = view.kind !== "failed";
-  bar.style.width = view.kind === "drawing" ? `${(100 * view.step) / view.steps}%` : "0";
+  const share = view.share ?? (view.kind === "drawing" ? view.step / view.steps : 0);
+  bar.style.width = `${100 * share}%`;
   status.setAttribute("aria-live", view.kind === "drawing" && view.step % 5 ? "off" : "polite");
   say(view.kind === "empty" ? "" : view.text || "");
+  if (view.kind === "failed" && document.body.dataset.view !== "result") setView("result");
   blame(view.kind === "failed" ? view.field : null);
+  sheet.hidden = true;
+  $(".stage-zips").hidden = !(isSheet && !peeked && view.cells.some((cell) => cell.picture));
+  $do("sheet").hidden = !(isSheet && peeked);
+  $do("go-on").hidden = !(view.kind === "stopped" && view.can_go_on);
   if (view.kind === "drawing") {
     if (view.preview) showImage(view.preview, `Preview: ${view.prompt}`, true);
     showFacts(null);
-  } else if (view.picture) {
-    showImage(view.picture.url, view.picture.prompt, false);
-    showFacts(view.picture);
+  } else if (isSheet && !peeked) {
+    showImage(null);
+    showFacts(null);
+    showSheet(view);
+    $(".stage-zip").href = `/sheets/${view.sheet}.zip`;
+    $(".stage-dataset").href = `/sheets/${view.sheet}.zip?dataset=true`;
+    $(".stage-dataset").hidden = view.sheet_kind !== "dataset";
+  } else if (peeked || view.picture) {
+    const one = peeked || view.picture;
+    showImage(one.url, one.prompt, false);
+    showFacts(one);
   } else {
     showImage(null);
     showFacts(null);
+    actions.hidden = $do("go-on").hidden;
   }
-  document.title = view.kind === "drawing" ? `${view.step}/${view.steps} · Easel`
-    : view.kind === "done" && document.hidden ? "Done · Easel" : "Easel";
+  for (const button of actions.children) if (!["go-on", "sheet", "tile"].includes(button.dataset.do)) button.hidden = !shown;
+  window.dispatchEvent(new CustomEvent("easel:progress", { detail: view.kind === "drawing" ? { mode: view.mode, step: view.step, steps: view.steps } : { mode: "", step: null, steps: 1 } }));
+  document.title = isBusy && view.steps ? `${view.step}/${view.steps} · Easel`
+    : ["done", "sheet"].includes(view.kind) && document.hidden ? "Done · Easel" : "Easel";
 }
 
 function toggleFull(wanted) {
   const isFull = root.classList.toggle("is-full", wanted);
   $(".stage-close").hidden = !isFull;
 }
+function closeMenu() {
+  menu.hidden = true;
+  $do("send").setAttribute("aria-expanded", "false");
+}
+
+// A tab, chosen for a picture: the picture and its recipe go there.
+function send(one, to) {
+  closeMenu();
+  window.dispatchEvent(new CustomEvent("easel:choose", { detail: to }));
+  setView(to === "inpaint" ? "paint" : "result");
+  trigger("upload", { id: one.id, to });
+}
+function compare(first, second) {
+  compared = null;
+  document.body.classList.remove("is-comparing");
+  setView("compare");
+  trigger("apply", { first: first.id, second: second.id, source: second.source || null });
+}
+function startCompare(one) {
+  compared = one;
+  document.body.classList.add("is-comparing");
+  say("Now choose the other picture in the results. Esc leaves.");
+}
+
+const deeds = {
+  reuse: (one) => trigger("select", { id: one.id }),
+  full: () => toggleFull(),
+  compare: startCompare,
+  tile: () => tile(tiled.hidden),
+  sheet: () => { peeked = null; render(); },
+  "go-on": () => trigger("play", { job: root.dataset.job }),
+  send: () => { menu.hidden = !menu.hidden; $do("send").setAttribute("aria-expanded", String(!menu.hidden)); if (!menu.hidden) menu.querySelector("button").focus(); },
+};
 
 $(".stage-retry").addEventListener("click", () => document.getElementById("go")?.click());
 $(".stage-close").addEventListener("click", () => toggleFull(false));
 picture.addEventListener("click", () => toggleFull());
 actions.addEventListener("click", (event) => {
-  const action = event.target.closest("[data-do]")?.dataset.do;
-  if (action === "reuse" && shown) trigger("select", { id: shown.id });
-  if (action === "full") toggleFull();
+  const to = event.target.closest("[data-to]")?.dataset.to, action = event.target.closest("[data-do]")?.dataset.do;
+  if (to && shown) send(shown, to);
+  else if (action && deeds[action] && (shown || ["sheet", "go-on"].includes(action))) deeds[action](shown);
 });
+menu.addEventListener("keydown", (event) => {
+  const items = [...menu.querySelectorAll("button")], at = items.indexOf(document.activeElement);
+  const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (by) { event.preventDefault(); event.stopPropagation(); items[(at + by + items.length) % items.length].focus(); }
+  if (event.key === "Escape") { event.stopPropagation(); closeMenu(); $do("send").focus(); }
+});
+document.addEventListener("click", (event) => { if (!event.target.closest(".stage-send")) closeMenu(); });
 // A picture chosen in the tray: shown here at once, without asking the server. A running job keeps the stage.
 window.addEventListener("easel:show", (event) => {
+  const one = event.detail;
+  if (compared) { if (compared.id !== one.id) compare(compared, one); return; }
+  if (document.body.dataset.view === "compare") setView("result");
+  const view = props.value || {};
+  if (view.kind === "sheet" && view.is_busy) { peeked = one; render(); return; }
   if (root.getAttribute("aria-busy") === "true") return;
-  props.value = { kind: "done", text: "", prompt: event.detail.prompt, picture: event.detail };
+  if (document.body.dataset.view === "paint") setView("result");
+  props.value = { kind: "done", text: "", prompt: one.prompt, picture: one };
   render();
 });
 window.addEventListener("easel:do", (event) => {
-  if (event.detail === "reuse" && shown) trigger("select", { id: shown.id });
-  if (event.detail === "full" && !picture.hidden) toggleFull();
-  if (event.detail === "leave") toggleFull(false);
+  const { name, one = shown, to } = typeof event.detail === "string" ? { name: event.detail } : event.detail;
+  if (name === "leave") {
+    toggleFull(false);
+    if (compared) { compared = null; document.body.classList.remove("is-comparing"); render(); }
+    if (document.body.dataset.view === "compare") setView("result");
+  } else if (name === "full") { if (!picture.hidden) toggleFull(); }
+  else if (name === "send" && one && to) send(one, to);
+  else if (one && deeds[name]) deeds[name](one);
 });
 window.addEventListener("offline", () => say("The connection is gone. Your job goes on; this page catches up when it is back."));
 watch("value", render);

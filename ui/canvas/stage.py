@@ -1,4 +1,4 @@
-"""The stage: the running preview, the finished picture, and every state between."""
+"""The stage: the running preview, the finished picture, the sheet of many, and every state between."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ _TEMPLATE = """
 <section class="stage" data-kind="empty" aria-label="Stage">
   <div class="stage-frame">
     <img class="stage-picture" alt="" hidden>
+    <div class="stage-tiled" role="img" aria-label="The texture, three by three" hidden></div>
+    <div class="stage-sheet" hidden></div>
     <div class="stage-empty"></div>
     <div class="stage-words" hidden><p class="stage-title"></p><p class="stage-hint"></p><button type="button" class="stage-retry">Try again</button></div>
     <button type="button" class="stage-close" aria-label="Leave full screen" hidden>Close</button>
@@ -22,16 +24,30 @@ _TEMPLATE = """
     <p class="stage-status" role="status" aria-live="polite"></p>
     <p class="stage-facts"></p>
     <div class="stage-actions" hidden>
+      <button type="button" data-do="sheet" title="Back to all cells" hidden>Sheet</button>
+      <button type="button" data-do="go-on" title="Draw the tiles that are missing" hidden>Go on</button>
       <button type="button" data-do="reuse" title="Put these settings into the form (U)">Reuse settings</button>
+      <span class="stage-send"><button type="button" data-do="send" aria-haspopup="menu" aria-expanded="false">Send to</button>
+        <span class="stage-menu" role="menu" hidden>
+          <button type="button" role="menuitem" data-to="img2img">Image</button><button type="button" role="menuitem" data-to="inpaint">Inpaint</button>
+          <button type="button" role="menuitem" data-to="upscale">Upscale</button><button type="button" role="menuitem" data-to="txt2img">Text (settings only)</button>
+        </span></span>
+      <button type="button" data-do="compare" title="Compare with another result by a wipe">Compare</button>
+      <button type="button" data-do="tile" aria-pressed="false" title="Show the texture three by three" hidden>3 × 3</button>
       <button type="button" data-do="full" title="Full screen (F)">Full screen</button>
       <a data-do="download" download>Download</a>
     </div>
+    <div class="stage-zips" hidden><a class="stage-zip" download>Download all</a><a class="stage-dataset" download>Download dataset</a></div>
   </footer>
 </section>
 """
 
 
 def build_stage(examples: list[dict[str, Any]], value: dict[str, Any]) -> gr.HTML:
-    """A gr.HTML whose value is a view from `ui.stream`. Events: `select` = reuse settings, `submit` = run an example."""
+    """A gr.HTML whose value is a view from `ui.stream` or `ui.sheets`.
+
+    Events: `select` = reuse settings, `submit` = run an example, `upload` = send a picture to a tab, `apply` = compare two,
+    `play` = go on with a stopped job, `retry` = one cell of a sheet again.
+    """
     script = (_HERE / "stage.js").read_text(encoding="utf-8").replace("__EXAMPLES__", json.dumps(examples).replace("<", "\\u003c"))
     return gr.HTML(value, html_template=_TEMPLATE, js_on_load=script, elem_id="stage", apply_default_css=False)

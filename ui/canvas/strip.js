@@ -1,11 +1,21 @@
 // The results tray. Prompts are shown through textContent and attributes only.
 const list = element.querySelector(".strip-list"), none = element.querySelector(".strip-none");
 let current = null;
+const ask = (name, one, to) => window.dispatchEvent(new CustomEvent("easel:do", { detail: { name, one, to } }));
 
 function show(picture) {
   current = picture.id;
   for (const item of list.children) item.classList.toggle("is-current", item.dataset.id === current);
   window.dispatchEvent(new CustomEvent("easel:show", { detail: picture }));
+}
+
+function tool(text, title, action) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = text;
+  button.title = title;
+  button.addEventListener("click", action);
+  return button;
 }
 
 function entry(picture) {
@@ -17,7 +27,7 @@ function entry(picture) {
   open.title = picture.prompt;
   const image = document.createElement("img");
   image.src = picture.url;
-  image.alt = picture.prompt;
+  image.alt = picture.prompt || "A picture without words";
   image.loading = "lazy";
   const facts = document.createElement("span");
   facts.textContent = `${picture.seed} · ${picture.seconds} s`;
@@ -25,17 +35,16 @@ function entry(picture) {
   open.addEventListener("click", () => show(picture));
   const tools = document.createElement("span");
   tools.className = "strip-tools";
-  const reuse = document.createElement("button");
-  reuse.type = "button";
-  reuse.textContent = "Reuse";
-  reuse.title = "Reuse these settings";
-  reuse.addEventListener("click", () => trigger("select", { id: picture.id }));
   const save = document.createElement("a");
   save.href = picture.download;
   save.textContent = "Save";
   save.title = "Download the original file";
   save.setAttribute("download", "");
-  tools.append(reuse, save);
+  tools.append(
+    tool("Reuse", "Reuse these settings", () => ask("reuse", picture)),
+    tool("Edit", "Inpaint this picture", () => ask("send", picture, "inpaint")),
+    save,
+  );
   item.append(open, tools);
   return item;
 }

@@ -18,6 +18,6 @@ _TEMPLATE = """
 
 
 def build_strip(value: list[dict[str, Any]]) -> gr.HTML:
-    """A gr.HTML whose value is a list of `ui.links.picture_view`. Event: `select` = reuse the settings of a picture."""
+    """A gr.HTML whose value is a list of `ui.links.picture_view`."""
     script = (_HERE / "strip.js").read_text(encoding="utf-8")
     return gr.HTML(value, html_template=_TEMPLATE, js_on_load=script, elem_id="strip", apply_default_css=False)

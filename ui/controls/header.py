@@ -1,22 +1,33 @@
-"""The top line: the name, the theme, the keys."""
+"""The top line: the name, the tabs, the theme, the keys. Its value is the tab."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import gradio as gr
 
+MODES = {"txt2img": "Text", "img2img": "Image", "inpaint": "Inpaint", "upscale": "Upscale"}
 _KEYS = (
-    ("Ctrl + Enter", "Generate"), ("Esc", "Stop, or leave full screen"), ("← →", "Through the results"),
-    ("F", "Full screen"), ("U", "Reuse the settings of the picture on the stage"), ("?", "This overview"),
+    ("Ctrl + Enter", "Generate"), ("Esc", "Stop, or leave full screen"), ("1 – 4", "Tabs"), ("← →", "Through the results"),
+    ("F", "Full screen"), ("U", "Reuse the settings of the picture on the stage"), ("Ctrl + Z", "Undo in the form, or in the mask"),
+    ("P", "Paint or result, while inpainting"), ("B E L G", "Brush, eraser, lasso, fill"), ("[ ]", "Brush smaller, larger"),
+    ("+ − 0", "Zoom, fit"), ("Space", "Hold to move the picture"), ("I", "Invert the mask"), ("Del", "Clear the mask"), ("?", "This overview"),
 )  # fmt: skip
 _HALF_MOON = '<svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12" r="8"/><path d="M12 4a8 8 0 0 1 0 16z" fill="currentColor"/></svg>'
 
 
 def build_header(model_title: str) -> gr.HTML:
     keys = "".join(f"<dt><kbd>{key}</kbd></dt><dd>{what}</dd>" for key, what in _KEYS)
+    tabs = "".join(
+        f'<button type="button" role="tab" aria-selected="false" aria-controls="controls" data-mode="{mode}">{name}</button>'
+        for mode, name in MODES.items()
+    )
     template = f"""
-    <header class="top"><h1>Easel</h1><span class="top-model" title="The model that draws">{{{{model}}}}</span><span class="top-space"></span>
+    <header class="top"><h1>Easel</h1><div class="tabs" role="tablist" aria-label="What to do">{tabs}</div><span class="top-space"></span>
+      <span class="top-model" title="The model that draws">{{{{model}}}}</span>
       <button type="button" id="theme-toggle" aria-label="Light or dark">{_HALF_MOON}</button>
       <button type="button" id="keys-open" aria-label="Keyboard shortcuts">?</button></header>
     <dialog id="keys" aria-label="Keyboard shortcuts"><h2>Keys</h2><dl>{keys}</dl><button type="button" id="keys-close">Close</button></dialog>
     """
-    return gr.HTML("", html_template=template, js_on_load="", elem_id="top", apply_default_css=False, model=model_title)
+    script = Path(__file__).with_name("header.js").read_text(encoding="utf-8")
+    return gr.HTML("txt2img", html_template=template, js_on_load=script, elem_id="top", apply_default_css=False, model=model_title)

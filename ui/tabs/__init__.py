@@ -1,1 +1,1 @@
-"""One builder per tab."""
+"""What one tab has and the others have not."""

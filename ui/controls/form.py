@@ -1,0 +1,143 @@
+"""The form: what each tab has of its own, then what all tabs share, in three depths: words, look, expert."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from engine import SCHEDULER_LABELS, SCHEDULER_NOTES, STEPS_MAX, ModelCard, UpscalerCard
+from ui.canvas.source import build_source
+from ui.controls.more import build_more
+from ui.forms import FIELDS, guidance_word, size_label
+from ui.tabs.image import build_image
+from ui.tabs.inpaint import build_inpaint
+from ui.tabs.upscale import build_upscale
+
+Fields = dict[str, gr.components.Component]
+
+
+@dataclass(frozen=True)
+class Form:
+    """The components by the names of `ui.forms.FIELDS`, the source picture, the buttons, and the size labels that the model likes."""
+
+    fields: Fields
+    source: gr.HTML
+    go: gr.Button
+    halt: gr.Button
+    undo: gr.Button
+    redo: gr.Button
+    sizes: list[str]
+
+    def inputs(self) -> list[gr.components.Component]:
+        return [self.fields[name] for name in FIELDS]
+
+
+def build_form(card: ModelCard, upscalers: list[UpscalerCard]) -> Form:
+    sizes = [size_label(*size) for size in card.sizes]
+    source = build_source()
+    fields = {
+        **_words(), **build_image(card), **build_inpaint(card), **build_upscale(card, upscalers), **_look(card, sizes), **build_more(), **_expert(card),
+    }  # fmt: skip
+    with gr.Row(elem_id="go-row"):
+        undo = gr.Button("↶", size="sm", elem_id="undo", min_width=36)
+        redo = gr.Button("↷", size="sm", elem_id="redo", min_width=36)
+        go = gr.Button("Generate", variant="primary", elem_id="go")
+        halt = gr.Button("Stop", variant="stop", elem_id="halt", visible=False)
+    return Form(fields, source, go, halt, undo, redo, sizes)
+
+
+def _words() -> Fields:
+    fields: Fields = {}
+    fields["prompt"] = gr.Textbox(
+        label="Prompt", placeholder="A red mushroom in a forest by day", lines=3, max_lines=8, autofocus=True, elem_id="ctl-prompt"
+    )
+    with gr.Accordion("What you do not want", open=False, elem_classes="fold"):
+        fields["negative_prompt"] = gr.Textbox(
+            label="Negative prompt", placeholder="blurry, low quality", lines=2, max_lines=4, elem_id="ctl-negative_prompt"
+        )
+    return fields
+
+
+def _look(card: ModelCard, sizes: list[str]) -> Fields:
+    fields: Fields = {}
+    fields["size"] = gr.Radio(sizes, value=size_label(*card.default_size), label="Size", elem_id="ctl-size", elem_classes="chips")
+    fields["count"] = gr.Radio([1, 2, 4, 8, 16], value=1, label="How many", elem_id="ctl-count", elem_classes="chips not-upscale")
+    fields["guidance_scale"] = guidance = gr.Slider(
+        1, 15, value=card.default_guidance, step=0.5, label="Guidance", info=_guidance_info(card.default_guidance), elem_id="ctl-guidance_scale"
+    )
+    fields["steps"] = gr.Slider(
+        1, STEPS_MAX, value=card.default_steps, step=1, label="Steps", info="More steps, more finish and more time", elem_id="ctl-steps"
+    )
+    guidance.change(None, guidance, guidance, js=_GUIDANCE_JS, show_progress="hidden", api_visibility="private")
+    return fields
+
+
+def _expert(card: ModelCard) -> Fields:
+    fields: Fields = {}
+    with gr.Accordion("Expert", open=False, elem_classes="fold"):
+        choices = [(f"{label}: {SCHEDULER_NOTES[key]}", key) for key, label in SCHEDULER_LABELS.items()]
+        fields["scheduler"] = gr.Dropdown(choices, value=card.default_scheduler, label="Sampler", elem_id="ctl-scheduler")  # type: ignore[arg-type]
+        with gr.Row(elem_classes="seed-row"):
+            fields["seed"] = seed = gr.Textbox(label="Seed", placeholder="a new one each time", max_lines=1, elem_id="ctl-seed", min_width=120)
+            dice = gr.Button("New seed", size="sm", elem_id="dice", min_width=90)
+        fields["is_seed_kept"] = kept = gr.Checkbox(label="Keep this seed for the next picture", value=False, elem_id="ctl-is_seed_kept")
+        with gr.Column(elem_classes="group not-upscale"):
+            fields["variation_strength"] = gr.Slider(
+                0,
+                1,
+                value=0,
+                step=0.05,
+                label="Variation",
+                info="Turns a kept seed a little: close relatives of one picture",
+                elem_id="ctl-variation_strength",
+            )
+            fields["variation_seed"] = gr.Textbox(
+                label="Variation seed", placeholder="a new one each time", max_lines=1, elem_id="ctl-variation_seed"
+            )
+        with gr.Column(elem_classes="group not-inpaint not-upscale"):
+            ways = [("No", ""), ("Sideways", "x"), ("Up and down", "y"), ("Both", "xy")]
+            fields["seamless"] = gr.Radio(ways, value="", label="Seamless texture", elem_id="ctl-seamless", elem_classes="chips")
+        with gr.Row():
+            fields["width"] = gr.Textbox(label="Own width", placeholder="from the size", max_lines=1, elem_id="ctl-width", min_width=100)
+            fields["height"] = gr.Textbox(label="Own height", placeholder="from the size", max_lines=1, elem_id="ctl-height", min_width=100)
+    dice.click(None, None, [seed, kept], js="() => [String(Math.floor(Math.random() * 4294967296)), true]", api_visibility="private")
+    return fields
+
+
+def _guidance_info(scale: float) -> str:
+    return f"How closely to follow the words: {guidance_word(scale)}"
+
+
+def fits(name: str, value: Any, sizes: list[str]) -> bool:
+    """Whether a value from the browser's own store may be put into the control `name`."""
+    match name:
+        case "size":
+            return value in sizes
+        case "is_seed_kept" | "is_soft":
+            return isinstance(value, bool)
+        case "count":
+            return value in (1, 2, 4, 8, 16)
+        case "fit" | "region" | "fill" | "factor" | "seamless" | "sheet" | "scheduler" | "vary_x" | "vary_y" | "upscaler":
+            return isinstance(value, str) and value in _CHOICES.get(name, (value,))
+        case "guidance_scale" | "steps" | "padding" | "feather" | "overlap" | "variation_strength":
+            return isinstance(value, (int, float))
+        case _ if name.endswith("strength"):
+            return isinstance(value, (int, float))
+        case _:
+            return isinstance(value, str) and len(value) <= 20_000
+
+
+_CHOICES = {
+    "fit": ("crop", "pad", "stretch"), "region": ("masked", "whole"), "fill": ("original", "blur", "neighbours", "noise"),
+    "factor": ("2", "4"), "seamless": ("", "x", "y", "xy"), "sheet": ("", "grid", "dataset"),
+}  # fmt: skip
+
+# The word beside the slider follows the thumb without asking the server.
+_GUIDANCE_JS = """(scale) => {
+  const word = scale <= 2.5 ? "loose" : scale <= 7 ? "balanced" : "literal";
+  const info = [...document.querySelectorAll("#ctl-guidance_scale *")].find((e) => !e.children.length && e.textContent.startsWith("How closely"));
+  if (info) info.textContent = "How closely to follow the words: " + word;
+  return scale;
+}"""

@@ -1,0 +1,102 @@
+"""What Generate asks of the engine: one job, or a sheet of many. Everything here may raise `EngineError`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine import Brought, Engine, InvalidRequest, Job, Sheet, parse_axis, parse_request, parse_strokes
+from ui.forms import EXPAND, FIELDS, to_request_values
+
+# Whatever a browser sends: nothing is believed before it is checked.
+Loose = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The page's values: tab, source picture or folder, mask and growth, and the form by name."""
+
+    mode: str
+    source: Loose
+    painted: Loose
+    form: dict[str, Any]
+
+    @staticmethod
+    def read(mode: object, source: object, painted: object, values: tuple[Any, ...]) -> Asked:
+        return Asked(
+            mode if isinstance(mode, str) and mode else "txt2img",
+            source if isinstance(source, Mapping) else {},
+            painted if isinstance(painted, Mapping) else {},
+            dict(zip(FIELDS, values, strict=True)),
+        )
+
+
+def launch(engine: Engine, asked: Asked, owner: str) -> Job | Sheet:
+    """Accept what the page asks for."""
+    values = to_request_values(asked.form, asked.mode)
+    if asked.mode != "txt2img" and asked.source.get("kind") == "folder":
+        if asked.mode == "inpaint":
+            raise InvalidRequest("A folder cannot be inpainted.", "Choose one picture, or go to the Image or Upscale tab.", "source")
+        return engine.submit_folder(_folder(asked.source), values, owner)
+    values.update(_pictures(engine, asked, owner))
+    match asked.form.get("sheet"):
+        case "grid":
+            return engine.submit_grid(values, _axes(asked.form), owner)
+        case "dataset":
+            return engine.submit_dataset(values, owner)
+        case _:
+            return engine.submit(parse_request(values), owner)
+
+
+def price(engine: Engine, asked: Asked, owner: str) -> float | None:
+    """Seconds of drawing, all cells together; None while nothing is known."""
+    values = to_request_values({**asked.form, "prompt": "x"}, asked.mode)
+    cells = 1
+    if asked.form.get("sheet") == "grid":
+        for axis in _axes(asked.form):
+            cells *= len(axis.values)
+    if asked.mode != "txt2img":
+        items = asked.source.get("items") or [{"image": asked.source}]
+        cells *= len(items)
+        values["source"] = next((image.get("hash") for one in items if (image := one.get("image"))), None)
+    if asked.mode == "inpaint":
+        values["expand_left"] = 8
+    seconds = engine.estimate_s(parse_request(values), owner)
+    return None if seconds is None else seconds * cells
+
+
+def _pictures(engine: Engine, asked: Asked, owner: str) -> dict[str, Any]:
+    """Source, mask and growth of the tab, the strokes made into a mask of the source's size."""
+    if asked.mode == "txt2img":
+        return {}
+    source = asked.source.get("hash")
+    values: dict[str, Any] = {} if source is None else {"source": source}
+    # Strokes that were painted over another picture do not belong here.
+    if asked.mode != "inpaint" or source is None or asked.painted.get("source") != source:
+        return values
+    growth = asked.painted.get("expand") or [0, 0, 0, 0]
+    values.update(zip(EXPAND, growth, strict=False))
+    strokes, base = parse_strokes(asked.painted.get("strokes") or []), asked.painted.get("base")
+    if strokes:
+        try:
+            values["mask"] = engine.add_mask(source, strokes, owner, base=base).hash
+        except InvalidRequest:
+            # All of it wiped away again: where the frame grows there is still something to paint.
+            if not any(growth):
+                raise
+    elif base:
+        values["mask"] = base
+    return values
+
+
+def _folder(source: Loose) -> list[Brought]:
+    try:
+        return [Brought.model_validate(one) for one in source.get("items") or []]
+    except ValueError as error:
+        raise InvalidRequest("This folder cannot be read any more.", "Choose the zip again.", "source") from error
+
+
+def _axes(form: Mapping[str, Any]) -> list[Any]:
+    given = [(form.get(name), form.get(f"{name}_values")) for name in ("vary_x", "vary_y")]
+    return [parse_axis(str(control), str(values or "")) for control, values in given if control]

@@ -1,0 +1,114 @@
+"""Plain HTTP beside the page: pictures out, pictures in, sheets as a zip, health."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from typing import Any, BinaryIO, cast
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.background import BackgroundTask
+
+from engine import UPLOAD_BYTES_MAX, Engine, EngineError, NotFound
+from ui.links import is_signed, source_view
+from ui.owner import COOKIE, is_visitor_id, visitor
+
+# A zip of sources may be larger than one picture; the engine judges what it unpacks to.
+_BODY_MAX = 3 * UPLOAD_BYTES_MAX
+_FOREVER = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+
+
+def add_routes(app: FastAPI, engine: Engine) -> None:
+    @app.get("/healthz")
+    def healthz() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        """200 while the page serves; `worker` says whether pictures can be drawn."""
+        health = engine.health()
+        return JSONResponse({"status": "ok", "ready": health.is_ready, "worker": health.worker, "queued": health.queued, "model": health.model})
+
+    @app.get("/pictures/{name}")
+    def picture(name: str, s: str = "", download: bool = False) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """The original bytes, recipe and all, for whoever has the signed link."""
+        picture_id = name.removesuffix(".png")
+        if not is_signed(engine.secret, picture_id, s):
+            raise HTTPException(403, "This link is not valid.")
+        try:
+            found = engine.picture(picture_id)
+        except NotFound as error:
+            raise HTTPException(404, error.message) from error
+        if not found.path.is_file():
+            raise HTTPException(404, "The file of this picture is gone.")
+        saved_as = f"easel-{found.seed}.png" if download else None
+        return FileResponse(found.path, media_type="image/png", headers=_FOREVER, filename=saved_as)
+
+    @app.get("/inputs/{name}")
+    def source(name: str, s: str = "") -> Response:  # pyright: ignore[reportUnusedFunction]
+        """A source or mask that somebody brought, for whoever has the signed link."""
+        digest = name.removesuffix(".png")
+        if not is_signed(engine.secret, digest, s):
+            raise HTTPException(403, "This link is not valid.")
+        path = engine.input_path(digest)
+        if not path.is_file():
+            raise HTTPException(404, "This picture is not here any more.")
+        return FileResponse(path, media_type="image/png", headers=_FOREVER)
+
+    @app.post("/inputs")
+    async def bring(request: Request, mask_of: str = "") -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        """Keep a picture, a mask for the source `mask_of`, or a zip of pictures: the file is the body, as it is."""
+        owner = _owner(request)
+        body = await _body(request)
+        try:
+            return JSONResponse(await run_in_threadpool(_keep, engine, body, owner, mask_of))
+        except EngineError as error:
+            return JSONResponse(error.to_plain(), 422)
+
+    @app.get("/sheets/{name}")
+    def sheet(name: str, request: Request, dataset: bool = False) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """The finished pictures of the visitor's own sheet as a zip."""
+        # Written beside the answer, so that 64 pictures never lie in memory.
+        target = tempfile.NamedTemporaryFile(suffix=".zip")  # noqa: SIM115
+        try:
+            engine.write_sheet(name.removesuffix(".zip"), _owner_by_cookie(request), cast(BinaryIO, target), as_dataset=dataset)
+        except NotFound as error:
+            target.close()
+            raise HTTPException(404, error.message) from error
+        except EngineError as error:
+            target.close()
+            raise HTTPException(409, error.message) from error
+        target.flush()
+        saved_as = "easel-dataset.zip" if dataset else "easel-sheet.zip"
+        return FileResponse(target.name, media_type="application/zip", filename=saved_as, background=BackgroundTask(target.close))
+
+
+def _keep(engine: Engine, body: bytes, owner: str, mask_of: str) -> dict[str, Any]:
+    if mask_of:
+        return source_view(engine.add_mask(mask_of, body, owner), engine.secret)
+    if body[:4] == b"PK\x03\x04":
+        found = engine.add_folder(io.BytesIO(body), owner)
+        return {"kind": "folder", "items": [one.model_dump(mode="json") for one in found]}
+    return source_view(engine.add_input(body, owner), engine.secret)
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body, given up as soon as it grows too large."""
+    parts = bytearray()
+    async for part in request.stream():
+        parts += part
+        if len(parts) > _BODY_MAX:
+            raise HTTPException(413, f"This file is too large. Choose one of at most {_BODY_MAX // 1024**2} MB.")
+    return bytes(parts)
+
+
+def _owner(request: Request) -> str:
+    # Another site's form can send a body with our cookie, but not a header of its own.
+    if "x-easel" not in request.headers:
+        raise HTTPException(403, "This request did not come from the studio's page.")
+    return _owner_by_cookie(request)
+
+
+def _owner_by_cookie(request: Request) -> str:
+    name = request.cookies.get(COOKIE, "")
+    if not is_visitor_id(name):
+        raise HTTPException(403, "Open the studio's page first: it gives you a visitor's cookie.")
+    return visitor(name)

@@ -1,0 +1,232 @@
+"""What Generate and Stop do. The page watches jobs and sheets; it never owns one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from engine import Cancelled, Drawn, Engine, EngineError, Failed, Finished, Job, NotFound, Sheet
+from ui.controls.form import Form, fits
+from ui.forms import FIELDS, nearest_size
+from ui.launch import Asked, launch, price
+from ui.links import picture_view
+from ui.messages import seconds
+from ui.owner import owner_of
+from ui.sheets import follow_sheet, is_open, sheet_view
+from ui.stream import done_view, failed_view, stage_view
+
+_POLL_S = 0.05
+# Eight frames a second are smooth for a forming picture and pass through a slow line.
+_FRAME_S = 0.125
+HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+RUN: dict[str, Any] = {"concurrency_limit": None, **HIDDEN}
+_SHEET = "sheet:"
+
+Update = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The parts of the page that runs read and write."""
+
+    blocks: gr.Blocks
+    engine: Engine
+    form: Form
+    mode: gr.HTML
+    editor: gr.HTML
+    stage: gr.HTML
+    strip: gr.HTML
+    wipe: gr.ImageSlider
+    # What is being watched: a job's id, or "sheet:" and a sheet's.
+    watched: gr.State
+    browser_key: str
+
+    @property
+    def asked(self) -> list[gr.components.Component]:
+        """Components in the order of `read`."""
+        return [self.mode, self.form.source, self.editor, *self.form.inputs()]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Outputs of a run: stage, tray, Generate, Stop, what is watched."""
+        return [self.stage, self.strip, self.form.go, self.form.halt, self.watched]
+
+
+def read(values: tuple[Any, ...]) -> Asked:
+    return Asked.read(values[0], values[1], values[2], values[3:])
+
+
+class Follower:
+    """Updates of `Page.outputs` for one visitor. Leaving early ends the watching, never the job."""
+
+    def __init__(self, engine: Engine, owner: str) -> None:
+        self._engine, self._owner = engine, owner
+
+    def tray(self) -> list[dict[str, Any]]:
+        return [picture_view(picture, self._engine.secret) for picture in self._engine.history(self._owner)]
+
+    async def follow(self, what: Job | Sheet) -> AsyncIterator[Update]:
+        updates = self._job(what) if isinstance(what, Job) else self._sheet(what)
+        async for update in updates:
+            yield update
+
+    async def _job(self, job: Job) -> AsyncIterator[Update]:
+        """Updates until the job's ending."""
+        recipe = job.recipe
+        first = {"kind": "waiting", "job": job.id, "prompt": recipe.prompt, "text": "Taking your words"}
+        yield first, self.tray(), *buttons(True), job.id
+        with self._engine.watch(job.id, owner=self._owner) as watch:
+            sent = 0.0
+            while True:
+                event = watch.take()
+                if event is None:
+                    await asyncio.sleep(_POLL_S)
+                    continue
+                is_over = isinstance(event, (Finished, Cancelled, Failed))
+                if not is_over and (pause := _FRAME_S - (time.monotonic() - sent)) > 0:
+                    await asyncio.sleep(pause)
+                sent = time.monotonic()
+                view = stage_view(event, self._engine.secret, recipe)
+                has_new = is_over or isinstance(event, Drawn)
+                yield view or gr.skip(), self.tray() if has_new else gr.skip(), *buttons(not is_over), None if is_over else job.id
+                if is_over:
+                    return
+
+    async def _sheet(self, sheet: Sheet) -> AsyncIterator[Update]:
+        token, drawn = _SHEET + sheet.id, -1
+        async for view in follow_sheet(self._engine, sheet, self._owner):
+            now = sum("picture" in cell for cell in view["cells"])
+            yield view, self.tray() if now != drawn else gr.skip(), *buttons(view["is_busy"]), token if view["is_busy"] else None
+            drawn = now
+
+    async def resume(self) -> AsyncIterator[Update]:
+        """After a load: go on watching what runs, else show what came last, else the examples."""
+        engine, owner = self._engine, self._owner
+        sheet = engine.newest_sheet(owner)
+        cells = engine.sheet_cells(sheet) if sheet else []
+        open_jobs = engine.jobs(owner)
+        newest = engine.history(owner, 1)
+        if sheet and is_open(cells):
+            async for update in self._sheet(sheet):
+                yield update
+        elif open_jobs:
+            async for update in self._job(open_jobs[0]):
+                yield update
+        elif sheet and newest and any(cell.job_id == newest[0].job_id for cell in sheet.cells):
+            yield sheet_view(sheet, cells, engine.secret), self.tray(), *buttons(False), None
+        else:
+            view = done_view(newest[0], engine.secret) if newest else {"kind": "empty", "is_loaded": True}
+            yield view, self.tray(), *buttons(False), None
+
+
+def wire_run(page: Page) -> None:
+    """Generate, Stop, the price on the button, the memory of the form, and its undo."""
+    engine, form = page.engine, page.form
+    inputs = form.inputs()
+    saved = gr.BrowserState(None, storage_key="easel_form", secret=page.browser_key)
+
+    async def generate(request: gr.Request, *values: Any) -> AsyncIterator[Update]:
+        owner = owner_of(request)
+        try:
+            # A large mask takes a moment to draw: not on the thread that everybody's page hangs on.
+            accepted = await asyncio.to_thread(launch, engine, read(values), owner)
+        except EngineError as error:
+            yield failed_view(error), gr.skip(), *buttons(False), None
+            return
+        async for update in Follower(engine, owner).follow(accepted):
+            yield update
+
+    async def resume(request: gr.Request) -> AsyncIterator[Update]:
+        async for update in Follower(engine, owner_of(request)).resume():
+            yield update
+
+    def halt(watched: str | None, request: gr.Request) -> None:
+        owner = owner_of(request)
+        open_jobs = [one.id for one in engine.jobs(owner)]
+        wanted = [watched] if watched and watched in open_jobs else open_jobs[:1]
+        if watched and watched.startswith(_SHEET):
+            with contextlib.suppress(NotFound):
+                cells = engine.sheet(watched.removeprefix(_SHEET), owner).cells
+                wanted = [cell.job_id for cell in cells if cell.job_id and cell.job_id in open_jobs]
+        # The waiting ones first: else the next one begins while the running one stops.
+        for job_id in reversed(wanted):
+            engine.cancel(job_id, owner=owner)
+
+    def show_price(request: gr.Request, mode: Any, source: Any, *values: Any) -> Any:
+        try:
+            estimate = price(engine, Asked.read(mode, source, None, values), owner_of(request))
+        except EngineError:
+            estimate = None
+        return gr.update(value=f"Generate  {seconds(estimate)}" if estimate else "Generate")
+
+    def restore(values: dict[str, Any] | None) -> Update:
+        """Saved form values; anything odd in the browser's store is left out rather than shown."""
+        values = values if isinstance(values, dict) else {}
+        return tuple(values[name] if name in values and fits(name, values[name], form.sizes) else gr.skip() for name in FIELDS)
+
+    def take_example(event: gr.EventData) -> Update:
+        data: dict[str, Any] = event._data  # type: ignore[assignment]
+        return "txt2img", str(data.get("prompt", ""))[:200], str(data.get("seed", "")), True, ""
+
+    def suggest_size(source: Any, mode: str) -> Any:
+        """The size whose shape is the source's, where a source is brought to size."""
+        is_picture = isinstance(source, dict) and source.get("kind") == "picture"
+        return nearest_size(source["width"], source["height"], form.sizes) if is_picture and mode == "img2img" else gr.skip()
+
+    go = gr.on([form.go.click], generate, page.asked, page.outputs, api_name="generate", **RUN)
+    form.halt.click(halt, page.watched, None, queue=False, **HIDDEN)
+    filled = [page.mode, *(form.fields[name] for name in ("prompt", "seed", "is_seed_kept", "sheet"))]
+    page.stage.submit(take_example, None, filled, queue=False, **HIDDEN).then(generate, page.asked, page.outputs, **RUN)
+    form.source.upload(suggest_size, [form.source, page.mode], form.fields["size"], queue=False, **HIDDEN)
+
+    priced = ("size", "count", "steps", "scheduler", "guidance_scale", "width", "height", "strength", "inpaint_strength", "upscale_strength",
+              "factor", "overlap", "sheet", "vary_x_values", "vary_y_values", "vary_x", "vary_y")  # fmt: skip
+    pricing = ([page.mode, form.source, *inputs], form.go)
+    changes = [c.change for c in (page.mode, form.source, *(form.fields[name] for name in priced))]  # type: ignore[attr-defined]
+    gr.on(changes, show_price, *pricing, queue=False, trigger_mode="always_last", **HIDDEN)
+    go.then(show_price, *pricing, queue=False, **HIDDEN)
+
+    # Kept in the browser by the browser: no request for a keystroke.
+    names = ", ".join(FIELDS)
+    keep = f"(mode, source, {names}) => {{ window.easelForm?.keep([mode, source, {names}]); return {{{names}}}; }}"
+    form_changes = [c.change for c in (page.mode, form.source, *inputs)]  # type: ignore[attr-defined]
+    gr.on(form_changes, None, [page.mode, form.source, *inputs], saved, js=keep, **HIDDEN)
+    for button, by in ((form.undo, -1), (form.redo, 1)):
+        button.click(None, None, [page.mode, form.source, *inputs], js=f"() => window.easelForm.go({by})", **HIDDEN)
+    _wire_frame(form)
+    page.blocks.load(None, None, [page.mode, form.source], js=_RECALL, **HIDDEN)
+    loaded = page.blocks.load(restore, saved, inputs, queue=False, **HIDDEN)
+    loaded.then(resume, None, page.outputs, **RUN).then(show_price, *pricing, queue=False, **HIDDEN)
+
+
+# Tab and source as the browser has kept them; from here on it keeps every change.
+_RECALL = """() => {
+  window.easelRestored = true;
+  let source = null;
+  try { source = JSON.parse(localStorage.getItem("easel_source") || "null"); } catch { /* a damaged memory is none */ }
+  return [localStorage.getItem("easel_mode") || "txt2img", source];
+}"""
+
+
+def buttons(is_running: bool) -> tuple[Any, Any]:
+    """One place, two buttons: Generate while idle, Stop while running."""
+    return gr.update(visible=not is_running), gr.update(visible=is_running)
+
+
+def _wire_frame(form: Form) -> None:
+    """Tell the source how it will be fitted, and the editor how wide the feather is. All in the browser."""
+    framing = [form.fields[name] for name in ("size", "width", "height", "fit")]
+    tell = """(size, width, height, fit) => {
+      const [w, h] = String(size || "1 × 1").split("×").map((one) => Number(one));
+      window.dispatchEvent(new CustomEvent("easel:frame", { detail: { width: Number(width) || w, height: Number(height) || h, fit } }));
+    }"""
+    gr.on([c.change for c in framing], None, framing, None, js=tell, **HIDDEN)  # type: ignore[attr-defined]
+    feather = form.fields["feather"]
+    soften = "(width) => { window.dispatchEvent(new CustomEvent('easel:feather', { detail: width })); }"
+    feather.change(None, feather, None, js=soften, **HIDDEN)  # type: ignore[attr-defined]

@@ -1,0 +1,117 @@
+"""What the stage's buttons ask for: reuse, send to a tab, compare, go on, one cell again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import gradio as gr
+
+from engine import Engine, EngineError, NotFound, Picture
+from ui.canvas.compare import pair
+from ui.controls.header import MODES
+from ui.forms import FIELDS, from_recipe
+from ui.links import source_url, source_view
+from ui.owner import owner_of
+from ui.run import HIDDEN, RUN, Follower, Page, Update, buttons
+from ui.stream import failed_view
+
+# What a result brings along into another tab; the tab's own controls and the size of an enlargement stay out of it.
+_CARRIED = ("prompt", "negative_prompt", "guidance_scale", "steps", "scheduler")
+
+
+def wire_sending(page: Page) -> None:
+    engine, form = page.engine, page.form
+    filled = [page.mode, form.source, page.editor, *form.inputs()]
+
+    def reuse(event: gr.EventData, request: gr.Request) -> Update:
+        """Everything that makes this picture again: tab, source, mask and form."""
+        owner = owner_of(request)
+        try:
+            picture = engine.picture(str(_data(event).get("id")), owner)
+            return (*_pictures(engine, picture, owner), *_fields(from_recipe(picture.recipe, form.sizes)))
+        except EngineError as error:
+            gr.Warning(f"{error.message} {error.hint}")
+            return tuple(gr.skip() for _ in filled)
+
+    def send(event: gr.EventData, request: gr.Request) -> Update:
+        """The picture becomes the source of a tab, and its words come along."""
+        owner, to = owner_of(request), str(_data(event).get("to"))
+        try:
+            picture = engine.picture(str(_data(event).get("id")), owner)
+            values = from_recipe(picture.recipe, form.sizes)
+            if to not in MODES or to == "txt2img":
+                return "txt2img", gr.skip(), gr.skip(), *_fields({name: values[name] for name in (*_CARRIED, "seed", "is_seed_kept")})
+            source = source_view(engine.input_from_picture(picture.id, owner), engine.secret)
+        except EngineError as error:
+            gr.Warning(f"{error.message} {error.hint}")
+            return tuple(gr.skip() for _ in filled)
+        carried = {name: values[name] for name in _CARRIED} | {"is_seed_kept": False, "sheet": ""}
+        if picture.recipe.mode == "txt2img":
+            carried |= {name: values[name] for name in ("size", "width", "height")}
+        return to, source, gr.skip(), *_fields(carried)
+
+    def compare(event: gr.EventData, request: gr.Request) -> Any:
+        try:
+            return pair(engine, _data(event).get("first"), _data(event).get("second"), owner_of(request))
+        except NotFound as error:
+            gr.Warning(error.message)
+            return gr.skip()
+
+    async def go_on(event: gr.EventData, request: gr.Request) -> AsyncIterator[Update]:
+        owner = owner_of(request)
+        try:
+            job = engine.run_again(str(_data(event).get("job")), owner)
+        except EngineError as error:
+            yield failed_view(error), gr.skip(), *buttons(False), None
+            return
+        async for update in Follower(engine, owner).follow(job):
+            yield update
+
+    async def retry(event: gr.EventData, request: gr.Request) -> AsyncIterator[Update]:
+        owner, data = owner_of(request), _data(event)
+        try:
+            number = data.get("number")
+            sheet = engine.retry_cell(str(data.get("sheet")), number if isinstance(number, int) else -1, owner)
+        except NotFound as error:
+            yield failed_view(error), gr.skip(), *buttons(False), None
+            return
+        except EngineError as error:
+            # The cell keeps its reason; the others stay on the stage.
+            gr.Warning(f"{error.message} {error.hint}")
+            sheet = engine.sheet(str(data.get("sheet")), owner)
+        async for update in Follower(engine, owner).follow(sheet):
+            yield update
+
+    page.stage.select(reuse, None, filled, queue=False, **HIDDEN)
+    page.stage.upload(send, None, filled, queue=False, **HIDDEN)
+    page.stage.apply(compare, None, page.wipe, queue=False, **HIDDEN)
+    page.stage.play(go_on, None, page.outputs, **RUN)
+    page.stage.retry(retry, None, page.outputs, **RUN)
+
+
+def _data(event: gr.EventData) -> dict[str, Any]:
+    data: Any = event._data  # pyright: ignore[reportPrivateUsage]
+    return data if isinstance(data, dict) else {}
+
+
+def _fields(values: dict[str, Any]) -> Update:
+    return tuple(values.get(name, gr.skip()) for name in FIELDS)
+
+
+def _pictures(engine: Engine, picture: Picture, owner: str) -> Update:
+    """Tab, source and mask editor as this picture's recipe had them."""
+    recipe = picture.recipe
+    if recipe.source is None:
+        return recipe.mode, gr.skip(), gr.skip()
+    source = source_view(engine.input_image(recipe.source, owner), engine.secret)
+    if recipe.mode != "inpaint":
+        return recipe.mode, source, gr.skip()
+    painted = {
+        "source": recipe.source,
+        "base": recipe.mask,
+        "base_url": None if recipe.mask is None else source_url(recipe.mask, engine.secret),
+        "strokes": [],
+        "expand": list(recipe.expand),
+    }
+    return recipe.mode, source, painted

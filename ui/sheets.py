@@ -1,0 +1,79 @@
+"""A sheet of many jobs to what the stage shows, while it is drawn and after."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from engine import CellView, Engine, Progress, Sheet, Watch
+from ui.links import picture_view
+
+_POLL_S = 0.3
+_OPEN = ("queued", "running")
+
+
+def is_open(cells: list[CellView]) -> bool:
+    return any(cell.state in _OPEN for cell in cells)
+
+
+def sheet_view(sheet: Sheet, cells: list[CellView], secret: bytes, progress: Progress | None = None) -> dict[str, Any]:
+    """The stage's value for a sheet. `progress` is of the cell that is being drawn."""
+    done = sum(cell.state == "done" for cell in cells)
+    failed = sum(cell.state == "failed" for cell in cells)
+    words = f"{done} of {len(cells)} drawn" + (f", {failed} failed" if failed else "")
+    share = progress.step / progress.steps if progress else 0.0
+    return {
+        "kind": "sheet",
+        "sheet": sheet.id,
+        "sheet_kind": sheet.kind,
+        "columns": len(sheet.columns) if sheet.kind == "grid" else min(4, len(cells)),
+        "is_busy": is_open(cells),
+        "text": words,
+        "share": (done + share) / max(len(cells), 1),
+        "cells": [_cell(cell, secret, progress) for cell in cells],
+    }
+
+
+def _cell(cell: CellView, secret: bytes, progress: Progress | None) -> dict[str, Any]:
+    view: dict[str, Any] = {"label": cell.label, "state": cell.state}
+    if cell.pictures:
+        view["picture"] = picture_view(cell.pictures[-1], secret)
+        view["pictures"] = len(cell.pictures)
+    if cell.state == "failed":
+        error = cell.error or {}
+        view["text"] = f"{error.get('message') or 'It failed.'} {error.get('hint') or ''}".strip()
+    elif cell.state == "queued":
+        view["text"] = "waiting"
+    elif cell.state == "cancelled":
+        view["text"] = "stopped"
+    elif cell.state == "running":
+        view["text"] = f"step {progress.step} of {progress.steps}" if progress else "begins"
+        if progress and progress.preview:
+            view["preview"] = "data:image/jpeg;base64," + base64.b64encode(progress.preview).decode()
+    elif len(cell.pictures) > 1:
+        view["text"] = f"{len(cell.pictures)} pictures"
+    return view
+
+
+async def follow_sheet(engine: Engine, sheet: Sheet, owner: str) -> AsyncIterator[dict[str, Any]]:
+    """Views until every cell has ended, newest state only."""
+    with contextlib.ExitStack() as watching:
+        watch: Watch | None = None
+        watched, progress = "", None
+        while True:
+            cells = engine.sheet_cells(sheet)
+            running = next((cell.job_id for cell, view in zip(sheet.cells, cells, strict=True) if view.state == "running"), None)
+            if running != watched:
+                watching.close()
+                watched, progress, watch = running or "", None, None
+                if running:
+                    watch = watching.enter_context(engine.watch(running, owner=owner))
+            while watch is not None and (event := watch.take()) is not None:
+                progress = event if isinstance(event, Progress) else progress
+            yield sheet_view(sheet, cells, engine.secret, progress)
+            if not is_open(cells):
+                return
+            await asyncio.sleep(_POLL_S)
