@@ -37,7 +37,7 @@ RECIPES = {
         scenes=20_000,
         seed=20261122,
         text_steps=300,
-        unet=(UnetPlan(size=256, batch=16, learning_rate=5e-4, minutes=105, cooldown=0.4),),
+        unet=(UnetPlan(size=256, batch=16, learning_rate=5e-4, minutes=140, cooldown=0.4),),
         decoder_minutes=0,
         is_wide=True,
         starts_from_bundle=True,
