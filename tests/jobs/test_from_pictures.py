@@ -34,7 +34,9 @@ def test_a_result_is_a_source(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("count", [6, pytest.param(64, marks=pytest.mark.slow)])
-def test_the_distance_to_the_source_grows_with_strength(engine: Engine, count: int) -> None:
+def test_the_distance_to_the_source_grows_with_strength(engine: Engine, count: int, request: pytest.FixtureRequest) -> None:
+    if count == 64 and "slow" not in request.config.getoption("-m"):
+        pytest.skip("320 pictures; asked for with -m slow")
     sources = [scene(number=number) for number in range(count)]
     hashes = [bring(engine, source) for source in sources]
     far = np.zeros((len(STRENGTHS), count))
