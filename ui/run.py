@@ -179,6 +179,10 @@ def wire_run(page: Page) -> None:
         is_picture = isinstance(source, dict) and source.get("kind") == "picture"
         return nearest_size(source["width"], source["height"], form.sizes) if is_picture and mode == "img2img" else gr.skip()
 
+    def find_upscalers() -> Any:
+        """A file that was dropped into the folder is there at the next load, without a restart."""
+        return gr.update(choices=[(one.title, one.name) for one in engine.upscalers()])
+
     go = gr.on([form.go.click], generate, page.asked, page.outputs, api_name="generate", **RUN)
     form.halt.click(halt, page.watched, None, queue=False, **HIDDEN)
     filled = [page.mode, *(form.fields[name] for name in ("prompt", "seed", "is_seed_kept", "sheet"))]
@@ -201,6 +205,7 @@ def wire_run(page: Page) -> None:
         button.click(None, None, [page.mode, form.source, *inputs], js=f"() => window.easelForm.go({by})", **HIDDEN)
     _wire_frame(form)
     page.blocks.load(None, None, [page.mode, form.source], js=_RECALL, **HIDDEN)
+    page.blocks.load(find_upscalers, None, form.fields["upscaler"], queue=False, **HIDDEN)
     loaded = page.blocks.load(restore, saved, inputs, queue=False, **HIDDEN)
     loaded.then(resume, None, page.outputs, **RUN).then(show_price, *pricing, queue=False, **HIDDEN)
 

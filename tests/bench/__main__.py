@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,12 @@ import torch
 from engine.contract.recipe import Recipe
 from engine.contract.work import Pixels, Stepped, Work
 from engine.diffusion.painter import Painter
+from tests.bench.pictures import picture_rows
+from tests.bench.row import Row
 from tests.conftest import STARTER
 from tests.studio import Studio
 
 RESULTS = Path(__file__).parent / "results"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure with the bar that it should meet; `passes` is None where there is no bar."""
-
-    what: str
-    figure: str
-    bar: str
-    passes: bool | None
 
 
 def recipe(steps: int, seed: int) -> Recipe:
@@ -145,7 +137,8 @@ def measure(rounds: int) -> tuple[list[Row], dict[str, Any]]:
             starts.append(studio.started_s)
     raw["page start"] = starts
     rows.append(Row("page answers after start", f"{statistics.median(starts):.1f} s", "< 3 s", statistics.median(starts) < 3))
-    return rows, raw
+    more, raw["pictures"] = picture_rows(rounds)
+    return [*rows, *more], raw
 
 
 def _painter(*, previews: bool, dtype: str = "auto") -> Painter:

@@ -5,6 +5,7 @@ const $ = (selector) => root.querySelector(selector);
 const board = $(".editor-board"), canvas = $("canvas"), pen = canvas.getContext("2d"), none = $(".editor-none");
 const sizeInput = $(".editor-size input"), words = $(".editor-words"), sides = [...root.querySelectorAll("[data-side]")];
 const MASK_EDGE = 1600, HANDLE = 18, STORE = "easel_masks", KEPT = 8, SNAP = 8, MAX = Number(sides[0].max);
+const file = $(".editor-file");
 const ACCENT = "rgba(240, 138, 60, 0.55)";
 
 let source = null, image = null, base = null;       // the picture's facts, its pixels, an earlier mask's pixels
@@ -309,8 +310,21 @@ function redo() {
 const acts = {
   undo, redo, invert: () => source && add({ tool: "invert", size: 1, points: [], is_erasing: false }),
   clear: () => source && (strokes.length || base) && add({ tool: "clear", size: 1, points: [], is_erasing: false }),
+  load: () => source && file.click(),
   in: () => zoomMiddle(1.4), out: () => zoomMiddle(1 / 1.4), fit,
 };
+async function loadMask(blob) {
+  if (!blob || !source) return;
+  try {
+    const answer = await fetch(`/inputs?mask_of=${source.hash}`, { method: "POST", body: blob, headers: { "X-Easel": "1", "Content-Type": "application/octet-stream" } });
+    const found = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(`${found.message || found.detail || "The mask could not be loaded."} ${found.hint || ""}`.trim());
+    open(source, { base: found.hash, base_url: found.url, strokes: [], expand }).then(commit);
+  } catch (error) {
+    words.classList.add("is-wrong");
+    words.textContent = error instanceof TypeError ? "The studio cannot be reached. Try it again." : error.message;
+  }
+}
 function refresh() {
   $('[data-act="undo"]').disabled = !strokes.length;
   $('[data-act="redo"]').disabled = !undone.length;
@@ -320,6 +334,7 @@ function refresh() {
   root.dataset.source = source?.hash || "";
   const grown = expand.some(Boolean) ? ` The frame grows to ${frame().width} × ${frame().height}.` : "";
   const painted = strokes.length ? `${strokes.length} ${strokes.length === 1 ? "stroke" : "strokes"}.` : base ? "The mask of an earlier picture." : "";
+  words.classList.remove("is-wrong");
   words.textContent = !source ? "" : painted || grown ? `${painted}${grown}`.trim() : "Paint over what should change, or drag an edge of the frame outwards.";
   draw();
 }
@@ -383,6 +398,7 @@ root.addEventListener("click", (event) => {
   if (button?.dataset.tool) choose(button.dataset.tool);
   if (button?.dataset.act) acts[button.dataset.act]();
 });
+file.addEventListener("change", () => { loadMask(file.files[0]); file.value = ""; });
 sizeInput.addEventListener("input", () => { $(".editor-size output").textContent = sizeInput.value; draw(); });
 for (const [side, input] of sides.entries()) {
   input.addEventListener("change", () => {

@@ -32,6 +32,7 @@ _ACTS = (
     _act("redo", "Redo (Ctrl+Shift+Z)", "M15 8H8a4 4 0 0 0 0 9h7M15 8l-3-3M15 8l-3 3"),
     _act("invert", "Invert (I)", "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM12 4v16M12 8h6M12 12h8M12 16h6"),
     _act("clear", "Clear (Del)", "M5 7h14M9 7V5h6v2M7 7l1 12h8l1-12"),
+    _act("load", "Load a mask: white is painted anew", "M12 15V5M8 9l4-4 4 4M5 15v4h14v-4"),
 )
 _VIEWS = (
     _act("out", "Zoom out (−)", "M6 12h12"),
@@ -55,6 +56,7 @@ _TEMPLATE = f"""
     <canvas aria-label="The source picture with the mask over it. Draw to mark what is painted anew."></canvas>
     <button type="button" class="editor-none"><b>Choose a picture to repaint</b><span>drop one, paste one, or send one from the results</span></button>
   </div>
+  <input type="file" class="editor-file" tabindex="-1" aria-label="Mask file" accept="image/*" hidden>
   <footer class="editor-foot"><span class="editor-words" role="status" aria-live="polite"></span><span class="editor-grow"><b>Grow</b>{_GROW}</span></footer>
 </section>
 """

@@ -1,0 +1,15 @@
+"""One line of the table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure with the bar that it should meet; `passes` is None where there is no bar."""
+
+    what: str
+    figure: str
+    bar: str
+    passes: bool | None
