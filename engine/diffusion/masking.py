@@ -21,7 +21,8 @@ _GRID = 8
 class Repaint:
     """canvas (H, W, 3) and mask (H, W): the whole picture. box: left, top, right, bottom of the part that is drawn.
 
-    part (h, w, 3) and part_mask (h, w): that part at the size that the model draws, multiples of 8.
+    part (h, w, 3) and part_mask (h, w): that part at the size that the model draws, multiples of 8. is_grown: the frame
+    is larger than the source.
     """
 
     canvas: Rgb
@@ -29,12 +30,13 @@ class Repaint:
     box: tuple[int, int, int, int]
     part: Rgb
     part_mask: Mask
+    is_grown: bool = False
 
 
 def plan_repaint(recipe: Recipe, source: Rgb, painted: Mask | None) -> Repaint:
     """Everything about an inpainting run that needs no model. Raises `InvalidRequest` when there is nothing to repaint."""
     canvas = pad_edges(source, *recipe.expand)
-    mask = feather(grow_mask(source.shape[:2], painted, recipe.expand), recipe.feather or 0.0)
+    mask = grow_mask(source.shape[:2], painted, recipe.expand, recipe.feather or 0.0)
     if not mask.any():
         raise InvalidRequest("The mask is empty.", "Paint over what should change.", "mask")
     height, width = mask.shape
@@ -45,21 +47,34 @@ def plan_repaint(recipe: Recipe, source: Rgb, painted: Mask | None) -> Repaint:
     size = work_size(x1 - x0, y1 - y0, recipe.width * recipe.height)
     part_mask = np.asarray(cv2.resize(mask[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA), np.float32)
     part = fill_masked(resize(canvas[y0:y1, x0:x1], *size), part_mask, recipe.fill or "original", seed=recipe.seed)
-    return Repaint(canvas, mask, box, part, part_mask)
+    return Repaint(canvas, mask, box, part, part_mask, is_grown=any(recipe.expand))
 
 
-def grow_mask(size: tuple[int, int], painted: Mask | None, expand: tuple[int, int, int, int], *, overlap: int = 12) -> Mask:
-    """The painted mask on the grown canvas, with the new border masked and a little of the old picture beside it."""
-    height, width = size
+def grow_mask(size: tuple[int, int], painted: Mask | None, expand: tuple[int, int, int, int], width: float) -> Mask:
+    """The painted mask, feathered over `width` pixels, on the grown canvas whose new border is masked.
+
+    A strip of the old picture beside the border fades out under the new one: the seam needs something to grip, and the
+    eye a way to cross it. Without growth on a side nothing is touched there.
+    """
+    height, breadth = size
     left, top, right, bottom = expand
-    mask = np.zeros((height + top + bottom, width + left + right), np.float32)
+    mask = np.zeros((height + top + bottom, breadth + left + right), np.float32)
     if painted is not None:
-        mask[top : top + height, left : left + width] = painted
-    # The seam needs something to grip; without growth on a side nothing is touched there.
-    old = [top + overlap * bool(top), top + height - overlap * bool(bottom), left + overlap * bool(left), left + width - overlap * bool(right)]
+        mask[top : top + height, left : left + breadth] = painted
+    mask = feather(mask, width)
+    if not any(expand):
+        return mask
+    strip = seam_width(height, breadth)
     border = np.ones_like(mask)
-    border[old[0] : old[1], old[2] : old[3]] = 0
-    return np.maximum(mask, border) if any(expand) else mask
+    rows = slice(top + strip * bool(top), top + height - strip * bool(bottom))
+    columns = slice(left + strip * bool(left), left + breadth - strip * bool(right))
+    border[rows, columns] = 0
+    return np.maximum(mask, feather(border, strip))
+
+
+def seam_width(height: int, width: int) -> int:
+    """Pixels of the old picture beside a new border that may change; half as many again are feathered."""
+    return min(24, max(8, min(height, width) // 10))
 
 
 def feather(mask: Mask, width: float) -> Mask:
@@ -165,6 +180,21 @@ def put_back(plan: Repaint, drawn: Rgb) -> Rgb:
     weight = plan.mask[y0:y1, x0:x1, None]
     old = result[y0:y1, x0:x1]
     new = resize(drawn, x1 - x0, y1 - y0)
+    if plan.is_grown:
+        new = match_seam(old, new, weight)
     mixed = np.rint(old * (1 - weight) + new * weight).astype(np.uint8)
     result[y0:y1, x0:x1] = np.where(weight > 0, mixed, old)
     return result
+
+
+def match_seam(old: Rgb, new: Rgb, weight: Mask, *, limit: float = 32.0) -> Rgb:
+    """`new` with its colours moved to those of `old` at the seam, less and less away from it. All (H, W, 3); weight (H, W, 1).
+
+    In the outer half of the seam both pictures show the same place; how they differ there flows inwards as a smooth
+    membrane (Pérez et al. 2003, here by a pyramid). `limit`, in 8-bit levels, keeps things that meet no partner from bleeding.
+    """
+    seam = ((weight > 0) & (weight < 0.5)).astype(np.float32)
+    if not seam.any():
+        return new
+    drift = np.clip(old.astype(np.float32) - new, -limit, limit)
+    return np.clip(np.rint(new + _flow(drift * seam, seam)), 0, 255).astype(np.uint8)

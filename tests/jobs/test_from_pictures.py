@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from engine import Engine, Failed, InvalidRequest, NotFound, Settings, parse_request
+from engine.diffusion.masking import seam_width
 from engine.library.metadata import read_recipe
 from tests.conftest import OWNER, events_of
 from tests.pictures import Rgb, bring, bring_mask, distance, draw, encoded, read, scene
@@ -76,8 +78,8 @@ def test_a_grown_frame_keeps_the_old_picture(engine: Engine, side: str, size: tu
     assert grown.shape[1::-1] == size
     x, y = (40 if side == "left" else 0), (40 if side == "top" else 0)
     old = grown[y : y + 64, x : x + 64]
-    # The seam: 12 pixels of overlap and a feather of 8 around its edge.
-    keep = 12 + 8
+    # The seam: a strip, and half of its feather.
+    keep = math.ceil(seam_width(64, 64) * 1.5) + 1
     inner = {"left": np.s_[:, keep:], "top": np.s_[keep:], "right": np.s_[:, :-keep], "bottom": np.s_[:-keep]}[side]
     assert (old[inner] == image[inner]).all()
     border = {"left": np.s_[:, :40], "top": np.s_[:40], "right": np.s_[:, -40:], "bottom": np.s_[-40:]}[side]
@@ -103,7 +105,7 @@ def test_growing_all_around_a_mask(engine: Engine) -> None:
     assert drawn.shape == (64 + 48, 64 + 32, 3)
     old = drawn[16 : 16 + 64, 8 : 8 + 64]
     kept = np.zeros((64, 64), bool)
-    kept[12:-12, 12:-12] = True
+    kept[13:-13, 13:-13] = True
     kept[28:36, 28:36] = False
     assert (old[kept] == image[kept]).all()
     assert (old[28:36, 28:36] != image[28:36, 28:36]).any()
