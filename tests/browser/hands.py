@@ -47,8 +47,12 @@ def bring(page: Page, content: bytes, size: str) -> None:
 
 
 def send(page: Page, to: str) -> None:
+    """Send the picture on the stage to a tab, and wait until it is there."""
+    before = page.locator(".editor").get_attribute("data-source") or "none"
     page.locator('.stage-actions [data-do="send"]').click()
     page.get_by_role("menuitem", name=to, exact=True).click()
+    expect(page.locator(".editor")).not_to_have_attribute("data-source", before)
+    expect(page.locator(".editor")).not_to_have_attribute("data-source", "")
 
 
 def canvas(page: Page) -> tuple[Locator, float, float]:

@@ -32,13 +32,13 @@ _ACTS = (
     _act("redo", "Redo (Ctrl+Shift+Z)", "M15 8H8a4 4 0 0 0 0 9h7M15 8l-3-3M15 8l-3 3"),
     _act("invert", "Invert (I)", "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM12 4v16M12 8h6M12 12h8M12 16h6"),
     _act("clear", "Clear (Del)", "M5 7h14M9 7V5h6v2M7 7l1 12h8l1-12"),
-    _act("load", "Load a mask: white is painted anew", "M12 15V5M8 9l4-4 4 4M5 15v4h14v-4"),
 )
 _VIEWS = (
     _act("out", "Zoom out (−)", "M6 12h12"),
     _act("fit", "Fit (0)", "M5 9V5h4M15 5h4v4M19 15v4h-4M9 19H5v-4"),
     _act("in", "Zoom in (+)", "M6 12h12M12 6v12"),
 )
+_LOAD = _act("load", "Load a mask: white is painted anew", "M12 15V5M8 9l4-4 4 4M5 15v4h14v-4")
 _SIDES = (("left", "Left"), ("top", "Top"), ("right", "Right"), ("bottom", "Bottom"))
 _GROW = "".join(
     f'<label>{name}<input type="number" id="ctl-expand_{side}" data-side="{side}" min="0" max="{EXPAND_MAX}" step="8" value="0" inputmode="numeric"></label>'
@@ -50,7 +50,7 @@ _TEMPLATE = f"""
     <span class="editor-set">{"".join(_TOOLS)}</span>
     <label class="editor-size">Size<input type="range" min="1" max="400" value="40" aria-label="Brush size in pixels"><output>40</output></label>
     <span class="editor-set">{"".join(_ACTS)}</span>
-    <span class="editor-set">{"".join(_VIEWS)}<output class="editor-zoom">100 %</output></span>
+    <span class="editor-set">{"".join(_VIEWS)}<output class="editor-zoom">100 %</output>{_LOAD}</span>
   </div>
   <div class="editor-board">
     <canvas aria-label="The source picture with the mask over it. Draw to mark what is painted anew."></canvas>

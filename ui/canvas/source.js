@@ -42,6 +42,8 @@ function use(value) {
 
 async function bring(blob) {
   if (!blob) return;
+  // A zip may be larger: the server judges what it unpacks to.
+  if (blob.size > props.bytes_max * (/\.zip$/i.test(blob.name || "") ? 3 : 1)) return say(`This file is too large. Choose one of at most ${props.bytes_max >> 20} MB.`);
   if (document.body.dataset.mode === "txt2img") window.dispatchEvent(new CustomEvent("easel:choose", { detail: "img2img" }));
   say("");
   root.setAttribute("aria-busy", "true");

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import gradio as gr
 
+from engine import UPLOAD_BYTES_MAX
+
 _HERE = Path(__file__).parent
 _TEMPLATE = """
 <section class="source" id="ctl-source" aria-label="Source picture">
@@ -24,4 +26,12 @@ _TEMPLATE = """
 def build_source() -> gr.HTML:
     """A gr.HTML whose value is None, a `ui.links.source_view`, or a folder. Event: `upload` = a new picture is here."""
     script = (_HERE / "source.js").read_text(encoding="utf-8")
-    return gr.HTML(None, html_template=_TEMPLATE, js_on_load=script, elem_id="source", elem_classes="not-txt2img", apply_default_css=False)
+    return gr.HTML(
+        None,
+        html_template=_TEMPLATE,
+        js_on_load=script,
+        elem_id="source",
+        elem_classes="not-txt2img",
+        apply_default_css=False,
+        bytes_max=UPLOAD_BYTES_MAX,
+    )
