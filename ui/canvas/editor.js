@@ -319,7 +319,9 @@ async function loadMask(blob) {
     const answer = await fetch(`/inputs?mask_of=${source.hash}`, { method: "POST", body: blob, headers: { "X-Easel": "1", "Content-Type": "application/octet-stream" } });
     const found = await answer.json().catch(() => ({}));
     if (!answer.ok) throw new Error(`${found.message || found.detail || "The mask could not be loaded."} ${found.hint || ""}`.trim());
-    open(source, { base: found.hash, base_url: found.url, strokes: [], expand }).then(commit);
+    const loaded = { source: source.hash, base: found.hash, base_url: found.url, strokes: [], expand };
+    remember(loaded);
+    open(source, loaded);
   } catch (error) {
     words.classList.add("is-wrong");
     words.textContent = error instanceof TypeError ? "The studio cannot be reached. Try it again." : error.message;
