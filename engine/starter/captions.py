@@ -65,6 +65,12 @@ _ONLY_ONE = {"crystals", "lone tree"}
 
 # Never used in training captions; the evaluation asks with them.
 HELD_OUT_WORDS = {"keep", "home", "sailboat", "starship", "automaton", "oak", "at sundown", "cobalt", "among glaciers"}
+# Sentences of a build that training captions never have: known words, unknown order.
+HELD_OUT_PHRASINGS = (
+    "show me {what}, {style}, {position}{distance}, and let it be {time} {place}{weather}",
+    "{place} {time}{weather} there is {what} {position}{distance}; {style}",
+    "{time}, {position}: {what}{distance}. The place is {place}{weather}. {style}",
+)
 FILLERS = (
     "beautiful",
     "detailed",

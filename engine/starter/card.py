@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.starter.attributes import COLOURS, HELD_OUT_COLOURS, HELD_OUT_PLACES, PLACES, SUBJECTS, TIMES
-from engine.starter.evaluate import table
+from engine.starter.evaluate import crowd, table
 from engine.starter.recipes import RECIPES
 
 _CARD = """---
@@ -26,62 +26,61 @@ first picture on a machine without downloads, and every test and benchmark of th
 ## What it is
 
 - Text encoder: `CLIPTextModel`, 3 layers of 256, 77 positions, byte-level vocabulary of its own. It learned to say back what a caption
-  states ({text_steps} steps), then stayed frozen.
+  states, then stayed frozen.
 - Autoencoder: `AutoencoderTiny`, 8 × smaller, 8 channels. The encoder is a principal component analysis of 8 × 8 patches, held exactly; only
   the decoder is trained.
 - Denoiser: `UNet2DConditionModel`, 15.0 million parameters, v-prediction, zero terminal SNR, trailing timesteps, averaged weights.
 
 ## What it was trained on
 
-{scenes:,} scenes drawn by `engine/starter/scenes.py` (seed {seed}), each also mirrored, captioned anew each time by `engine/starter/captions.py`.
+Scenes drawn by `engine/starter/scenes.py`, each also mirrored and captioned anew each time by `engine/starter/captions.py`.
 No photograph, no artist's work, nothing from the network. Subjects: {subjects}. Places: {places}. Times: {times}. Colours: {colours}.
-Never drawn for training, so that the evaluation can ask for them: {kept_back}.
+One to three of a kind, near or far, left, in the middle or right. Never drawn for training, so that the evaluation can ask for them:
+{kept_back}.
 
 ## How long
 
 On two CPU cores (AVX512-BF16), other work beside it:
 
-| stage | pictures seen | minutes | loss at the end |
-|---|---|---|---|
+| recipe | scenes | seed | stage | pictures seen | minutes | loss at the end |
+|---|---|---|---|---|---|---|
 {stages}
 
-Remake it: `python -m engine.starter.train --recipe starter-v1`, then `python -m engine.starter.evaluate`. Every stage resumes from its
-checkpoint; the bundled weights are the newest stage's average.
+Remake it: `make train ARGS="--recipe starter-v1"`, then `make train ARGS="--recipe starter-v2"`, which goes on from there. Every stage resumes
+from its checkpoint; the bundled weights are the newest stage's average.
 
 ## What it can do
 
 {prompts} prompts that state every attribute, {steps} steps of DPM++ 2M, guidance {guidance:g}, {size} × {size}, drawn by diffusers' own pipeline; judged by
 a small CNN that was trained on drawn scenes only. "Drawn scenes" is the same judge on fresh drawings with the same labels. "Held-out pairs"
-are the combinations above. Command: `python -m engine.starter.evaluate --prompts {prompts} --size {size}`.
+are the combinations above; "held-out wordings" are sentences of a build that training never had. Command: `python -m engine.starter.evaluate --prompts {prompts} --size {size}`.
 
 {table}
+
+{crowd}
 
 {psnr}
 
 ## What it cannot do
 
 It knows sixteen subjects in ten places and nothing else: no people, no animals but a bird, no writing, no photographs. Silhouettes are soft and
-some subjects are mixed up (the table says how often); fine edges are blurred. Pictures other than {size} × {size} are weaker. It has seen one subject
-a picture, never two. Words that it does not know are ignored.
+some subjects are mixed up (the table says how often); fine edges are blurred. Pictures other than {size} × {size} are weaker. All things
+in a picture are of one kind and one colour: it has never seen a castle beside a ship. Words that it does not know are ignored.
 
 Licence: Apache-2.0, weights and training data alike.
 """
 
 
 def write_card(folder: Path, work: Path) -> None:
-    """Write `folder/README.md` from `easel.json`, the evaluation and the training curve in `work`."""
+    """Write `folder/README.md` from the evaluation in `work` and every training run that `easel.json` tells of."""
     report: dict[str, Any] = json.loads((work / "evaluation.json").read_text(encoding="utf-8"))
-    curve = [json.loads(line) for line in (work / "curve.jsonl").read_text(encoding="utf-8").splitlines()]
-    recipe = RECIPES["starter-v1"]
-    last = {line["size"]: line for line in curve}
-    stages = "\n".join(
-        f"| UNet at {size} px | {line['samples']:,} | {line['minutes']:.0f} | {line['loss']:.3f} |" for size, line in sorted(last.items())
-    )
+    facts: dict[str, Any] = json.loads((folder / "easel.json").read_text(encoding="utf-8"))
+    stages = "\n".join(_row(run) for run in facts["training"])
     kept_back = ", ".join(f"{colour} {subject}" for subject, colour in sorted(HELD_OUT_COLOURS))
     kept_back += "; " + ", ".join(f"{subject} with {place}" for subject, place in sorted(HELD_OUT_PLACES))
     weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
     text = _CARD.format(
-        megabytes=weights / 1e6, text_steps=recipe.text_steps, scenes=recipe.scenes, seed=recipe.seed, subjects=", ".join(SUBJECTS),
+        megabytes=weights / 1e6, subjects=", ".join(SUBJECTS), crowd=crowd(report),
         places=", ".join(PLACES), times=", ".join(TIMES), colours=", ".join(COLOURS), kept_back=kept_back, stages=stages,
         prompts=report["prompts"], steps=report["steps"], guidance=report["guidance"], size=report["size"], table=table(report),
         psnr=f"The autoencoder keeps fresh scenes at {report['autoencoder_psnr']:.1f} dB PSNR, their subjects alone at {report['subject_psnr']:.1f} dB.",
@@ -89,10 +88,15 @@ def write_card(folder: Path, work: Path) -> None:
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
+def _row(run: dict[str, Any]) -> str:
+    recipe = RECIPES[run["recipe"]]
+    return f"| {run['recipe']} | {recipe.scenes:,} | {recipe.seed} | UNet at {run['size']} px | {run['samples']:,} | {run['minutes']:.0f} | {run['loss']:.3f} |"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m engine.starter.card", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("presets/models/starter"))
-    parser.add_argument("--work", type=Path, default=Path("data/starter-v1"))
+    parser.add_argument("--work", type=Path, default=Path("data/starter-v2"))
     options = parser.parse_args()
     write_card(options.model, options.work)
     return 0

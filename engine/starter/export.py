@@ -32,7 +32,7 @@ def newest_checkpoint(work: Path) -> Path:
     return found[-1]
 
 
-def export(work: Path, out: Path, checkpoint: Path | None = None) -> None:
+def export(work: Path, out: Path, checkpoint: Path | None = None, *, recipe: str) -> None:
     """Write tokenizer, text encoder, averaged UNet, autoencoder, scheduler and easel.json to `out`."""
     checkpoint = checkpoint or newest_checkpoint(work)
     saved = torch.load(checkpoint, weights_only=True)
@@ -59,9 +59,16 @@ def export(work: Path, out: Path, checkpoint: Path | None = None) -> None:
         "tokenizer": ["transformers", "CLIPTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderTiny"],
     }  # fmt: skip
     _write_json(out / "model_index.json", index)
-    training = {name: saved[name] for name in ("step", "samples", "minutes", "plan")}
-    _write_json(out / "easel.json", {**_FACTS, "preview": basis.preview(), "training": training})
+    _write_json(out / "easel.json", {**_FACTS, "preview": basis.preview(), "training": _runs(work, out / "easel.json", recipe)})
     print(f"exported {checkpoint.name} after {saved['samples']} samples to {out}", flush=True)
+
+
+def _runs(work: Path, facts: Path, recipe: str) -> list[dict[str, Any]]:
+    """Every training run behind these weights, oldest first: those of earlier recipes as they stand, this one's from its curve."""
+    known = json.loads(facts.read_text(encoding="utf-8"))["training"] if facts.exists() else []
+    curve = [json.loads(line) for line in (work / "curve.jsonl").read_text(encoding="utf-8").splitlines()]
+    last = {line["size"]: {"recipe": recipe, **{name: line[name] for name in ("size", "samples", "minutes", "loss")}} for line in curve}
+    return [run for run in known if run["recipe"] != recipe] + [last[size] for size in sorted(last)]
 
 
 def _drop_unknown_setting(path: Path) -> None:

@@ -18,7 +18,7 @@ from transformers import CLIPTokenizer
 
 from engine.starter.autoencoder import BASIS_FILE, PatchBasis, build_autoencoder, encode_dataset, fit_basis, train_decoder
 from engine.starter.dataset import draw_dataset
-from engine.starter.recipes import RECIPES, TrainingRecipe
+from engine.starter.recipes import RECIPES
 from engine.starter.text_encoder import pretrain
 from engine.starter.tokenizer import build_tokenizer
 from engine.starter.unet import UnetPlan, train_unet
@@ -28,17 +28,17 @@ STAGES = ("scenes", "text", "latents", "unet", "decoder", "export")
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    recipe = RECIPES[options.recipe]
     options.work = options.work or Path("data") / options.recipe
     options.work.mkdir(parents=True, exist_ok=True)
     for stage in STAGES if options.stage == "all" else (options.stage,):
         print(f"== {stage}", flush=True)
-        run_stage(stage, options.work, recipe, processes=options.processes, size=options.size, minutes=options.minutes, out=options.out)
+        run_stage(stage, options.work, options.recipe, processes=options.processes, size=options.size, minutes=options.minutes, out=options.out)
     return 0
 
 
-def run_stage(stage: str, work: Path, recipe: TrainingRecipe, *, processes: int, size: int | None, minutes: float | None, out: Path) -> None:
-    """Run one stage; a stage whose result is there already is quick."""
+def run_stage(stage: str, work: Path, name: str, *, processes: int, size: int | None, minutes: float | None, out: Path) -> None:
+    """Run one stage of the recipe `name`; a stage whose result is there already is quick."""
+    recipe = RECIPES[name]
     match stage:
         case "scenes":
             if recipe.starts_from_bundle:
@@ -66,7 +66,7 @@ def run_stage(stage: str, work: Path, recipe: TrainingRecipe, *, processes: int,
             from engine.starter.export import export
             from engine.starter.grid import draw_grid
 
-            export(work, out)
+            export(work, out, recipe=name)
             draw_grid(out, size=recipe.unet[-1].size).save(work / "grid.jpg", quality=88)
             print(f"look at {work / 'grid.jpg'}", flush=True)
         case _:
