@@ -22,6 +22,8 @@ class ModelCard(BaseModel):
     default_steps: int = 20
     default_guidance: float = 7.5
     default_scheduler: SchedulerName = "dpmpp_2m"
+    # Width of the text embeddings that the denoiser takes: adapters are made for one.
+    text_width: int | None = None
     licence: str = ""
     note: str = ""
     # Share of noise, 0 to 1, at 33 even places of the schedule from start to end: what a plot of it needs.

@@ -56,6 +56,7 @@ def read_card(folder: Path) -> ModelCard:
     facts.setdefault("sizes", _SD1_SIZES)
     facts.update(name=folder.name, content_hash=content_hash(folder), bytes_on_disk=sum(p.stat().st_size for p in _weights(folder)))
     facts["noise_curve"] = noise_curve(folder)
+    facts["text_width"] = text_width(folder)
     try:
         return ModelCard.model_validate(facts)
     except ValidationError as error:
@@ -77,6 +78,15 @@ def noise_curve(folder: Path, places: int = 33) -> tuple[float, ...]:
     noise = np.sqrt(1 - signal**2)
     at = np.linspace(count - 1, 0, places).round().astype(int)
     return tuple(round(float(value), 4) for value in noise[at])
+
+
+def text_width(folder: Path) -> int | None:
+    """The width of the embeddings that the denoiser's cross-attention takes; None where its settings do not say."""
+    try:
+        width = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))["cross_attention_dim"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return width if isinstance(width, int) else None
 
 
 def content_hash(folder: Path) -> str:

@@ -1,0 +1,76 @@
+"""LoRA adapters as a request names them, and what a page may know about one without loading it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engine.contract.errors import InvalidRequest
+
+LORAS_MAX = 8
+LORA_WEIGHT_MAX = 2.0
+_NAME = r"^[A-Za-z0-9._-]{1,64}$"
+_TAG = re.compile(r"<lora:([^<>:]*)(?::([^<>]*))?>", re.IGNORECASE)
+
+LoraWeight = Annotated[float, Field(ge=-LORA_WEIGHT_MAX, le=LORA_WEIGHT_MAX, allow_inf_nan=False)]
+
+
+class LoraUse(BaseModel):
+    """One adapter and how much of it. `hash` is of its file: a recipe has it, a request leaves it open."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=_NAME)]
+    weight: LoraWeight = 1.0
+    hash: str | None = None
+
+
+class LoraCard(BaseModel):
+    """Facts from the header of an adapter's file. `width` is the size of the text embeddings that it was made for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    title: str
+    trigger: str = ""
+    licence: str = ""
+    made_for: str = ""
+    width: int | None = None
+    has_text_encoder: bool = False
+    bytes_on_disk: int = 0
+    content_hash: str = ""
+    # Why it cannot be used, in words; None where nothing is known against it.
+    refusal: str | None = None
+
+
+def take_tags(prompt: str) -> tuple[str, tuple[LoraUse, ...]]:
+    """The prompt without its `<lora:name:0.8>` tags, and what they ask for. Raises `InvalidRequest` for one that is malformed."""
+    uses: list[LoraUse] = []
+    for name, weight in _TAG.findall(prompt):
+        if not re.fullmatch(_NAME, name.strip()):
+            raise InvalidRequest(f"There is no LoRA named {name.strip()[:40]!r}.", "Write <lora:name:0.8> with the name on its card.", "loras")
+        try:
+            value = float(weight) if weight.strip() else 1.0
+        except ValueError:
+            value = float("nan")
+        if not -LORA_WEIGHT_MAX <= value <= LORA_WEIGHT_MAX:
+            raise InvalidRequest(f"The weight of <lora:{name.strip()}:{weight[:20]}> is none.", "Choose a number from -2 to 2.", "loras")
+        uses.append(LoraUse(name=name.strip(), weight=value))
+    return re.sub(r"\s{2,}", " ", _TAG.sub("", prompt)).strip() if uses else prompt, tuple(uses)
+
+
+def merge_uses(*groups: tuple[LoraUse, ...]) -> tuple[LoraUse, ...]:
+    """All uses in order, each adapter once: asked for twice, its weights add up. What comes to nothing is left out."""
+    weights: dict[str, float] = {}
+    for use in (use for group in groups for use in group):
+        weights[use.name] = weights.get(use.name, 0.0) + use.weight
+    if len(weights) > LORAS_MAX:
+        raise InvalidRequest(f"That would be {len(weights)} LoRAs at once.", f"Use at most {LORAS_MAX}.", "loras")
+    over = [name for name, weight in weights.items() if abs(weight) > LORA_WEIGHT_MAX]
+    if over:
+        raise InvalidRequest(
+            f"The LoRA {over[0]} is asked for twice and comes to more than {LORA_WEIGHT_MAX:g}.", "Lower one of its weights.", "loras"
+        )
+    return tuple(LoraUse(name=name, weight=weight) for name, weight in weights.items() if weight)
