@@ -36,6 +36,7 @@ from engine.contract.requests import (
     Steps,
 )
 from engine.contract.schedulers import SchedulerName
+from engine.contract.words import check_words
 
 RECIPE_VERSION = 1
 _NEEDED: dict[str, tuple[str, ...]] = {
@@ -145,8 +146,11 @@ class Recipe(BaseModel):
 def resolve(request: Request, model: ModelCard, *, upscaler: tuple[str, str] | None = None) -> Recipe:
     """Fill in what the request left open: the model's defaults and, without a seed, a random one.
 
-    `upscaler` is the name and content hash of the upscaler that will run, for the mode that has one.
+    `upscaler` is the name and content hash of the upscaler that will run, for the mode that has one. Raises
+    `InvalidRequest` for a weight that no picture survives.
     """
+    for field in ("prompt", "negative_prompt"):
+        check_words(getattr(request, field), field)
     width, height = model.default_size
     chosen = {name: value for name, value in request.model_dump().items() if value is not None}
     open_choices = {

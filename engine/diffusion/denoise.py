@@ -12,6 +12,7 @@ import torch
 from engine.contract.schedulers import SchedulerName
 from engine.diffusion.guidance import guide, is_guided
 from engine.diffusion.schedulers import SAMPLERS, Space
+from engine.diffusion.text import Embeds
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def denoise(
     *,
     name: SchedulerName,
     latents: torch.Tensor,
-    embeds: torch.Tensor,
+    embeds: Embeds,
     guidance_scale: float,
     rng: Sequence[torch.Generator],
     begin: int = 0,
@@ -70,7 +71,8 @@ def denoise(
 
     `begin` is the model call of the schedule to start at. `keep` may put known latents back after each step. `extra`
     (B, C', h, w) is appended to the model's input, as inpainting checkpoints want it.
-    `embeds` is (2B, tokens, dim), negative half first, when guidance is on; else (B, tokens, dim). The sample stays in
+    `embeds` is (2B, tokens, dim), negative half first, when guidance is on; else (B, tokens, dim); or, where the words
+    change on the way, a function from the index and number of model calls to such a tensor. The sample stays in
     float32 while the model runs in its own dtype: sampler sums lose nothing and the seed means the same in any dtype.
     In float32 every value equals that of diffusers' StableDiffusionPipeline.
     """
@@ -85,7 +87,8 @@ def denoise(
         scaled = scheduler.scale_model_input(doubled, timestep)
         if extra is not None:
             scaled = torch.cat([scaled, extra], dim=1)
-        prediction = unet(scaled.to(embeds.dtype), timestep, encoder_hidden_states=embeds, return_dict=False)[0].float()
+        words = embeds if isinstance(embeds, torch.Tensor) else embeds(index, total)
+        prediction = unet(scaled.to(words.dtype), timestep, encoder_hidden_states=words, return_dict=False)[0].float()
         if is_guided(guidance_scale):
             prediction = guide(prediction, guidance_scale)
         sigma, denoised = clean_latents(scheduler, SAMPLERS[name].space, begin + index, prediction, latents)

@@ -12,7 +12,7 @@ from engine.diffusion.guidance import is_guided
 from engine.diffusion.loading import Components
 from engine.diffusion.noise import recipe_generators, recipe_noise
 from engine.diffusion.schedulers import build_scheduler
-from engine.diffusion.text import PromptEncoder
+from engine.diffusion.text import Embeds, PromptEncoder
 
 
 def text_to_image(components: Components, prompts: PromptEncoder, recipe: Recipe) -> Iterator[Step]:
@@ -35,10 +35,10 @@ def text_to_image(components: Components, prompts: PromptEncoder, recipe: Recipe
         )
 
 
-def embeds_of(recipe: Recipe, prompts: PromptEncoder) -> torch.Tensor:
-    """(B, tokens, dim), or (2B, tokens, dim) with the negative half first where guidance is on."""
-    embeds = prompts.encode(recipe.prompt, recipe.negative_prompt if is_guided(recipe.guidance_scale) else None)
-    return embeds.repeat_interleave(recipe.count, dim=0)
+def embeds_of(recipe: Recipe, prompts: PromptEncoder) -> Embeds:
+    """(B, tokens, dim), or (2B, tokens, dim) with the negative half first where guidance is on; for each step where words change."""
+    negative_prompt = recipe.negative_prompt if is_guided(recipe.guidance_scale) else None
+    return prompts.over_steps(recipe.prompt, negative_prompt, steps=recipe.steps_run, count=recipe.count)
 
 
 def _nothing_known(components: Components, count: int, shape: tuple[int, int, int]) -> torch.Tensor:
