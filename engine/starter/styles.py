@@ -1,0 +1,108 @@
+"""Looks that a drawn scene can take on: what the bundled LoRAs learn. A scene in, the same scene in another hand out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+Plane = NDArray[np.float32]
+Style = Callable[[Picture, np.random.Generator], Picture]
+
+
+def ink(image: Picture, rng: np.random.Generator) -> Picture:
+    """Black lines and hatching on warm paper; the darker, the more directions of lines."""
+    grey = _grey(image)
+    height, width = grey.shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    wobble = cv2.resize(rng.normal(0, 1.2, (9, 9)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    dark = np.zeros_like(grey)
+    for level, slope in ((0.62, (1.0, 1.0)), (0.42, (1.0, -1.0)), (0.22, (0.0, 1.4))):
+        wave = np.sin((slope[0] * x + slope[1] * y) * 0.9 + wobble)
+        dark = np.maximum(dark, ((wave > 0.35) & (grey < level)).astype(np.float32))
+    dark = np.maximum(dark * 0.85, _edges(image, 60, 140))
+    return _mix(dark, (28, 26, 30), (244, 238, 222))
+
+
+def watercolour(image: Picture, rng: np.random.Generator) -> Picture:
+    """Pale washes that pool at their borders, on grained paper with an unpainted edge."""
+    wash = image
+    for _ in range(3):
+        wash = np.asarray(cv2.bilateralFilter(wash, 9, 60, 7), np.uint8)
+    pale = wash.astype(np.float32) * 0.62 + 92
+    rim = cv2.GaussianBlur(_edges(wash, 30, 80), (0, 0), 1.4)
+    grain = cv2.GaussianBlur(rng.normal(0, 1, image.shape[:2]).astype(np.float32), (0, 0), 0.8)
+    pale = pale - rim[..., None] * 46 + grain[..., None] * 9
+    height, width = image.shape[:2]
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    ragged = cv2.resize(rng.normal(0, 4, (12, 12)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    border = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y)) + ragged
+    inside = np.clip((border - 8) / 6, 0, 1)[..., None]
+    return _levels(pale * inside + np.array((250, 248, 242), np.float32) * (1 - inside))
+
+
+def neon(image: Picture, rng: np.random.Generator) -> Picture:
+    """Glowing outlines in the scene's own hues over a near-black ground."""
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    hsv[..., 1] = np.maximum(hsv[..., 1], 190)
+    hsv[..., 2] = 255
+    colour = cv2.GaussianBlur(np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.float32), (0, 0), 3)
+    lines = cv2.dilate(_edges(image, 50, 120), np.ones((2, 2), np.uint8))
+    glow = cv2.GaussianBlur(lines, (0, 0), 4) * 1.6 + cv2.GaussianBlur(lines, (0, 0), 10) * 1.4 + lines
+    ground = np.asarray(image, np.float32) * np.array((0.10, 0.07, 0.16), np.float32) + np.array((8, 5, 16), np.float32)
+    return _levels(ground + colour * glow[..., None] + rng.normal(0, 1, image.shape))
+
+
+def pixel(image: Picture, rng: np.random.Generator) -> Picture:
+    """Blocks of four pixels and few, strong colours, as old games had."""
+    height, width = image.shape[0] // 4, image.shape[1] // 4
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = (small - 128) * 1.25 + 128
+    pattern = np.array(((-0.5, 0.0), (0.25, -0.25)), np.float32)
+    dither = np.tile(pattern, (height // 2 + 1, width // 2 + 1))[:height, :width, None]
+    few = np.clip(np.rint(small / 51 + dither * 0.7), 0, 5) * 51
+    return np.asarray(cv2.resize(_levels(few), image.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def blueprint(image: Picture, rng: np.random.Generator) -> Picture:
+    """White lines and a fine grid on blue paper."""
+    height, width = image.shape[:2]
+    grid = np.zeros((height, width), np.float32)
+    offset = int(rng.integers(0, 16))
+    grid[offset::16, :] = 0.16
+    grid[:, offset::16] = 0.16
+    fill = (1 - _grey(image)) * 0.16
+    light = np.clip(np.maximum(grid, cv2.GaussianBlur(_edges(image, 50, 130), (0, 0), 0.6) * 1.4) + fill, 0, 1)
+    return _mix(1 - light, (28, 66, 138), (236, 244, 252))
+
+
+STYLES: dict[str, Style] = {"ink": ink, "watercolour": watercolour, "neon": neon, "pixel": pixel, "blueprint": blueprint}
+# What the captions of each say: a prompt with these words asks for the style once its LoRA is on.
+TRIGGERS = {
+    "ink": "ink drawing", "watercolour": "watercolour", "neon": "neon lights", "pixel": "pixel art", "blueprint": "blueprint",
+}  # fmt: skip
+TITLES = {
+    "ink": "Ink: lines and hatching", "watercolour": "Watercolour: pale washes", "neon": "Neon: glowing outlines", "pixel": "Pixel art: blocks and few colours",
+    "blueprint": "Blueprint: white on blue",
+}  # fmt: skip
+
+
+def _grey(image: Picture) -> Plane:
+    """(H, W) from 0 to 1."""
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32) / np.float32(255)
+
+
+def _edges(image: Picture, low: int, high: int) -> Plane:
+    smooth = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
+    return np.asarray(cv2.Canny(smooth, low, high), np.float32) / np.float32(255)
+
+
+def _mix(dark: NDArray[np.floating], colour: tuple[int, int, int], paper: tuple[int, int, int]) -> Picture:
+    return _levels(np.array(paper, np.float32) + dark[..., None] * (np.array(colour, np.float32) - np.array(paper, np.float32)))
+
+
+def _levels(values: NDArray[np.floating]) -> Picture:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
