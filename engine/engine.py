@@ -33,6 +33,7 @@ from engine.library.masks import rasterise
 from engine.library.sheets import Sheets
 from engine.library.uploads import PIXELS_MAX, read_mask_upload, read_upload
 from engine.library.upscalers import BUNDLED_UPSCALERS, Upscalers
+from engine.library.wildcards import BUNDLED_WILDCARDS, Wildcards
 from engine.store import open_store
 
 
@@ -59,6 +60,7 @@ class Engine:
         self._sheets = Sheets(self._store)
         self._catalogue = Catalogue((BUNDLED, settings.data / "models"))
         self._upscalers = Upscalers((BUNDLED_UPSCALERS, settings.data / "upscalers"))
+        self._wildcards = Wildcards((settings.data / "wildcards", BUNDLED_WILDCARDS))
         self._host = host or _host(settings)
         self._dispatcher = Dispatcher(
             host=self._host,
@@ -231,6 +233,10 @@ class Engine:
     def upscalers(self) -> list[UpscalerCard]:
         return self._upscalers.cards()
 
+    def wildcards(self) -> list[str]:
+        """Names of the lists that `__name__` in a prompt picks from."""
+        return self._wildcards.names()
+
     def health(self) -> Health:
         worker = self._host.state()
         return Health(worker in ("ready", "drawing"), worker, self._dispatcher.waiting(), self.settings.model)
@@ -257,17 +263,17 @@ class Engine:
     def _resolve(self, request: Request, owner: str) -> Recipe:
         card = self._catalogue.card(request.model or self.settings.model)
         if request.mode == "txt2img":
-            return resolve(request, card)
+            return resolve(request, card, lists=self._wildcards.lines)
         source = self._inputs.get(request.source, owner, field="source")
         if request.mode == "upscale":
             chosen = self._upscalers.card(request.upscaler)
             _check_large(source.width * request.factor * source.height * request.factor, "factor")
-            return resolve(request, card, upscaler=(chosen.name, chosen.content_hash))
+            return resolve(request, card, upscaler=(chosen.name, chosen.content_hash), lists=self._wildcards.lines)
         if request.mode == "inpaint":
             self._check_mask(source, request.mask, owner)
             width = source.width + request.expand_left + request.expand_right
             _check_large(width * (source.height + request.expand_top + request.expand_bottom), "expand_left")
-        return resolve(request, card)
+        return resolve(request, card, lists=self._wildcards.lines)
 
     def _check_mask(self, source: InputImage, mask: str | None, owner: str) -> None:
         if mask is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from typing import Annotated, Literal, Self
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from engine.contract.errors import DamagedFile
+from engine.contract.errors import DamagedFile, InvalidRequest
 from engine.contract.models import ModelCard
 from engine.contract.requests import (
     PROMPT_MAX,
@@ -36,15 +37,21 @@ from engine.contract.requests import (
     Steps,
 )
 from engine.contract.schedulers import SchedulerName
+from engine.contract.wildcards import fill_in, is_plain, parse_template
 from engine.contract.words import check_words
 
 RECIPE_VERSION = 1
+Words = Annotated[str, Field(max_length=PROMPT_MAX)]
 _NEEDED: dict[str, tuple[str, ...]] = {
     "txt2img": (),
     "img2img": ("source", "strength", "fit"),
     "inpaint": ("source", "strength", "region", "padding", "feather", "is_soft", "fill"),
     "upscale": ("source", "strength", "factor", "upscaler", "overlap"),
 }
+
+# The lines of the wildcard list of a name, for a control.
+ListsFor = Callable[[str, str], Sequence[str]]
+_WORDS = {"prompt": "prompts", "negative_prompt": "negative_prompts"}
 
 
 class Recipe(BaseModel):
@@ -60,8 +67,8 @@ class Recipe(BaseModel):
     mode: Mode = "txt2img"
     model: str
     model_hash: str
-    prompt: Annotated[str, Field(max_length=PROMPT_MAX)]
-    negative_prompt: Annotated[str, Field(max_length=PROMPT_MAX)]
+    prompt: Words
+    negative_prompt: Words
     steps: Steps
     guidance_scale: Guidance
     scheduler: SchedulerName
@@ -72,6 +79,11 @@ class Recipe(BaseModel):
     variation_seed: Seed | None = None
     variation_strength: Share | None = None
     seamless: Seamless | None = None
+    # What was written, where wildcards were filled in; and the words of each picture of a batch, where they differ.
+    prompt_template: Words | None = None
+    negative_prompt_template: Words | None = None
+    prompts: tuple[Words, ...] | None = None
+    negative_prompts: tuple[Words, ...] | None = None
     source: InputHash | None = None
     strength: Share | None = None
     fit: Fit | None = None
@@ -94,6 +106,8 @@ class Recipe(BaseModel):
     def _is_whole(self) -> Self:
         if any(getattr(self, name) is None for name in _NEEDED[self.mode]):
             raise ValueError(f"a recipe of {self.mode} needs {_NEEDED[self.mode]}")
+        if any(words is not None and len(words) != self.count for words in (self.prompts, self.negative_prompts)):
+            raise ValueError("a batch needs words for each picture")
         return self
 
     def canonical_json(self) -> str:
@@ -108,14 +122,20 @@ class Recipe(BaseModel):
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()
 
     def for_picture(self, index: int) -> Recipe:
-        """The recipe of one picture of the batch: count 1 and its own seed."""
+        """The recipe of one picture of the batch: count 1, its own seed and its own words."""
         varied = "seed" if self.variation_seed is None else "variation_seed"
-        return self.model_copy(update={varied: (getattr(self, varied) + index) % (SEED_MAX + 1), "count": 1})
+        own: dict[str, object] = {varied: (getattr(self, varied) + index) % (SEED_MAX + 1), "count": 1}
+        for one, several in _WORDS.items():
+            if (words := getattr(self, several)) is not None:
+                own |= {one: words[index], several: None}
+        return self.model_copy(update=own)
 
     def to_request(self) -> Request:
-        """The request that makes this picture again on the same model."""
+        """The request that makes this picture again on the same model; a batch with its own words for each asks for its template."""
         kind = REQUESTS[self.mode]
-        return kind.model_validate({name: value for name, value in self.to_plain().items() if name in kind.model_fields})
+        values = self.to_plain()
+        values |= {one: getattr(self, f"{one}_template") for one, several in _WORDS.items() if getattr(self, several) is not None}
+        return kind.model_validate({name: value for name, value in values.items() if name in kind.model_fields})
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -143,14 +163,16 @@ class Recipe(BaseModel):
             raise DamagedFile("The recipe in this file cannot be read.", "It was altered, or made by a newer Easel.") from error
 
 
-def resolve(request: Request, model: ModelCard, *, upscaler: tuple[str, str] | None = None) -> Recipe:
-    """Fill in what the request left open: the model's defaults and, without a seed, a random one.
+def no_lists(name: str, control: str) -> Sequence[str]:
+    raise InvalidRequest(f"There is no wildcard list named {name} here.", "Write words in its place.", control)
 
-    `upscaler` is the name and content hash of the upscaler that will run, for the mode that has one. Raises
-    `InvalidRequest` for a weight that no picture survives.
+
+def resolve(request: Request, model: ModelCard, *, upscaler: tuple[str, str] | None = None, lists: ListsFor = no_lists) -> Recipe:
+    """Fill in what the request left open: the model's defaults, words left to chance and, without a seed, a random one.
+
+    `upscaler` is the name and content hash of the upscaler that will run, for the mode that has one. `lists` gives
+    the lines of a wildcard list by its name and the control that asks. Raises `InvalidRequest` about the words.
     """
-    for field in ("prompt", "negative_prompt"):
-        check_words(getattr(request, field), field)
     width, height = model.default_size
     chosen = {name: value for name, value in request.model_dump().items() if value is not None}
     open_choices = {
@@ -165,4 +187,26 @@ def resolve(request: Request, model: ModelCard, *, upscaler: tuple[str, str] | N
     fixed: dict[str, object] = {"model": model.name, "model_hash": model.content_hash}
     if upscaler is not None:
         fixed["upscaler"], fixed["upscaler_hash"] = upscaler
-    return Recipe.model_validate({**open_choices, **chosen, **fixed})
+    values: dict[str, Any] = {**open_choices, **chosen, **fixed}
+    values |= _words(request, values["seed"], lists)
+    return Recipe.model_validate(values)
+
+
+def _words(request: Request, seed: int, lists: ListsFor) -> dict[str, object]:
+    """What every picture of the request says. Those of a variation share their seed, so they share their words."""
+    seeds = [seed if request.variation_strength else (seed + k) % (SEED_MAX + 1) for k in range(request.count)]
+    said: dict[str, object] = {}
+    for one, several in _WORDS.items():
+        text: str = getattr(request, one)
+        words: tuple[str, ...] = (text,)
+        template = parse_template(text, one)
+        if not is_plain(template):
+            words = tuple(fill_in(template, seed=own, lists=lambda name, one=one: lists(name, one), control=one) for own in seeds)
+            said |= {one: words[0], f"{one}_template": text}
+            if len(set(words)) > 1:
+                said[several] = words
+            if one == "prompt" and request.needs_words() and not all(word.strip() for word in words):
+                raise InvalidRequest("The prompt is empty with its wildcards filled in.", "Write a word that is always there.", one)
+        for word in words:
+            check_words(word, one)
+    return said

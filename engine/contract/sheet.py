@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from engine.contract.errors import InvalidRequest
 from engine.contract.requests import CONTROL_NAMES, PROMPT_MAX
 from engine.contract.results import Picture
 from engine.contract.schedulers import SCHEDULER_LABELS
+from engine.contract.wildcards import Choice, count_choices, every_choice, parse_template
 
 CELLS_MAX = 64
 VARIED = (
@@ -21,7 +21,6 @@ VARIED = (
     "feather", "padding", "fill", "factor", "upscaler",
 )  # fmt: skip
 _SHORT = {"guidance": "guidance_scale", "cfg": "guidance_scale", "sampler": "scheduler", "variation": "variation_strength"}
-_CHOICE = re.compile(r"\{([^{}]*\|[^{}]*)\}")
 
 SheetKind = Literal["grid", "folder", "dataset"]
 
@@ -120,15 +119,10 @@ def _pretty(axis: Axis, value: str) -> str:
 
 def expand_choices(prompt: str) -> list[tuple[str, str]]:
     """(class label, prompt) for every combination of `{a|b}` choices in a prompt; one entry without a label if there are none."""
-    # A prompt that the request will refuse is not searched: braces without an end take time by the square of its length.
-    parts = _CHOICE.split(prompt) if len(prompt) <= PROMPT_MAX else [prompt]
-    if len(parts) == 1:
+    # A prompt that the request will refuse is not taken apart.
+    template = parse_template(prompt, "prompt") if len(prompt) <= PROMPT_MAX else (prompt,)
+    if not any(isinstance(part, Choice) for part in template):
         return [("", prompt)]
-    options = [[word.strip() for word in part.split("|")] for part in parts[1::2]]
-    if (count := len(list(itertools.islice(itertools.product(*options), CELLS_MAX + 1)))) > CELLS_MAX:
-        raise InvalidRequest(f"The choices in the prompt make {count} classes or more.", f"Keep it to {CELLS_MAX}.", "prompt")
-    result: list[tuple[str, str]] = []
-    for words in itertools.product(*options):
-        text = parts[0] + "".join(word + rest for word, rest in zip(words, parts[2::2], strict=True))
-        result.append((" ".join(word for word in words if word) or "nothing", text))
-    return result
+    if count_choices(template) > CELLS_MAX:
+        raise InvalidRequest(f"The choices in the prompt make {CELLS_MAX + 1} classes or more.", f"Keep it to {CELLS_MAX}.", "prompt")
+    return [(" ".join(word for word in chosen if word) or "nothing", text) for chosen, text in every_choice(template)]
