@@ -41,6 +41,7 @@ from engine.contract.schedulers import SCHEDULER_LABELS, SCHEDULER_NOTES, Schedu
 from engine.contract.settings import Settings
 from engine.contract.sheet import VARIED, Axis, CellView, Sheet, expand_choices, parse_axis
 from engine.contract.strokes import Stroke, parse_strokes
+from engine.contract.styles import Style, apply_style
 from engine.engine import Engine, Health
 from engine.jobs.watch import Watch
 from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
@@ -51,6 +52,6 @@ __all__ = [
     "Axis", "BadNumbers", "Brought", "Busy", "Cancelled", "CellView", "DamagedFile", "DiskFull", "Drawn", "Ending", "Engine", "EngineError",
     "Event", "Failed", "Finished", "Health", "ImageToImage", "IncompatibleAdapter", "Inpaint", "InputImage", "InvalidRequest", "Job",
     "JobState", "Loading", "ModelCard", "ModelNotFound", "NotFound", "OutOfMemory", "Picture", "Progress", "Queued", "Recipe",
-    "Request", "SchedulerName", "Settings", "Sheet", "Stroke", "TextToImage", "Upscale", "UpscalerCard", "Watch", "WorkerLost",
-    "expand_choices", "parse_axis", "parse_request", "parse_strokes",
+    "Request", "SchedulerName", "Settings", "Sheet", "Stroke", "Style", "TextToImage", "Upscale", "UpscalerCard", "Watch", "WorkerLost",
+    "apply_style", "expand_choices", "parse_axis", "parse_request", "parse_strokes",
 ]  # fmt: skip

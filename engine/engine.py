@@ -19,6 +19,7 @@ from engine.contract.results import Brought, InputImage, Job, Picture, UpscalerC
 from engine.contract.settings import Settings
 from engine.contract.sheet import Axis, Cell, CellView, Sheet, SheetKind, expand_choices, expand_grid
 from engine.contract.strokes import Stroke
+from engine.contract.styles import Style
 from engine.jobs.dispatcher import Dispatcher
 from engine.jobs.hosts.base import Host
 from engine.jobs.hosts.inline import InlineHost
@@ -31,6 +32,7 @@ from engine.library.history import History
 from engine.library.inputs import Inputs
 from engine.library.masks import rasterise
 from engine.library.sheets import Sheets
+from engine.library.styles import BUNDLED_STYLES, Styles
 from engine.library.uploads import PIXELS_MAX, read_mask_upload, read_upload
 from engine.library.upscalers import BUNDLED_UPSCALERS, Upscalers
 from engine.library.wildcards import BUNDLED_WILDCARDS, Wildcards
@@ -61,6 +63,7 @@ class Engine:
         self._catalogue = Catalogue((BUNDLED, settings.data / "models"))
         self._upscalers = Upscalers((BUNDLED_UPSCALERS, settings.data / "upscalers"))
         self._wildcards = Wildcards((settings.data / "wildcards", BUNDLED_WILDCARDS))
+        self._styles = Styles((BUNDLED_STYLES, settings.data / "styles"))
         self._host = host or _host(settings)
         self._dispatcher = Dispatcher(
             host=self._host,
@@ -232,6 +235,13 @@ class Engine:
 
     def upscalers(self) -> list[UpscalerCard]:
         return self._upscalers.cards()
+
+    def styles(self) -> list[Style]:
+        return self._styles.cards()
+
+    def style(self, name: str) -> Style:
+        """Raises `InvalidRequest`."""
+        return self._styles.card(name)
 
     def wildcards(self) -> list[str]:
         """Names of the lists that `__name__` in a prompt picks from."""

@@ -64,6 +64,7 @@ class Wish:
     mask: Path | None = None
     axes: tuple[Axis, ...] = ()
     is_dataset: bool = False
+    styles: tuple[str, ...] = ()
 
     @property
     def is_folder(self) -> bool:
@@ -84,6 +85,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     for flag in FLAGS:
         parser.add_argument(flag.name, dest=flag.field, help=flag.help)
     parser.add_argument(_SOFT.name, dest=_SOFT.field, action="store_const", const=True, help=_SOFT.help)
+    parser.add_argument("--style", metavar="NAME", action="append", help="words around yours and against its flaws; may be given several times")
     parser.add_argument("--init", metavar="FILE", type=Path, help="picture to start from, or a zip of pictures to treat alike")
     parser.add_argument("--mask", metavar="FILE", type=Path, help="picture of the same size, white where it says repaint")
     parser.add_argument("--outpaint", metavar="SIDE=PIXELS", action="append", help="grow the frame: left=128,top=64")
@@ -105,7 +107,7 @@ def read_wish(options: argparse.Namespace) -> Wish:
     values |= _growth(options.outpaint or [])
     values["mode"] = _mode(options, {*values, *(axis.field for axis in axes)})
     fallback = Path("easel.zip" if options.dataset or _is_zip(options.init) else "easel.png")
-    wish = Wish(values, options.out or fallback, options.init, options.mask, axes, bool(options.dataset))
+    wish = Wish(values, options.out or fallback, options.init, options.mask, axes, bool(options.dataset), tuple(options.style or ()))
     _check_out(wish)
     return wish
 

@@ -7,10 +7,11 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine import Cancelled, Ending, Engine, Failed, Finished, InvalidRequest, Loading, Progress, Settings, Sheet, parse_request
+from engine import Cancelled, Ending, Engine, Failed, Finished, InvalidRequest, Loading, Progress, Settings, Sheet, apply_style, parse_request
 from engine.library.uploads import BYTES_MAX
 from engine.terminal.flags import Wish, read_wish
 from engine.terminal.output import Made, print_made, write_cells, write_pictures, write_zip
@@ -24,9 +25,18 @@ def generate(options: argparse.Namespace) -> int:
     chosen: dict[str, Any] = {} if options.data is None else {"data": Path(options.data)}
     started = time.monotonic()
     with closing(Engine(Settings(**chosen))) as engine:
+        wish = _styled(engine, wish)
         made = _draw_sheet(engine, wish) if wish.is_sheet else _draw(engine, wish)
     print_made(made, time.monotonic() - started, as_json=options.json)
     return 1 if made.failed else 0
+
+
+def _styled(engine: Engine, wish: Wish) -> Wish:
+    """The wish with the words of its styles, in the order in which they were given."""
+    prompt, negative = str(wish.values.get("prompt", "")), str(wish.values.get("negative_prompt", ""))
+    for name in wish.styles:
+        prompt, negative = apply_style(prompt, negative, engine.style(name))
+    return replace(wish, values={**wish.values, "prompt": prompt, "negative_prompt": negative}) if wish.styles else wish
 
 
 def _draw(engine: Engine, wish: Wish) -> Made:
