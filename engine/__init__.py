@@ -37,7 +37,19 @@ from engine.contract.requests import (
     parse_request,
 )
 from engine.contract.results import Brought, InputImage, Job, JobState, Picture, UpscalerCard
-from engine.contract.schedulers import SCHEDULER_LABELS, SCHEDULER_NOTES, SchedulerName
+from engine.contract.schedulers import (
+    SCHEDULE_LABELS,
+    SCHEDULE_NOTES,
+    SCHEDULER_FACTS,
+    SCHEDULER_GROUPS,
+    SCHEDULER_LABELS,
+    SCHEDULER_NOTES,
+    ScheduleName,
+    SchedulerFacts,
+    SchedulerGroup,
+    SchedulerName,
+    schedules_of,
+)
 from engine.contract.settings import Settings
 from engine.contract.sheet import VARIED, Axis, CellView, Sheet, expand_choices, parse_axis
 from engine.contract.strokes import Stroke, parse_strokes
@@ -47,11 +59,12 @@ from engine.jobs.watch import Watch
 from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
 
 __all__ = [
-    "CONTROL_NAMES", "COUNT_MAX", "EXPAND_MAX", "FEATHER_MAX", "GUIDANCE_MAX", "PADDING_MAX", "PROMPT_MAX", "SCHEDULER_LABELS", "SCHEDULER_NOTES", "SEED_MAX", "SIZE_MAX",
+    "CONTROL_NAMES", "COUNT_MAX", "EXPAND_MAX", "FEATHER_MAX", "GUIDANCE_MAX", "PADDING_MAX", "PROMPT_MAX", "SCHEDULER_FACTS", "SCHEDULER_GROUPS",
+    "SCHEDULER_LABELS", "SCHEDULER_NOTES", "SCHEDULE_LABELS", "SCHEDULE_NOTES", "SEED_MAX", "SIZE_MAX",
     "SIZE_MIN", "SIZE_MULTIPLE", "STEPS_MAX", "UPLOAD_BYTES_MAX", "VARIED",
     "Axis", "BadNumbers", "Brought", "Busy", "Cancelled", "CellView", "DamagedFile", "DiskFull", "Drawn", "Ending", "Engine", "EngineError",
     "Event", "Failed", "Finished", "Health", "ImageToImage", "IncompatibleAdapter", "Inpaint", "InputImage", "InvalidRequest", "Job",
     "JobState", "Loading", "ModelCard", "ModelNotFound", "NotFound", "OutOfMemory", "Picture", "Progress", "Queued", "Recipe",
-    "Request", "SchedulerName", "Settings", "Sheet", "Stroke", "Style", "TextToImage", "Upscale", "UpscalerCard", "Watch", "WorkerLost",
-    "apply_style", "expand_choices", "parse_axis", "parse_request", "parse_strokes",
+    "Request", "ScheduleName", "SchedulerFacts", "SchedulerGroup", "SchedulerName", "Settings", "Sheet", "Stroke", "Style", "TextToImage", "Upscale", "UpscalerCard", "Watch", "WorkerLost",
+    "apply_style", "expand_choices", "parse_axis", "parse_request", "parse_strokes", "schedules_of",
 ]  # fmt: skip

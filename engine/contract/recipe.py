@@ -36,7 +36,7 @@ from engine.contract.requests import (
     Share,
     Steps,
 )
-from engine.contract.schedulers import SchedulerName
+from engine.contract.schedulers import ScheduleName, SchedulerName, check_sampling, is_possible
 from engine.contract.wildcards import fill_in, is_plain, parse_template
 from engine.contract.words import check_words
 
@@ -79,6 +79,7 @@ class Recipe(BaseModel):
     variation_seed: Seed | None = None
     variation_strength: Share | None = None
     seamless: Seamless | None = None
+    schedule: ScheduleName | None = None
     # What was written, where wildcards were filled in; and the words of each picture of a batch, where they differ.
     prompt_template: Words | None = None
     negative_prompt_template: Words | None = None
@@ -106,6 +107,8 @@ class Recipe(BaseModel):
     def _is_whole(self) -> Self:
         if any(getattr(self, name) is None for name in _NEEDED[self.mode]):
             raise ValueError(f"a recipe of {self.mode} needs {_NEEDED[self.mode]}")
+        if not is_possible(self.scheduler, self.schedule, self.steps):
+            raise ValueError("sampler, noise schedule and steps do not go together")
         if any(words is not None and len(words) != self.count for words in (self.prompts, self.negative_prompts)):
             raise ValueError("a batch needs words for each picture")
         return self
@@ -175,7 +178,7 @@ def resolve(request: Request, model: ModelCard, *, upscaler: tuple[str, str] | N
     """
     width, height = model.default_size
     chosen = {name: value for name, value in request.model_dump().items() if value is not None}
-    open_choices = {
+    open_choices: dict[str, Any] = {
         "width": width, "height": height, "steps": model.default_steps, "guidance_scale": model.default_guidance,
         "scheduler": model.default_scheduler, "seed": secrets.randbelow(SEED_MAX + 1),
     }  # fmt: skip
@@ -188,6 +191,7 @@ def resolve(request: Request, model: ModelCard, *, upscaler: tuple[str, str] | N
     if upscaler is not None:
         fixed["upscaler"], fixed["upscaler_hash"] = upscaler
     values: dict[str, Any] = {**open_choices, **chosen, **fixed}
+    check_sampling(values["scheduler"], values.get("schedule"), values["steps"])
     values |= _words(request, values["seed"], lists)
     return Recipe.model_validate(values)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from engine.contract.errors import InvalidRequest
-from engine.contract.schedulers import SCHEDULER_LABELS, SchedulerName, scheduler_key
+from engine.contract.schedulers import SCHEDULE_LABELS, SCHEDULER_LABELS, ScheduleName, SchedulerName, schedule_key, scheduler_key
 
 PROMPT_MAX = 4_000
 STEPS_MAX = 200
@@ -33,6 +33,7 @@ CONTROL_NAMES = {
     "steps": "Steps",
     "guidance_scale": "Guidance",
     "scheduler": "Sampler",
+    "schedule": "Noise schedule",
     "width": "Width",
     "height": "Height",
     "seed": "Seed",
@@ -91,6 +92,7 @@ class Drawing(BaseModel):
     steps: Steps | None = None
     guidance_scale: Guidance | None = None
     scheduler: SchedulerName | None = None
+    schedule: ScheduleName | None = None
     width: Edge | None = None
     height: Edge | None = None
     seed: Seed | None = None
@@ -111,6 +113,11 @@ class Drawing(BaseModel):
     @classmethod
     def _accept_label(cls, name: object) -> object:
         return scheduler_key(name) or name if isinstance(name, str) else name
+
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _accept_schedule_label(cls, name: object) -> object:
+        return schedule_key(name) or name if isinstance(name, str) else name
 
     @field_validator(
         "steps", "width", "height", "seed", "count", "guidance_scale", "variation_seed", "variation_strength", "strength", "padding", "feather",
@@ -241,6 +248,7 @@ _HINTS = {
     "steps": f"Choose a whole number from 1 to {STEPS_MAX}.",
     "guidance_scale": f"Choose a number from 0 to {GUIDANCE_MAX:g}.",
     "scheduler": f"Choose one of {', '.join(SCHEDULER_LABELS.values())}.",
+    "schedule": f"Choose one of {', '.join(SCHEDULE_LABELS.values())}, or leave it open.",
     "width": _SIZE_HINT,
     "height": _SIZE_HINT,
     "seed": _SEED_HINT,

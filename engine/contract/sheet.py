@@ -12,15 +12,16 @@ from pydantic import BaseModel, ConfigDict
 from engine.contract.errors import InvalidRequest
 from engine.contract.requests import CONTROL_NAMES, PROMPT_MAX
 from engine.contract.results import Picture
-from engine.contract.schedulers import SCHEDULER_LABELS
+from engine.contract.schedulers import SCHEDULE_LABELS, SCHEDULER_LABELS
 from engine.contract.wildcards import Choice, count_choices, every_choice, parse_template
 
 CELLS_MAX = 64
 VARIED = (
     "guidance_scale", "steps", "scheduler", "seed", "strength", "prompt", "negative_prompt", "variation_strength", "width", "height",
-    "feather", "padding", "fill", "factor", "upscaler",
+    "feather", "padding", "fill", "factor", "upscaler", "schedule",
 )  # fmt: skip
 _SHORT = {"guidance": "guidance_scale", "cfg": "guidance_scale", "sampler": "scheduler", "variation": "variation_strength"}
+_LABELS: dict[str, Mapping[Any, str]] = {"scheduler": SCHEDULER_LABELS, "schedule": SCHEDULE_LABELS}
 
 SheetKind = Literal["grid", "folder", "dataset"]
 
@@ -114,7 +115,7 @@ def _set(cell: dict[str, Any], axis: Axis, value: str) -> None:
 
 
 def _pretty(axis: Axis, value: str) -> str:
-    return SCHEDULER_LABELS.get(value, value) if axis.field == "scheduler" else value  # type: ignore[call-overload]
+    return _LABELS.get(axis.field, {}).get(value, value)
 
 
 def expand_choices(prompt: str) -> list[tuple[str, str]]:

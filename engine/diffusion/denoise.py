@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from engine.contract.schedulers import SchedulerName
+from engine.contract.schedulers import ScheduleName, SchedulerName
 from engine.diffusion.guidance import guide, is_guided
-from engine.diffusion.schedulers import SAMPLERS, Space
+from engine.diffusion.schedulers import SAMPLERS, Space, schedule_timesteps
 from engine.diffusion.text import Embeds
 
 
@@ -34,9 +34,13 @@ class Step:
 Keep = Callable[[torch.Tensor, Any, int, Any], torch.Tensor]
 
 
-def set_steps(scheduler: Any, steps: int, strength: float, device: torch.device) -> int:
+def set_steps(scheduler: Any, steps: int, strength: float, device: torch.device, schedule: ScheduleName | None = None) -> int:
     """Lay out the schedule and return the model call to begin at: `strength` is the share of the steps that is walked, at least one."""
-    scheduler.set_timesteps(steps, device=device)
+    timesteps = schedule_timesteps(schedule, steps, scheduler.config["num_train_timesteps"])
+    if timesteps is None:
+        scheduler.set_timesteps(steps, device=device)
+    else:
+        scheduler.set_timesteps(timesteps=timesteps, device=device)
     walked = max(1, min(int(steps * strength), steps))
     begin = (steps - walked) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
@@ -108,7 +112,9 @@ def clean_latents(scheduler: Any, space: Space, index: int, prediction: torch.Te
         alpha, sigma = alpha_squared**0.5, (1 - alpha_squared) ** 0.5
         noise_level = sigma / max(alpha, 1e-8)
     else:
-        noise_level = float(scheduler.sigmas[index])
+        # The second half of a KDPM2 step lies between two noise levels.
+        is_between = index % 2 == 1 and hasattr(scheduler, "sigmas_interpol")
+        noise_level = float((scheduler.sigmas_interpol if is_between else scheduler.sigmas)[index])
         alpha = (1 + noise_level**2) ** -0.5
         sigma = noise_level * alpha
     sample = latents * alpha if space is Space.VARIANCE_EXPLODING else latents

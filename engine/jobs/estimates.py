@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from engine.contract.recipe import Recipe
+from engine.contract.schedulers import model_calls
 from engine.contract.tiles import plan_tiles
-
-# Model calls a step; Heun evaluates twice.
-_CALLS = {"heun": 2}
 
 
 def work(recipe: Recipe, source: tuple[int, int] | None = None) -> float:
@@ -16,7 +14,7 @@ def work(recipe: Recipe, source: tuple[int, int] | None = None) -> float:
     """
     guided = 2 if recipe.guidance_scale > 1 else 1
     megapixels = recipe.width * recipe.height / 1e6
-    calls = recipe.steps_run * guided * _CALLS.get(recipe.scheduler, 1)
+    calls = model_calls(recipe.scheduler, recipe.steps_run) * guided
     if recipe.mode == "upscale":
         width, height = ((edge * (recipe.factor or 2)) for edge in source or (recipe.width, recipe.height))
         tiles = len(plan_tiles(max(width, recipe.width), max(height, recipe.height), recipe.width, recipe.height, recipe.overlap or 0))

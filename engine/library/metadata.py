@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from engine.contract.errors import DamagedFile
 from engine.contract.recipe import Recipe
-from engine.contract.schedulers import SCHEDULER_LABELS
+from engine.contract.schedulers import SCHEDULE_LABELS, SCHEDULER_LABELS
 
 RECIPE_KEY = "easel"
 PARAMETERS_KEY = "parameters"
@@ -54,6 +54,7 @@ def _of_mode(recipe: Recipe) -> dict[str, object]:
         "Mask blur": recipe.feather,
         "Postprocess upscale by": recipe.factor,
         "Postprocess upscaler": recipe.upscaler,
+        "Schedule type": None if recipe.schedule is None else SCHEDULE_LABELS[recipe.schedule],
         "Tiling": None if recipe.seamless is None else True,
     }
     return {name: f"{value:g}" if isinstance(value, float) else value for name, value in known.items() if value is not None}

@@ -26,6 +26,7 @@ FLAGS = (
     Flag("--steps", "steps", "denoising steps"),
     Flag("--guidance", "guidance_scale", "how literally the words are taken"),
     Flag("--sampler", "scheduler", "how the noise is removed"),
+    Flag("--schedule", "schedule", "normal, karras, exponential, beta or trailing: how the steps are spread over the noise"),
     Flag("--seed", "seed", "the same seed gives the same picture"),
     Flag("--width", "width", "pixels, in steps of 8; drawn at once where there is a mask or an enlargement"),
     Flag("--height", "height", "pixels, in steps of 8"),

@@ -19,6 +19,7 @@ MEANINGS = {
     "steps": "denoising steps",
     "guidance_scale": "how literally the words are taken",
     "scheduler": "how the noise is removed",
+    "schedule": "how the steps are spread over the noise; the model's own if left out",
     "width": "pixels drawn at once",
     "height": "pixels drawn at once",
     "seed": "the same seed gives the same picture; random if left out",

@@ -25,9 +25,9 @@ def image_to_image(
     SDEdit (Meng et al. 2022), in the form of diffusers' StableDiffusionImg2ImgPipeline.
     """
     rng = recipe_generators(recipe)
-    scheduler = build_scheduler(recipe.scheduler, components.scheduler_config)
+    scheduler = build_scheduler(recipe.scheduler, components.scheduler_config, recipe.schedule)
     with torch.inference_mode():
-        begin = set_steps(scheduler, recipe.steps, recipe.strength or 1.0, components.device)
+        begin = set_steps(scheduler, recipe.steps, recipe.strength or 1.0, components.device, recipe.schedule)
         clean = encode(components, to_pixels(source).repeat(recipe.count, 1, 1, 1), rng)
         shape = (clean.shape[1], clean.shape[2], clean.shape[3])
         drawn = recipe_noise(recipe, shape, rng, components.device) if noise is None else noise

@@ -25,12 +25,12 @@ def inpaint(components: Components, prompts: PromptEncoder, recipe: Recipe, part
     the source; generators are drawn from in the same order.
     """
     rng = recipe_generators(recipe)
-    scheduler = build_scheduler(recipe.scheduler, components.scheduler_config)
+    scheduler = build_scheduler(recipe.scheduler, components.scheduler_config, recipe.schedule)
     strength = recipe.strength or 1.0
     pixels = to_pixels(part).repeat(recipe.count, 1, 1, 1)
     shape = (components.latent_channels, part.shape[0] // components.vae_scale, part.shape[1] // components.vae_scale)
     with torch.inference_mode():
-        begin = set_steps(scheduler, recipe.steps, strength, components.device)
+        begin = set_steps(scheduler, recipe.steps, strength, components.device, recipe.schedule)
         needs_source = not components.is_inpainting or strength < 1
         clean = encode(components, pixels, rng) if needs_source else None
         noise = recipe_noise(recipe, shape, rng, components.device)

@@ -18,10 +18,10 @@ from engine.diffusion.text import Embeds, PromptEncoder
 def text_to_image(components: Components, prompts: PromptEncoder, recipe: Recipe) -> Iterator[Step]:
     """The steps of all `recipe.count` pictures as one batch; the last step's `latents` are the clean ones."""
     rng = recipe_generators(recipe)
-    scheduler = build_scheduler(recipe.scheduler, components.scheduler_config)
+    scheduler = build_scheduler(recipe.scheduler, components.scheduler_config, recipe.schedule)
     shape = (components.latent_channels, recipe.height // components.vae_scale, recipe.width // components.vae_scale)
     with torch.inference_mode():
-        begin = set_steps(scheduler, recipe.steps, 1.0, components.device)
+        begin = set_steps(scheduler, recipe.steps, 1.0, components.device, recipe.schedule)
         yield from denoise(
             components.unet,
             scheduler,
