@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
+from engine.contract.adapters import LoraCard, merge_uses, take_tags
 from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
 from engine.contract.models import ModelCard
 from engine.contract.recipe import Recipe, resolve
@@ -30,6 +31,7 @@ from engine.library.archive import read_sources, write_dataset, write_pictures
 from engine.library.catalogue import BUNDLED, Catalogue
 from engine.library.history import History
 from engine.library.inputs import Inputs
+from engine.library.loras import BUNDLED_LORAS, Loras
 from engine.library.masks import rasterise
 from engine.library.sheets import Sheets
 from engine.library.styles import BUNDLED_STYLES, Styles
@@ -62,6 +64,7 @@ class Engine:
         self._sheets = Sheets(self._store)
         self._catalogue = Catalogue((BUNDLED, settings.data / "models"))
         self._upscalers = Upscalers((BUNDLED_UPSCALERS, settings.data / "upscalers"))
+        self._loras = Loras((BUNDLED_LORAS, settings.data / "loras"))
         self._wildcards = Wildcards((settings.data / "wildcards", BUNDLED_WILDCARDS))
         self._styles = Styles((BUNDLED_STYLES, settings.data / "styles"))
         self._host = host or _host(settings)
@@ -72,6 +75,7 @@ class Engine:
             catalogue=self._catalogue,
             inputs=self._inputs,
             upscalers=self._upscalers,
+            loras=self._loras,
             data=settings.data,
         )
 
@@ -236,6 +240,10 @@ class Engine:
     def upscalers(self) -> list[UpscalerCard]:
         return self._upscalers.cards()
 
+    def loras(self) -> list[LoraCard]:
+        """The adapters that are here now; one that cannot be used says why in its card."""
+        return self._loras.cards()
+
     def styles(self) -> list[Style]:
         return self._styles.cards()
 
@@ -272,18 +280,21 @@ class Engine:
 
     def _resolve(self, request: Request, owner: str) -> Recipe:
         card = self._catalogue.card(request.model or self.settings.model)
+        words, tags = take_tags(request.prompt)
+        loras = self._loras.resolve(merge_uses(request.loras, tags), card)
+        request = request.model_copy(update={"prompt": words})
         if request.mode == "txt2img":
-            return resolve(request, card, lists=self._wildcards.lines)
+            return resolve(request, card, loras=loras, lists=self._wildcards.lines)
         source = self._inputs.get(request.source, owner, field="source")
         if request.mode == "upscale":
             chosen = self._upscalers.card(request.upscaler)
             _check_large(source.width * request.factor * source.height * request.factor, "factor")
-            return resolve(request, card, upscaler=(chosen.name, chosen.content_hash), lists=self._wildcards.lines)
+            return resolve(request, card, upscaler=(chosen.name, chosen.content_hash), loras=loras, lists=self._wildcards.lines)
         if request.mode == "inpaint":
             self._check_mask(source, request.mask, owner)
             width = source.width + request.expand_left + request.expand_right
             _check_large(width * (source.height + request.expand_top + request.expand_bottom), "expand_left")
-        return resolve(request, card, lists=self._wildcards.lines)
+        return resolve(request, card, loras=loras, lists=self._wildcards.lines)
 
     def _check_mask(self, source: InputImage, mask: str | None, owner: str) -> None:
         if mask is None:

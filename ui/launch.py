@@ -15,19 +15,21 @@ Loose = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Asked:
-    """The page's values: tab, source picture or folder, mask and growth, and the form by name."""
+    """The page's values: tab, source picture or folder, mask and growth, adapters, and the form by name."""
 
     mode: str
     source: Loose
     painted: Loose
+    rack: list[Any]
     form: dict[str, Any]
 
     @staticmethod
-    def read(mode: object, source: object, painted: object, values: tuple[Any, ...]) -> Asked:
+    def read(mode: object, source: object, painted: object, rack: object, values: tuple[Any, ...]) -> Asked:
         return Asked(
             mode if isinstance(mode, str) and mode else "txt2img",
             source if isinstance(source, Mapping) else {},
             painted if isinstance(painted, Mapping) else {},
+            rack if isinstance(rack, list) else [],
             dict(zip(FIELDS, values, strict=True)),
         )
 
@@ -35,6 +37,7 @@ class Asked:
 def launch(engine: Engine, asked: Asked, owner: str) -> Job | Sheet:
     """Accept what the page asks for."""
     values = to_request_values(asked.form, asked.mode)
+    values["loras"] = _loras(asked.rack)
     if asked.mode != "txt2img" and asked.source.get("kind") == "folder":
         if asked.mode == "inpaint":
             raise InvalidRequest("A folder cannot be inpainted.", "Choose one picture, or go to the Image or Upscale tab.", "source")
@@ -88,6 +91,15 @@ def _pictures(engine: Engine, asked: Asked, owner: str) -> dict[str, Any]:
     elif base:
         values["mask"] = base
     return values
+
+
+def _loras(rack: list[Any]) -> list[Any]:
+    """What the rack holds and has not muted; whatever else a browser sends is for the contract to refuse."""
+    return [
+        {name: value for name, value in one.items() if name != "is_muted"} if isinstance(one, Mapping) else one
+        for one in rack
+        if not (isinstance(one, Mapping) and one.get("is_muted"))
+    ]
 
 
 def _folder(source: Loose) -> list[Brought]:

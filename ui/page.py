@@ -32,7 +32,7 @@ def build_page(engine: Engine) -> gr.Blocks:
         mode = build_header(card.title)
         with gr.Row(elem_id="room", equal_height=False):
             with gr.Column(elem_id="controls", min_width=300):
-                form = build_form(card, engine.upscalers())
+                form = build_form(card, engine.upscalers(), engine.loras())
             with gr.Column(elem_id="stage-column", min_width=300):
                 build_views()
                 editor = build_editor()

@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from engine import Cancelled, Drawn, Engine, EngineError, Failed, Finished, Job, NotFound, Sheet
+from ui.canvas.rack import card_views
 from ui.controls.form import Form, fits
 from ui.forms import FIELDS, nearest_size
 from ui.launch import Asked, launch, price
@@ -50,7 +51,7 @@ class Page:
     @property
     def asked(self) -> list[gr.components.Component]:
         """Components in the order of `read`."""
-        return [self.mode, self.form.source, self.editor, *self.form.inputs()]
+        return [self.mode, self.form.source, self.editor, self.form.rack, *self.form.inputs()]
 
     @property
     def outputs(self) -> list[Any]:
@@ -59,7 +60,7 @@ class Page:
 
 
 def read(values: tuple[Any, ...]) -> Asked:
-    return Asked.read(values[0], values[1], values[2], values[3:])
+    return Asked.read(values[0], values[1], values[2], values[3], values[4:])
 
 
 class Follower:
@@ -160,7 +161,7 @@ def wire_run(page: Page) -> None:
 
     def show_price(request: gr.Request, mode: Any, source: Any, *values: Any) -> Any:
         try:
-            estimate = price(engine, Asked.read(mode, source, None, values), owner_of(request))
+            estimate = price(engine, Asked.read(mode, source, None, None, values), owner_of(request))
         except EngineError:
             estimate = None
         return gr.update(value=f"Generate  {seconds(estimate)}" if estimate else "Generate")
@@ -179,9 +180,9 @@ def wire_run(page: Page) -> None:
         is_picture = isinstance(source, dict) and source.get("kind") == "picture"
         return nearest_size(source["width"], source["height"], form.sizes) if is_picture and mode == "img2img" else gr.skip()
 
-    def find_upscalers() -> Any:
-        """A file that was dropped into the folder is there at the next load, without a restart."""
-        return gr.update(choices=[(one.title, one.name) for one in engine.upscalers()])
+    def find_files() -> tuple[Any, Any]:
+        """Upscalers and adapters that were dropped into their folders are there at the next load, without a restart."""
+        return gr.update(choices=[(one.title, one.name) for one in engine.upscalers()]), gr.update(cards=card_views(engine.loras()))
 
     go = gr.on([form.go.click], generate, page.asked, page.outputs, api_name="generate", **RUN)
     form.halt.click(halt, page.watched, None, queue=False, **HIDDEN)
@@ -198,24 +199,29 @@ def wire_run(page: Page) -> None:
 
     # Kept in the browser by the browser: no request for a keystroke.
     names = ", ".join(FIELDS)
-    keep = f"(mode, source, {names}) => {{ window.easelForm?.keep([mode, source, {names}]); return {{{names}}}; }}"
-    form_changes = [c.change for c in (page.mode, form.source, *inputs)]  # type: ignore[attr-defined]
-    gr.on(form_changes, None, [page.mode, form.source, *inputs], saved, js=keep, **HIDDEN)
+    whole = [page.mode, form.source, form.rack, *inputs]
+    keep = f"(mode, source, rack, {names}) => {{ window.easelForm?.keep([mode, source, rack, {names}]); return {{{names}}}; }}"
+    gr.on([c.change for c in whole], None, whole, saved, js=keep, **HIDDEN)  # type: ignore[attr-defined]
     for button, by in ((form.undo, -1), (form.redo, 1)):
-        button.click(None, None, [page.mode, form.source, *inputs], js=f"() => window.easelForm.go({by})", **HIDDEN)
+        button.click(None, None, whole, js=f"() => window.easelForm.go({by})", **HIDDEN)
     _wire_frame(form)
-    page.blocks.load(None, None, [page.mode, form.source], js=_RECALL, **HIDDEN)
-    page.blocks.load(find_upscalers, None, form.fields["upscaler"], queue=False, **HIDDEN)
+    page.blocks.load(None, None, [page.mode, form.source, form.rack], js=_RECALL, **HIDDEN)
+    prompt = form.fields["prompt"]
+    form.rack.select(None, prompt, prompt, js=_ADD_TRIGGER, **HIDDEN)
+    page.blocks.load(find_files, None, [form.fields["upscaler"], form.rack], queue=False, **HIDDEN)
     loaded = page.blocks.load(restore, saved, inputs, queue=False, **HIDDEN)
     loaded.then(resume, None, page.outputs, **RUN).then(show_price, *pricing, queue=False, **HIDDEN)
 
 
-# Tab and source as the browser has kept them; from here on it keeps every change.
+# Tab, source and rack as the browser has kept them; from here on it keeps every change.
 _RECALL = """() => {
   window.easelRestored = true;
-  let source = null;
-  try { source = JSON.parse(localStorage.getItem("easel_source") || "null"); } catch { /* a damaged memory is none */ }
-  return [localStorage.getItem("easel_mode") || "txt2img", source];
+  const kept = (name, fallback) => { try { return JSON.parse(localStorage.getItem(name)) ?? fallback; } catch { return fallback; } };
+  return [localStorage.getItem("easel_mode") || "txt2img", kept("easel_source", null), kept("easel_loras", [])];
+}"""
+_ADD_TRIGGER = """(prompt) => {
+  const words = window.easelTrigger || "";
+  return !words || (prompt || "").includes(words) ? prompt : [prompt, words].filter(Boolean).join(", ");
 }"""
 
 

@@ -22,14 +22,14 @@ _CARRIED = ("prompt", "negative_prompt", "guidance_scale", "steps", "scheduler")
 
 def wire_sending(page: Page) -> None:
     engine, form = page.engine, page.form
-    filled = [page.mode, form.source, page.editor, *form.inputs()]
+    filled = [page.mode, form.source, page.editor, form.rack, *form.inputs()]
 
     def reuse(event: gr.EventData, request: gr.Request) -> Update:
         """Everything that makes this picture again: tab, source, mask and form."""
         owner = owner_of(request)
         try:
             picture = engine.picture(str(_data(event).get("id")), owner)
-            return (*_pictures(engine, picture, owner), *_fields(from_recipe(picture.recipe, form.sizes)))
+            return (*_pictures(engine, picture, owner), _rack(picture), *_fields(from_recipe(picture.recipe, form.sizes)))
         except EngineError as error:
             gr.Warning(f"{error.message} {error.hint}")
             return tuple(gr.skip() for _ in filled)
@@ -41,7 +41,7 @@ def wire_sending(page: Page) -> None:
             picture = engine.picture(str(_data(event).get("id")), owner)
             values = from_recipe(picture.recipe, form.sizes)
             if to not in MODES or to == "txt2img":
-                return "txt2img", gr.skip(), gr.skip(), *_fields({name: values[name] for name in (*_CARRIED, "seed", "is_seed_kept")})
+                return "txt2img", gr.skip(), gr.skip(), _rack(picture), *_fields({name: values[name] for name in (*_CARRIED, "seed", "is_seed_kept")})
             source = source_view(engine.input_from_picture(picture.id, owner), engine.secret)
         except EngineError as error:
             gr.Warning(f"{error.message} {error.hint}")
@@ -49,7 +49,7 @@ def wire_sending(page: Page) -> None:
         carried = {name: values[name] for name in _CARRIED} | {"is_seed_kept": False, "sheet": ""}
         if picture.recipe.mode == "txt2img":
             carried |= {name: values[name] for name in ("size", "width", "height")}
-        return to, source, gr.skip(), *_fields(carried)
+        return to, source, gr.skip(), _rack(picture), *_fields(carried)
 
     def compare(event: gr.EventData, request: gr.Request) -> Any:
         try:
@@ -88,6 +88,10 @@ def wire_sending(page: Page) -> None:
     page.stage.apply(compare, None, page.wipe, queue=False, **HIDDEN)
     page.stage.play(go_on, None, page.outputs, **RUN)
     page.stage.retry(retry, None, page.outputs, **RUN)
+
+
+def _rack(picture: Picture) -> list[dict[str, Any]]:
+    return [{"name": use.name, "weight": use.weight, "is_muted": False} for use in picture.recipe.loras or ()]
 
 
 def _data(event: gr.EventData) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from engine.contract.adapters import LoraUse
 from engine.contract.errors import DamagedFile, InvalidRequest
 from engine.contract.models import ModelCard
 from engine.contract.requests import (
@@ -79,6 +80,7 @@ class Recipe(BaseModel):
     variation_seed: Seed | None = None
     variation_strength: Share | None = None
     seamless: Seamless | None = None
+    loras: tuple[LoraUse, ...] | None = None
     schedule: ScheduleName | None = None
     # What was written, where wildcards were filled in; and the words of each picture of a batch, where they differ.
     prompt_template: Words | None = None
@@ -170,11 +172,14 @@ def no_lists(name: str, control: str) -> Sequence[str]:
     raise InvalidRequest(f"There is no wildcard list named {name} here.", "Write words in its place.", control)
 
 
-def resolve(request: Request, model: ModelCard, *, upscaler: tuple[str, str] | None = None, lists: ListsFor = no_lists) -> Recipe:
+def resolve(
+    request: Request, model: ModelCard, *, upscaler: tuple[str, str] | None = None, loras: tuple[LoraUse, ...] = (), lists: ListsFor = no_lists
+) -> Recipe:
     """Fill in what the request left open: the model's defaults, words left to chance and, without a seed, a random one.
 
-    `upscaler` is the name and content hash of the upscaler that will run, for the mode that has one. `lists` gives
-    the lines of a wildcard list by its name and the control that asks. Raises `InvalidRequest` about the words.
+    `upscaler` is the name and content hash of the upscaler that will run, for the mode that has one, `loras` are the
+    adapters with the hashes of their files. `lists` gives the lines of a wildcard list by its name and the control that
+    asks. Raises `InvalidRequest` about the words.
     """
     width, height = model.default_size
     chosen = {name: value for name, value in request.model_dump().items() if value is not None}
@@ -188,6 +193,9 @@ def resolve(request: Request, model: ModelCard, *, upscaler: tuple[str, str] | N
     else:
         open_choices["variation_seed"] = secrets.randbelow(SEED_MAX + 1)
     fixed: dict[str, object] = {"model": model.name, "model_hash": model.content_hash}
+    chosen.pop("loras")
+    if loras:
+        fixed["loras"] = loras
     if upscaler is not None:
         fixed["upscaler"], fixed["upscaler_hash"] = upscaler
     values: dict[str, Any] = {**open_choices, **chosen, **fixed}

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from engine.contract.adapters import LORAS_MAX, LoraUse
 from engine.contract.errors import InvalidRequest
 from engine.contract.schedulers import SCHEDULE_LABELS, SCHEDULER_LABELS, ScheduleName, SchedulerName, schedule_key, scheduler_key
 
@@ -43,6 +44,7 @@ CONTROL_NAMES = {
     "variation_seed": "Variation seed",
     "variation_strength": "Variation",
     "seamless": "Seamless",
+    "loras": "LoRA",
     "source": "Source picture",
     "strength": "Strength",
     "fit": "Fit",
@@ -101,6 +103,7 @@ class Drawing(BaseModel):
     variation_seed: Seed | None = None
     variation_strength: Share = 0.0
     seamless: Seamless | None = None
+    loras: Annotated[tuple[LoraUse, ...], Field(max_length=LORAS_MAX)] = ()
 
     @field_validator("prompt", mode="after")
     @classmethod
@@ -257,6 +260,7 @@ _HINTS = {
     "variation_seed": _SEED_HINT,
     "variation_strength": "Choose a number from 0 to 1.",
     "seamless": "Choose x, y or xy, or leave it open.",
+    "loras": f"Name at most {LORAS_MAX} from the rack, each with a weight from -2 to 2.",
     "source": "Drop a picture here, paste one, or send one from the results.",
     "strength": "Choose a number above 0, up to 1.",
     "fit": "Choose crop, pad or stretch.",

@@ -22,6 +22,8 @@ class Work:
     skip: frozenset[int] = frozenset()
     inputs: Mapping[str, Path] = field(default_factory=dict)
     upscaler: Path | None = None
+    # Files of the recipe's adapters with their weights.
+    loras: tuple[tuple[Path, float], ...] = ()
     # Tiles that a stopped run has finished, by (picture, tile).
     tiles: Mapping[tuple[int, int], Path] = field(default_factory=dict)
 

@@ -12,6 +12,7 @@ import torch
 from engine.contract.errors import DamagedFile, OutOfMemory
 from engine.contract.recipe import Recipe
 from engine.contract.work import HostMessage, Loads, Pixels, Stepped, TilePixels, Work
+from engine.diffusion.adapters import AdapterShelf, Lora
 from engine.diffusion.denoise import Step
 from engine.diffusion.device import pick_device, pick_dtype
 from engine.diffusion.images import Rgb, fit, read_mask, read_rgb, to_rgb
@@ -38,6 +39,7 @@ class Painter:
         self._previews = previews
         self._components: Components | None = None
         self._prompts: PromptEncoder | None = None
+        self._shelf = AdapterShelf()
 
     def load(self, folder: Path) -> tuple[Components, PromptEncoder]:
         """The model of this folder, from memory when it is the resident one."""
@@ -56,7 +58,10 @@ class Painter:
             components, prompts = self.load(work.model_folder)
             # The edges of an enlargement's tiles are not the edges of the picture.
             axes = None if work.recipe.mode == "upscale" else work.recipe.seamless
-            with seamless([components.unet, components.vae], axes):
+            loras = tuple(Lora(path, weight) for path, weight in work.loras)
+            with self._shelf.applied(components, loras) as is_spoken, seamless([components.unet, components.vae], axes):
+                # What an adapted text encoder says must not be remembered as the model's own words.
+                prompts = PromptEncoder(components) if is_spoken else prompts
                 for index in range(work.recipe.count):
                     if index not in work.skip:
                         yield from _Picture(components, prompts, work, index, self._previews).draw()

@@ -25,6 +25,7 @@ from engine.jobs.watch import Broadcast, Watch
 from engine.library.catalogue import Catalogue
 from engine.library.history import History
 from engine.library.inputs import Inputs
+from engine.library.loras import Loras
 from engine.library.pictures import write_picture
 from engine.library.tiles import FinishedTiles
 from engine.library.upscalers import Upscalers
@@ -36,7 +37,7 @@ class Dispatcher:
     """Holds the queue and the watchers; the journal is the truth, this is what is in motion."""
 
     def __init__(
-        self, *, host: Host, journal: Journal, history: History, catalogue: Catalogue, inputs: Inputs, upscalers: Upscalers, data: Path
+        self, *, host: Host, journal: Journal, history: History, catalogue: Catalogue, inputs: Inputs, upscalers: Upscalers, loras: Loras, data: Path
     ) -> None:
         self._host = host
         self._journal = journal
@@ -44,6 +45,7 @@ class Dispatcher:
         self._catalogue = catalogue
         self._inputs = inputs
         self._upscalers = upscalers
+        self._loras = loras
         self._images = data / "images"
         self._tiles = FinishedTiles(data / "tiles")
         self.estimates = Estimates()
@@ -191,6 +193,7 @@ class Dispatcher:
             skip=skip,
             inputs={digest: self._inputs.path(digest) for digest in recipe.inputs},
             upscaler=None if recipe.upscaler is None else self._upscalers.path(recipe.upscaler),
+            loras=tuple((self._loras.path(use.name), use.weight) for use in recipe.loras or ()),
             tiles=self._tiles.of(recipe),
         )
 

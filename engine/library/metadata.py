@@ -38,7 +38,8 @@ def parameters_text(recipe: Recipe) -> str:
         **_of_mode(recipe),
         "Version": "Easel",
     }
-    lines = [recipe.prompt]
+    # The tag is how that program asks for an adapter.
+    lines = [" ".join([recipe.prompt, *(f"<lora:{use.name}:{use.weight:g}>" for use in recipe.loras or ())])]
     if recipe.negative_prompt:
         lines.append(f"Negative prompt: {recipe.negative_prompt}")
     lines.append(", ".join(f"{key}: {value}" for key, value in settings.items()))

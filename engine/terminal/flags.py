@@ -90,6 +90,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--init", metavar="FILE", type=Path, help="picture to start from, or a zip of pictures to treat alike")
     parser.add_argument("--mask", metavar="FILE", type=Path, help="picture of the same size, white where it says repaint")
     parser.add_argument("--outpaint", metavar="SIDE=PIXELS", action="append", help="grow the frame: left=128,top=64")
+    parser.add_argument("--lora", metavar="NAME:WEIGHT", action="append", help="an adapter of the rack: ink:0.7; several times for several")
     parser.add_argument("--vary", metavar="CONTROL=VALUES", action="append", help="one picture for each value: guidance=3,6,9; at most twice")
     parser.add_argument("--dataset", action="store_const", const=True, help="a class for each of the {a|b} words of the prompt, with captions")
     parser.add_argument("--out", type=Path, help="file to write (easel.png, or easel.zip for a zip or a dataset)")
@@ -106,6 +107,8 @@ def read_wish(options: argparse.Namespace) -> Wish:
     if options.prompt is not None:
         values["prompt"] = options.prompt
     values |= _growth(options.outpaint or [])
+    if options.lora:
+        values["loras"] = [_lora(one) for one in options.lora]
     values["mode"] = _mode(options, {*values, *(axis.field for axis in axes)})
     fallback = Path("easel.zip" if options.dataset or _is_zip(options.init) else "easel.png")
     wish = Wish(values, options.out or fallback, options.init, options.mask, axes, bool(options.dataset), tuple(options.style or ()))
@@ -158,6 +161,12 @@ def _growth(words: list[str]) -> dict[str, str]:
             raise InvalidRequest(f"--outpaint takes each of {', '.join(_SIDES)} once.", "For example left=128,top=64.", "outpaint")
         growth[f"expand_{side}"] = pixels
     return growth
+
+
+def _lora(text: str) -> dict[str, str]:
+    """Name and weight from "ink:0.7"; what they may be is for the contract to say."""
+    name, sign, weight = text.partition(":")
+    return {"name": name.strip(), "weight": weight.strip()} if sign else {"name": name.strip()}
 
 
 def _split(text: str, flag: str, example: str) -> tuple[str, str]:

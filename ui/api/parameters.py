@@ -28,6 +28,7 @@ MEANINGS = {
     "variation_seed": "which neighbour of the picture; counts only with variation_strength",
     "variation_strength": "how far to turn towards that neighbour",
     "seamless": "edges that meet, for textures",
+    "loras": 'adapters as {"name": …, "weight": -2 to 2}; <lora:name:0.8> in the prompt means the same',
     "source": _PICTURE,
     "mask": f"white where it says repaint: {_PICTURE}; or a list of strokes in pixels of the source",
     "strength": "how much of the source is drawn anew",
@@ -46,7 +47,7 @@ MEANINGS = {
     "overlap": "pixels that neighbouring tiles share",
 }
 _PYTHON: dict[str, Any] = {"string": str, "integer": int, "number": float, "boolean": bool}
-_OWN_TYPES: dict[str, Any] = {"mask": str | list[dict[str, Any]]}
+_OWN_TYPES: dict[str, Any] = {"mask": str | list[dict[str, Any]], "loras": list[dict[str, Any]]}
 # Patterns are how the engine names things; here pictures come in other forms too.
 _PICTURES = ("source", "mask")
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from engine import SCHEDULER_LABELS, SCHEDULER_NOTES, STEPS_MAX, ModelCard, UpscalerCard
+from engine import SCHEDULER_LABELS, SCHEDULER_NOTES, STEPS_MAX, LoraCard, ModelCard, UpscalerCard
+from ui.canvas.rack import build_rack
 from ui.canvas.source import build_source
 from ui.controls.more import build_more
 from ui.forms import FIELDS, guidance_word, size_label
@@ -20,10 +21,11 @@ Fields = dict[str, gr.components.Component]
 
 @dataclass(frozen=True)
 class Form:
-    """The components by the names of `ui.forms.FIELDS`, the source picture, the buttons, and the size labels that the model likes."""
+    """The components by the names of `ui.forms.FIELDS`, the source picture, the LoRA rack, the buttons, and the size labels that the model likes."""
 
     fields: Fields
     source: gr.HTML
+    rack: gr.HTML
     go: gr.Button
     halt: gr.Button
     undo: gr.Button
@@ -34,18 +36,19 @@ class Form:
         return [self.fields[name] for name in FIELDS]
 
 
-def build_form(card: ModelCard, upscalers: list[UpscalerCard]) -> Form:
+def build_form(card: ModelCard, upscalers: list[UpscalerCard], loras: list[LoraCard]) -> Form:
     sizes = [size_label(*size) for size in card.sizes]
     source = build_source()
-    fields = {
-        **_words(), **build_image(card), **build_inpaint(card), **build_upscale(card, upscalers), **_look(card, sizes), **build_more(), **_expert(card),
-    }  # fmt: skip
+    fields = {**_words(), **build_image(card), **build_inpaint(card), **build_upscale(card, upscalers), **_look(card, sizes)}
+    with gr.Accordion("LoRA styles", open=False, elem_classes="fold"):
+        rack = build_rack(loras)
+    fields.update({**build_more(), **_expert(card)})
     with gr.Row(elem_id="go-row"):
         undo = gr.Button("↶", size="sm", elem_id="undo", min_width=36)
         redo = gr.Button("↷", size="sm", elem_id="redo", min_width=36)
         go = gr.Button("Generate", variant="primary", elem_id="go")
         halt = gr.Button("Stop", variant="stop", elem_id="halt", visible=False)
-    return Form(fields, source, go, halt, undo, redo, sizes)
+    return Form(fields, source, rack, go, halt, undo, redo, sizes)
 
 
 def _words() -> Fields:

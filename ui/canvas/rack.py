@@ -1,0 +1,36 @@
+"""The LoRA rack: a card for every adapter that is here, with its weight, and off until it is wanted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from engine import LORA_WEIGHT_MAX, LoraCard
+
+_HERE = Path(__file__).parent
+_TEMPLATE = """
+<section class="rack" id="ctl-loras" aria-label="LoRA rack">
+  <p class="rack-none">No adapters yet. Drop .safetensors files into data/loras; they are found at the next load.</p>
+  <ul class="rack-list"></ul>
+</section>
+"""
+
+
+def card_views(cards: list[LoraCard]) -> list[dict[str, Any]]:
+    """What a card shows: never a path, never a hash."""
+    return [
+        {
+            "name": card.name, "title": card.title, "trigger": card.trigger, "licence": card.licence, "made_for": card.made_for,
+            "refusal": card.refusal, "size": f"{card.bytes_on_disk / 1e6:.1f} MB",
+        }
+        for card in cards
+    ]  # fmt: skip
+
+
+def build_rack(cards: list[LoraCard]) -> gr.HTML:
+    """A gr.HTML whose value is a list of {name, weight, is_muted}. Event: `select` = put a trigger word into the prompt."""
+    # An update of one property loses the others: what never changes is part of the script.
+    script = (_HERE / "rack.js").read_text(encoding="utf-8").replace("__MOST__", f"{LORA_WEIGHT_MAX:g}")
+    return gr.HTML([], html_template=_TEMPLATE, js_on_load=script, elem_id="rack", apply_default_css=False, cards=card_views(cards))
