@@ -9,7 +9,7 @@ from engine import Recipe
 
 # What every tab has, then what one tab has. The names of the components, in the order in which values travel.
 SHARED = (
-    "prompt", "negative_prompt", "size", "count", "guidance_scale", "steps", "scheduler", "seed", "is_seed_kept", "width", "height",
+    "prompt", "negative_prompt", "size", "count", "guidance_scale", "steps", "scheduler", "schedule", "seed", "is_seed_kept", "width", "height",
     "variation_strength", "variation_seed", "seamless",
 )  # fmt: skip
 OF_MODE: dict[str, dict[str, str]] = {
@@ -23,7 +23,7 @@ OF_MODE: dict[str, dict[str, str]] = {
 SHEET = ("sheet", "vary_x", "vary_x_values", "vary_y", "vary_y_values")
 FIELDS = (*SHARED, *(name for names in OF_MODE.values() for name in names), *SHEET)
 
-_PLAIN = ("prompt", "negative_prompt", "steps", "guidance_scale", "scheduler", "count")
+_PLAIN = ("prompt", "negative_prompt", "steps", "guidance_scale", "scheduler", "schedule", "count")
 # Where one noise canvas is all there is; an enlargement has none of these.
 _NOISE = ("variation_strength", "variation_seed")
 EXPAND = ("expand_left", "expand_top", "expand_right", "expand_bottom")
@@ -89,6 +89,7 @@ def from_recipe(recipe: Recipe, sizes: list[str]) -> dict[str, Any]:
         "guidance_scale": recipe.guidance_scale,
         "steps": recipe.steps,
         "scheduler": recipe.scheduler,
+        "schedule": recipe.schedule or "",
         "seed": str(recipe.seed),
         "is_seed_kept": True,
         "width": "" if is_preset else str(recipe.width),

@@ -9,6 +9,7 @@ import gradio as gr
 
 from engine import Engine, EngineError, NotFound, Picture
 from ui.canvas.compare import pair
+from ui.controls.form import filled
 from ui.controls.header import MODES
 from ui.forms import FIELDS, from_recipe
 from ui.links import source_url, source_view
@@ -17,12 +18,12 @@ from ui.run import HIDDEN, RUN, Follower, Page, Update, buttons
 from ui.stream import failed_view
 
 # What a result brings along into another tab; the tab's own controls and the size of an enlargement stay out of it.
-_CARRIED = ("prompt", "negative_prompt", "guidance_scale", "steps", "scheduler")
+_CARRIED = ("prompt", "negative_prompt", "guidance_scale", "steps", "scheduler", "schedule")
 
 
 def wire_sending(page: Page) -> None:
     engine, form = page.engine, page.form
-    filled = [page.mode, form.source, page.editor, form.rack, *form.inputs()]
+    targets = [page.mode, form.source, page.editor, form.rack, *form.inputs()]
 
     def reuse(event: gr.EventData, request: gr.Request) -> Update:
         """Everything that makes this picture again: tab, source, mask and form."""
@@ -32,7 +33,7 @@ def wire_sending(page: Page) -> None:
             return (*_pictures(engine, picture, owner), _rack(picture), *_fields(from_recipe(picture.recipe, form.sizes)))
         except EngineError as error:
             gr.Warning(f"{error.message} {error.hint}")
-            return tuple(gr.skip() for _ in filled)
+            return tuple(gr.skip() for _ in targets)
 
     def send(event: gr.EventData, request: gr.Request) -> Update:
         """The picture becomes the source of a tab, and its words come along."""
@@ -45,7 +46,7 @@ def wire_sending(page: Page) -> None:
             source = source_view(engine.input_from_picture(picture.id, owner), engine.secret)
         except EngineError as error:
             gr.Warning(f"{error.message} {error.hint}")
-            return tuple(gr.skip() for _ in filled)
+            return tuple(gr.skip() for _ in targets)
         carried = {name: values[name] for name in _CARRIED} | {"is_seed_kept": False, "sheet": ""}
         if picture.recipe.mode == "txt2img":
             carried |= {name: values[name] for name in ("size", "width", "height")}
@@ -83,8 +84,8 @@ def wire_sending(page: Page) -> None:
         async for update in Follower(engine, owner).follow(sheet):
             yield update
 
-    page.stage.select(reuse, None, filled, queue=False, **HIDDEN)
-    page.stage.upload(send, None, filled, queue=False, **HIDDEN)
+    page.stage.select(reuse, None, targets, queue=False, **HIDDEN)
+    page.stage.upload(send, None, targets, queue=False, **HIDDEN)
     page.stage.apply(compare, None, page.wipe, queue=False, **HIDDEN)
     page.stage.play(go_on, None, page.outputs, **RUN)
     page.stage.retry(retry, None, page.outputs, **RUN)
@@ -100,7 +101,7 @@ def _data(event: gr.EventData) -> dict[str, Any]:
 
 
 def _fields(values: dict[str, Any]) -> Update:
-    return tuple(values.get(name, gr.skip()) for name in FIELDS)
+    return tuple(filled(values, name) for name in FIELDS)
 
 
 def _pictures(engine: Engine, picture: Picture, owner: str) -> Update:

@@ -7,7 +7,20 @@ from typing import Any
 
 import gradio as gr
 
-from engine import SCHEDULER_LABELS, SCHEDULER_NOTES, STEPS_MAX, LoraCard, ModelCard, UpscalerCard
+from engine import (
+    SCHEDULE_LABELS,
+    SCHEDULE_NOTES,
+    SCHEDULER_FACTS,
+    SCHEDULER_GROUPS,
+    SCHEDULER_LABELS,
+    SCHEDULER_NOTES,
+    STEPS_MAX,
+    LoraCard,
+    ModelCard,
+    SchedulerName,
+    UpscalerCard,
+    schedules_of,
+)
 from ui.canvas.rack import build_rack
 from ui.canvas.source import build_source
 from ui.controls.more import build_more
@@ -80,8 +93,17 @@ def _look(card: ModelCard, sizes: list[str]) -> Fields:
 def _expert(card: ModelCard) -> Fields:
     fields: Fields = {}
     with gr.Accordion("Expert", open=False, elem_classes="fold"):
-        choices = [(f"{label}: {SCHEDULER_NOTES[key]}", key) for key, label in SCHEDULER_LABELS.items()]
+        # Grouped by what they do with more steps: settle, keep changing, or need few.
+        grouped = sorted(SCHEDULER_LABELS, key=lambda name: list(SCHEDULER_GROUPS).index(SCHEDULER_FACTS[name].group))
+        choices = [(f"{SCHEDULER_LABELS[name]}: {SCHEDULER_NOTES[name]}", name) for name in grouped]
         fields["scheduler"] = gr.Dropdown(choices, value=card.default_scheduler, label="Sampler", elem_id="ctl-scheduler")  # type: ignore[arg-type]
+        fields["schedule"] = gr.Dropdown(
+            schedule_choices(card.default_scheduler),  # type: ignore[arg-type]
+            value="",
+            label="Noise schedule",
+            info="How the steps are spread over the noise",
+            elem_id="ctl-schedule",
+        )
         with gr.Row(elem_classes="seed-row"):
             fields["seed"] = seed = gr.Textbox(label="Seed", placeholder="a new one each time", max_lines=1, elem_id="ctl-seed", min_width=120)
             dice = gr.Button("New seed", size="sm", elem_id="dice", min_width=90)
@@ -109,6 +131,20 @@ def _expert(card: ModelCard) -> Fields:
     return fields
 
 
+def schedule_choices(scheduler: SchedulerName) -> list[tuple[str, str]]:
+    """What goes with this sampler; pairs that do not exist are not offered."""
+    return [("The model's own", ""), *((f"{SCHEDULE_LABELS[name]}: {SCHEDULE_NOTES[name]}", name) for name in schedules_of(scheduler))]
+
+
+def filled(values: dict[str, Any], name: str) -> Any:
+    """What the control `name` is set to: its value, and for the noise schedule also what goes with the sampler."""
+    if name == "schedule" and values.get("scheduler") in SCHEDULER_LABELS:
+        choices = schedule_choices(values["scheduler"])
+        chosen = values.get(name, "")
+        return gr.update(choices=choices, value=chosen if chosen in [key for _, key in choices] else "")
+    return values.get(name, gr.skip())
+
+
 def _guidance_info(scale: float) -> str:
     return f"How closely to follow the words: {guidance_word(scale)}"
 
@@ -122,7 +158,7 @@ def fits(name: str, value: Any, sizes: list[str]) -> bool:
             return isinstance(value, bool)
         case "count":
             return value in (1, 2, 4, 8, 16)
-        case "fit" | "region" | "fill" | "factor" | "seamless" | "sheet" | "scheduler" | "vary_x" | "vary_y" | "upscaler":
+        case "fit" | "region" | "fill" | "factor" | "seamless" | "sheet" | "scheduler" | "schedule" | "vary_x" | "vary_y" | "upscaler":
             return isinstance(value, str) and value in _CHOICES.get(name, (value,))
         case "guidance_scale" | "steps" | "padding" | "feather" | "overlap" | "variation_strength":
             return isinstance(value, (int, float))
