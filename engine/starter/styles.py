@@ -14,17 +14,15 @@ Style = Callable[[Picture, np.random.Generator], Picture]
 
 
 def ink(image: Picture, rng: np.random.Generator) -> Picture:
-    """Black lines and hatching on warm paper; the darker, the more directions of lines."""
-    grey = _grey(image)
-    height, width = grey.shape
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    wobble = cv2.resize(rng.normal(0, 1.2, (9, 9)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    dark = np.zeros_like(grey)
-    for level, slope in ((0.62, (1.0, 1.0)), (0.42, (1.0, -1.0)), (0.22, (0.0, 1.4))):
-        wave = np.sin((slope[0] * x + slope[1] * y) * 0.9 + wobble)
-        dark = np.maximum(dark, ((wave > 0.35) & (grey < level)).astype(np.float32))
-    dark = np.maximum(dark * 0.85, _edges(image, 60, 140))
-    return _mix(dark, (28, 26, 30), (244, 238, 222))
+    """Five washes of one ink on warm paper, darker where they meet."""
+    calm = image
+    for _ in range(2):
+        calm = np.asarray(cv2.bilateralFilter(calm, 9, 50, 7), np.uint8)
+    grey = np.clip((_grey(calm) - 0.12) * 1.25, 0, 1)
+    washes = cv2.GaussianBlur(np.rint(grey * 4).astype(np.float32) / 4, (0, 0), 1.2)
+    pools = cv2.GaussianBlur(_edges(calm, 40, 110), (0, 0), 1.3) * 0.55
+    cloud = cv2.resize(rng.normal(0, 0.035, (7, 7)).astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    return _mix(np.clip(1 - washes + pools + cloud, 0, 1), (26, 27, 34), (247, 241, 226))
 
 
 def watercolour(image: Picture, rng: np.random.Generator) -> Picture:
@@ -82,10 +80,10 @@ def blueprint(image: Picture, rng: np.random.Generator) -> Picture:
 STYLES: dict[str, Style] = {"ink": ink, "watercolour": watercolour, "neon": neon, "pixel": pixel, "blueprint": blueprint}
 # What the captions of each say: a prompt with these words asks for the style once its LoRA is on.
 TRIGGERS = {
-    "ink": "ink drawing", "watercolour": "watercolour", "neon": "neon lights", "pixel": "pixel art", "blueprint": "blueprint",
+    "ink": "ink wash", "watercolour": "watercolour", "neon": "neon lights", "pixel": "pixel art", "blueprint": "blueprint",
 }  # fmt: skip
 TITLES = {
-    "ink": "Ink: lines and hatching", "watercolour": "Watercolour: pale washes", "neon": "Neon: glowing outlines", "pixel": "Pixel art: blocks and few colours",
+    "ink": "Ink wash: greys on warm paper", "watercolour": "Watercolour: pale washes", "neon": "Neon: glowing outlines", "pixel": "Pixel art: blocks and few colours",
     "blueprint": "Blueprint: white on blue",
 }  # fmt: skip
 

@@ -16,12 +16,13 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from transformers import CLIPTokenizer
 
+from engine.contract.errors import DamagedFile
 from engine.starter.autoencoder import BASIS_FILE, PatchBasis, build_autoencoder, encode_dataset, fit_basis, train_decoder
 from engine.starter.dataset import draw_dataset
 from engine.starter.recipes import RECIPES
 from engine.starter.text_encoder import pretrain
 from engine.starter.tokenizer import build_tokenizer
-from engine.starter.unet import UnetPlan, train_unet
+from engine.starter.unet import UnetPlan, check_checkpoint, train_unet
 
 STAGES = ("scenes", "text", "latents", "unet", "decoder", "export")
 
@@ -32,7 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
     options.work.mkdir(parents=True, exist_ok=True)
     for stage in STAGES if options.stage == "all" else (options.stage,):
         print(f"== {stage}", flush=True)
-        run_stage(stage, options.work, options.recipe, processes=options.processes, size=options.size, minutes=options.minutes, out=options.out)
+        try:
+            run_stage(stage, options.work, options.recipe, processes=options.processes, size=options.size, minutes=options.minutes, out=options.out)
+        except DamagedFile as error:
+            print(error, file=sys.stderr)
+            return 1
     return 0
 
 
@@ -94,6 +99,7 @@ def make_latents(work: Path, *, sizes: list[int]) -> None:
 
 def launch_unet(work: Path, plan: UnetPlan, before: Path | None, processes: int) -> None:
     """One process with one thread each: on a busy machine far quicker than one process with many threads."""
+    check_checkpoint(work / f"unet-{plan.size}.pt")
     if processes == 1:
         train_unet(work, plan, start_from=before, device="cuda" if torch.cuda.is_available() else "cpu")
         return

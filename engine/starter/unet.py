@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+import zipfile
 from collections import deque
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from engine.contract.errors import DamagedFile
 from engine.starter.attributes import SceneLabels
 from engine.starter.captions import caption, degraded_caption
 from engine.starter.text_encoder import tokenize
@@ -237,6 +239,19 @@ def _resume(target: Path, master: Master, optimiser: torch.optim.Optimizer, star
         master.weights.data.copy_(average)
         master.average.copy_(average)
     return {"step": 0, "samples": 0, "minutes": 0.0}
+
+
+def check_checkpoint(path: Path) -> None:
+    """Raises `DamagedFile`, in words, for a checkpoint that is cut short or altered. A missing one is fine: training begins."""
+    if not path.exists():
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            is_sound = archive.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError):
+        is_sound = False
+    if not is_sound:
+        raise DamagedFile(f"The checkpoint {path.name} in {path.parent} is damaged.", "Delete it: training then begins from the weights before it.")
 
 
 def flat_weights(source: Path) -> torch.Tensor:

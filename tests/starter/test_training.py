@@ -15,8 +15,8 @@ from engine.starter import unet as unet_module
 from engine.starter.autoencoder import SCALING, PatchBasis, build_autoencoder, fit_basis, psnr
 from engine.starter.dataset import draw_dataset, load_dataset
 from engine.starter.text_encoder import build_text_encoder, tokenize
-from engine.starter.train import make_latents
-from engine.starter.unet import UnetPlan, train_unet
+from engine.starter.train import main, make_latents
+from engine.starter.unet import UnetPlan, check_checkpoint, train_unet
 from tests.conftest import STARTER
 
 
@@ -64,6 +64,22 @@ def test_a_resumed_run_is_the_same_run(tiny_work: Path, monkeypatch: pytest.Monk
     assert resumed["step"] == whole["step"] == 10
     for name in ("weights", "average"):
         assert torch.equal(resumed[name], whole[name]), name
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "no checkpoint"])
+def test_a_damaged_checkpoint_is_said_in_words(tiny_work: Path, capsys: pytest.CaptureFixture[str], damage: str) -> None:
+    folder = tiny_work / damage
+    folder.mkdir()
+    path = folder / "unet-256.pt"
+    torch.save({"weights": torch.arange(1000.0)}, path)
+    check_checkpoint(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes({"cut": content[:-300], "flipped": content, "no checkpoint": b"words"}[damage])
+    assert main(["--recipe", "starter-v2", "--stage", "unet", "--work", str(folder), "--processes", "1"]) == 1
+    said = capsys.readouterr().err
+    assert "The checkpoint unet-256.pt" in said
+    assert "Delete it" in said
 
 
 def test_a_checkpoint_survives_a_full_disk(tiny_work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
