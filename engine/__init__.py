@@ -1,6 +1,8 @@
 """The door of the engine. Everything outside knows only these names; importing them imports no torch."""
 
 from engine.contract.adapters import LORA_WEIGHT_MAX, LORAS_MAX, LoraCard, LoraUse
+from engine.contract.chunks import Counted
+from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import (
     BadNumbers,
     Busy,
@@ -63,7 +65,7 @@ __all__ = [
     "CONTROL_NAMES", "COUNT_MAX", "EXPAND_MAX", "FEATHER_MAX", "GUIDANCE_MAX", "LORAS_MAX", "LORA_WEIGHT_MAX", "PADDING_MAX", "PROMPT_MAX", "SCHEDULER_FACTS", "SCHEDULER_GROUPS",
     "SCHEDULER_LABELS", "SCHEDULER_NOTES", "SCHEDULE_LABELS", "SCHEDULE_NOTES", "SEED_MAX", "SIZE_MAX",
     "SIZE_MIN", "SIZE_MULTIPLE", "STEPS_MAX", "UPLOAD_BYTES_MAX", "VARIED",
-    "Axis", "BadNumbers", "Brought", "Busy", "Cancelled", "CellView", "DamagedFile", "DiskFull", "Drawn", "Ending", "Engine", "EngineError",
+    "Axis", "BadNumbers", "Brought", "Busy", "Cancelled", "CellView", "Counted", "DamagedFile", "DiskFull", "Drawn", "EmbeddingCard", "Ending", "Engine", "EngineError",
     "Event", "Failed", "Finished", "Health", "ImageToImage", "IncompatibleAdapter", "Inpaint", "InputImage", "InvalidRequest", "Job",
     "JobState", "Loading", "LoraCard", "LoraUse", "ModelCard", "ModelNotFound", "NotFound", "OutOfMemory", "Picture", "Progress", "Queued", "Recipe",
     "Request", "ScheduleName", "SchedulerFacts", "SchedulerGroup", "SchedulerName", "Settings", "Sheet", "Stroke", "Style", "TextToImage", "Upscale", "UpscalerCard", "Watch", "WorkerLost",

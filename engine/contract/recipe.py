@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.contract.adapters import LoraUse
+from engine.contract.embeddings import named_embeddings
 from engine.contract.errors import DamagedFile, InvalidRequest
 from engine.contract.models import ModelCard
 from engine.contract.requests import (
@@ -87,6 +88,8 @@ class Recipe(BaseModel):
     negative_prompt_template: Words | None = None
     prompts: tuple[Words, ...] | None = None
     negative_prompts: tuple[Words, ...] | None = None
+    # Embeddings that the words name, with the hashes of their files.
+    embeddings: dict[str, str] | None = None
     source: InputHash | None = None
     strength: Share | None = None
     fit: Fit | None = None
@@ -133,7 +136,17 @@ class Recipe(BaseModel):
         for one, several in _WORDS.items():
             if (words := getattr(self, several)) is not None:
                 own |= {one: words[index], several: None}
-        return self.model_copy(update=own)
+        made = self.model_copy(update=own)
+        return made if self.embeddings is None else made.with_embeddings(self.embeddings)
+
+    def texts(self) -> dict[str, tuple[str, ...]]:
+        """Everything that its pictures say, by control."""
+        return {one: getattr(self, several) or (getattr(self, one),) for one, several in _WORDS.items()}
+
+    def with_embeddings(self, hashes: Mapping[str, str]) -> Recipe:
+        """With those of the embeddings that the words name."""
+        named = {name for control, texts in self.texts().items() for text in texts for name in named_embeddings(text, hashes, control)}
+        return self.model_copy(update={"embeddings": {name: hashes[name] for name in sorted(named)} or None})
 
     def to_request(self) -> Request:
         """The request that makes this picture again on the same model; a batch with its own words for each asks for its template."""

@@ -26,6 +26,8 @@ class Work:
     loras: tuple[tuple[Path, float], ...] = ()
     # Tiles that a stopped run has finished, by (picture, tile).
     tiles: Mapping[tuple[int, int], Path] = field(default_factory=dict)
+    # Files of the recipe's embeddings, by name.
+    embeddings: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

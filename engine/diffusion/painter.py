@@ -15,6 +15,7 @@ from engine.contract.work import HostMessage, Loads, Pixels, Stepped, TilePixels
 from engine.diffusion.adapters import AdapterShelf, Lora
 from engine.diffusion.denoise import Step
 from engine.diffusion.device import pick_device, pick_dtype
+from engine.diffusion.embeddings import load_embeddings
 from engine.diffusion.images import Rgb, fit, read_mask, read_rgb, to_rgb
 from engine.diffusion.latents import check_latents, decode
 from engine.diffusion.loading import Components, load_components
@@ -59,12 +60,14 @@ class Painter:
             # The edges of an enlargement's tiles are not the edges of the picture.
             axes = None if work.recipe.mode == "upscale" else work.recipe.seamless
             loras = tuple(Lora(path, weight) for path, weight in work.loras)
+            learned = load_embeddings(work.recipe, work.embeddings, int(components.text_encoder.config.hidden_size))
             with self._shelf.applied(components, loras) as is_spoken, seamless([components.unet, components.vae], axes):
                 # What an adapted text encoder says must not be remembered as the model's own words.
                 prompts = PromptEncoder(components) if is_spoken else prompts
-                for index in range(work.recipe.count):
-                    if index not in work.skip:
-                        yield from _Picture(components, prompts, work, index, self._previews).draw()
+                with prompts.knowing(learned, work.recipe.embeddings or {}):
+                    for index in range(work.recipe.count):
+                        if index not in work.skip:
+                            yield from _Picture(components, prompts, work, index, self._previews).draw()
         except torch.OutOfMemoryError as error:
             raise _out_of_memory(work.recipe) from error
         except RuntimeError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from engine.contract.chunks import Run, lay_out
 from engine.contract.words import Passage, Timeline, parse_timeline, parse_weights, words_at
+from engine.diffusion.embeddings import Spoken, spoken
 from engine.diffusion.loading import Components
 
 _CACHED_PROMPTS = 64
@@ -28,7 +30,18 @@ class PromptEncoder:
         self._text_encoder = components.text_encoder
         self._tokenizer = components.tokenizer
         self._device = components.device
-        self._cache: OrderedDict[tuple[tuple[Passage, ...], int], torch.Tensor] = OrderedDict()
+        self._cache: OrderedDict[tuple[tuple[Passage, ...], int, tuple[str, ...]], torch.Tensor] = OrderedDict()
+        self._learned: Mapping[str, torch.Tensor] = {}
+        self._hashes: tuple[str, ...] = ()
+
+    @contextmanager
+    def knowing(self, learned: Mapping[str, torch.Tensor], hashes: Mapping[str, str]) -> Generator[None]:
+        """While inside, prompts may name these embeddings: (n, dim) by name, with the hashes of their files."""
+        self._learned, self._hashes = learned, tuple(f"{name}:{hashes[name]}" for name in sorted(learned))
+        try:
+            yield
+        finally:
+            self._learned, self._hashes = {}, ()
 
     def encode(self, prompt: str, negative_prompt: str | None) -> torch.Tensor:
         """(1, 77·k, dim), or (2, 77·k, dim) with the negative prompt first; k is the number of chunks of the longer one.
@@ -55,26 +68,37 @@ class PromptEncoder:
         return torch.cat([self._embed(passages, chunks) for passages in read])
 
     def _runs(self, passages: tuple[Passage, ...]) -> list[Run]:
-        return lay_out(passages, self._tokens, room=self._tokenizer.model_max_length - 2)
+        sizes = {name: len(vectors) for name, vectors in self._learned.items()}
+        return lay_out(passages, self._tokens, room=self._tokenizer.model_max_length - 2, embeddings=sizes)
 
     def _tokens(self, text: str) -> list[int]:
         return self._tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids
 
     def _embed(self, passages: tuple[Passage, ...], chunks: int) -> torch.Tensor:
-        key = (passages, chunks)
+        key = (passages, chunks, self._hashes)
         if (known := self._cache.get(key)) is not None:
             self._cache.move_to_end(key)
             return known
         runs = self._runs(passages)
         runs += [[] for _ in range(chunks - len(runs))]
         ids = torch.tensor([self._framed(run) for run in runs], device=self._device)
-        states = self._text_encoder(ids, attention_mask=None).last_hidden_state
+        with spoken(self._text_encoder, self._places(runs)):
+            states = self._text_encoder(ids, attention_mask=None).last_hidden_state
         states = weigh(states, [[placed.weight for placed in run] for run in runs])
         embeds = states.reshape(1, -1, states.shape[-1])
         self._cache[key] = embeds
         if len(self._cache) > _CACHED_PROMPTS:
             self._cache.popitem(last=False)
         return embeds
+
+    def _places(self, runs: list[Run]) -> list[Spoken]:
+        """Where vectors stand, one token behind their place in the run: the start token comes first."""
+        return [
+            Spoken(chunk, position + 1, self._learned[placed.vector[0]][placed.vector[1]])
+            for chunk, run in enumerate(runs)
+            for position, placed in enumerate(run)
+            if placed.vector is not None
+        ]
 
     def _framed(self, run: Run) -> list[int]:
         tokenizer: Any = self._tokenizer

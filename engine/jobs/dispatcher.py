@@ -23,6 +23,7 @@ from engine.jobs.journal import ATTEMPTS_MAX, Journal
 from engine.jobs.queue import FairQueue
 from engine.jobs.watch import Broadcast, Watch
 from engine.library.catalogue import Catalogue
+from engine.library.embeddings import Embeddings
 from engine.library.history import History
 from engine.library.inputs import Inputs
 from engine.library.loras import Loras
@@ -37,7 +38,17 @@ class Dispatcher:
     """Holds the queue and the watchers; the journal is the truth, this is what is in motion."""
 
     def __init__(
-        self, *, host: Host, journal: Journal, history: History, catalogue: Catalogue, inputs: Inputs, upscalers: Upscalers, loras: Loras, data: Path
+        self,
+        *,
+        host: Host,
+        journal: Journal,
+        history: History,
+        catalogue: Catalogue,
+        inputs: Inputs,
+        upscalers: Upscalers,
+        loras: Loras,
+        embeddings: Embeddings,
+        data: Path,
     ) -> None:
         self._host = host
         self._journal = journal
@@ -46,6 +57,7 @@ class Dispatcher:
         self._inputs = inputs
         self._upscalers = upscalers
         self._loras = loras
+        self._embeddings = embeddings
         self._images = data / "images"
         self._tiles = FinishedTiles(data / "tiles")
         self.estimates = Estimates()
@@ -195,6 +207,7 @@ class Dispatcher:
             upscaler=None if recipe.upscaler is None else self._upscalers.path(recipe.upscaler),
             loras=tuple((self._loras.path(use.name), use.weight) for use in recipe.loras or ()),
             tiles=self._tiles.of(recipe),
+            embeddings={name: self._embeddings.path(name) for name in recipe.embeddings or ()},
         )
 
     def _keep(self, job: Job, pixels: Pixels) -> Picture:

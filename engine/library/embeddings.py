@@ -1,0 +1,98 @@
+"""Embedding files on disk: found at every look in `data/embeddings`, judged by their header, never loaded here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from engine.contract.embeddings import VECTORS_MAX, EmbeddingCard, named_embeddings
+from engine.contract.errors import IncompatibleAdapter, ModelNotFound
+from engine.contract.models import ModelCard
+
+_HEADER_MAX_BYTES = 1024 * 1024
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PICKLES = (".pt", ".bin", ".ckpt", ".pth")
+
+
+class Embeddings:
+    """The stem of a file is the word that stands for it."""
+
+    def __init__(self, roots: Iterable[Path]) -> None:
+        self._roots = tuple(roots)
+
+    def cards(self) -> list[EmbeddingCard]:
+        """By name. What cannot be used has a card that says so."""
+        found: dict[str, EmbeddingCard] = {}
+        for path in self._files():
+            if path.stem not in found or found[path.stem].refusal:
+                stat = path.stat()
+                found[path.stem] = _card(str(path), stat.st_size, stat.st_mtime_ns)
+        return [found[name] for name in sorted(found)]
+
+    def path(self, name: str) -> Path:
+        """The file of an embedding. Raises `ModelNotFound`; a name is only ever compared, never joined to a path."""
+        for path in self._files():
+            if path.stem == name and path.suffix == ".safetensors":
+                return path
+        raise ModelNotFound(f"The embedding {name[:64]} is not here any more.", "Take it out of the prompt, or put its file back.", "prompt")
+
+    def resolve(self, texts: Mapping[str, Iterable[str]], model: ModelCard) -> dict[str, str]:
+        """Hashes by name of the embeddings that the texts of each control name. Raises `IncompatibleAdapter` or `InvalidRequest`."""
+        cards = {card.name: card for card in self.cards()}
+        used: dict[str, str] = {}
+        for control, several in texts.items():
+            for name in {name for text in several for name in named_embeddings(text, cards, control)}:
+                _check_fit(cards[name], model, control)
+                used[name] = cards[name].content_hash
+        return used
+
+    def _files(self) -> list[Path]:
+        files = [path for root in self._roots if root.is_dir() for path in sorted(root.iterdir())]
+        return [path for path in files if path.suffix in (".safetensors", *_PICKLES) and _NAME.fullmatch(path.stem) and path.is_file()]
+
+
+def _check_fit(card: EmbeddingCard, model: ModelCard, control: str) -> None:
+    if card.refusal is not None:
+        raise IncompatibleAdapter(f"The embedding {card.name} cannot be used: {card.refusal}", "Take it out of the prompt.", control)
+    if card.width is not None and model.text_width is not None and card.width != model.text_width:
+        message = f"The embedding {card.name} has vectors of {card.width} numbers and {model.title} reads {model.text_width}."
+        raise IncompatibleAdapter(message, "Take it out, or choose a model of the family that it was made for.", control)
+
+
+@lru_cache(maxsize=256)
+def _card(name: str, size: int, _mtime: int) -> EmbeddingCard:
+    path = Path(name)
+    if path.suffix in _PICKLES:
+        return EmbeddingCard(name=path.stem, bytes_on_disk=size, refusal="its file is a pickle, which can run programs; convert it to safetensors.")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    known: dict[str, Any] = {"name": path.stem, "bytes_on_disk": size, "content_hash": digest}
+    shapes = _shapes(path, size)
+    if shapes is None:
+        return EmbeddingCard(**known, refusal="its file is damaged or no safetensors file.")
+    if {"clip_l", "clip_g"} & shapes.keys():
+        return EmbeddingCard(**known, refusal="it was made for SDXL.")
+    shape = shapes.get("emb_params") or next(iter(shapes.values())) if "emb_params" in shapes or len(shapes) == 1 else ()
+    vectors, width = (1, *shape)[-2:] if len(shape) in (1, 2) else (0, 0)
+    if not 1 <= vectors <= VECTORS_MAX or not width:
+        return EmbeddingCard(**known, refusal=f"it holds no list of 1 to {VECTORS_MAX} vectors.")
+    return EmbeddingCard(**known, vectors=vectors, width=width)
+
+
+def _shapes(path: Path, size: int) -> dict[str, tuple[int, ...]] | None:
+    """Shapes by name; None where the header is none, or speaks of more bytes than there are."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        raw = file.read(length) if 2 <= length <= _HEADER_MAX_BYTES else b""
+    try:
+        header: dict[str, Any] = json.loads(raw)
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        is_whole = max(entry["data_offsets"][1] for entry in entries.values()) == size - 8 - length
+        return {name: tuple(int(edge) for edge in entry["shape"]) for name, entry in entries.items()} if is_whole else None
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        return None

@@ -1,0 +1,103 @@
+"""How a model's tokenizer reads a prompt, without loading the model: for the counter beside the prompt."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from engine.contract.chunks import Counted, lay_out
+from engine.contract.embeddings import EmbeddingCard, named_embeddings
+from engine.contract.errors import InvalidRequest
+from engine.contract.requests import PROMPT_MAX
+from engine.contract.wildcards import fill_in, parse_template
+from engine.contract.words import parse_timeline, parse_weights, words_at
+
+# Steps over which changing words are looked at.
+_STEPS = 20
+_UNKNOWN_MAX = 20
+_WORD = re.compile(r"[^\W\d_]+")
+_ANGLED = re.compile(r"<\s*([A-Za-z0-9._-]{1,64})\s*>")
+
+
+def count_words(
+    prompt: str, folder: Path, cards: Iterable[EmbeddingCard], *, lists: Callable[[str, str], Sequence[str]], control: str = "prompt"
+) -> tuple[Counted, ...]:
+    """One count for each tokenizer in a model's folder. Wildcards are counted in one of their fillings."""
+    sizes = {card.name: card.vectors for card in cards if card.refusal is None}
+    texts = _said(prompt[: PROMPT_MAX + 1], lists, control)
+    counted: list[Counted] = []
+    for place in sorted(folder.glob("tokenizer*")):
+        if (stamp := _stamp(place)) is not None:
+            counted.append(_count(texts, prompt, place, _tokenizer(str(place), stamp), sizes, control))
+    return tuple(counted)
+
+
+def _said(prompt: str, lists: Callable[[str, str], Sequence[str]], control: str) -> list[str]:
+    """The prompt in each of its steps, every text once. One that cannot be filled in is counted as it stands."""
+    with contextlib.suppress(InvalidRequest):
+        prompt = fill_in(parse_template(prompt, control), seed=0, lists=lambda name: lists(name, control), control=control)
+    timeline = parse_timeline(prompt)
+    return list(dict.fromkeys(words_at(timeline, step, _STEPS) for step in range(_STEPS)))
+
+
+def _count(texts: list[str], prompt: str, place: Path, tokenizer: Any, sizes: dict[str, int], control: str) -> Counted:
+    def tokenize(text: str) -> list[int]:
+        return tokenizer.encode(text, add_special_tokens=False).ids
+
+    room = _positions(place) - 2
+    laid = [lay_out(parse_weights(text), tokenize, room=room, embeddings=sizes) for text in texts]
+    longest = max(laid, key=lambda runs: (len(runs), sum(map(len, runs))))
+    named = tuple(dict.fromkeys(name for text in texts for name in named_embeddings(text, sizes, control)))
+    missing = [f"<{name}>" for name in _ANGLED.findall(prompt) if not named_embeddings(name, sizes, control)]
+    spelled = [word for text in texts for word in _WORD.findall(_without(text, named)) if len(tokenize(word)) > 1]
+    unknown = tuple(dict.fromkeys([*missing, *spelled]))[:_UNKNOWN_MAX]
+    return Counted(place.name, sum(map(len, longest)), len(longest), room, unknown, named)
+
+
+def _without(text: str, names: tuple[str, ...]) -> str:
+    for name in names:
+        text = re.sub(re.escape(name), " ", text, flags=re.IGNORECASE)
+    return re.sub(r"\bBREAK\b", " ", _ANGLED.sub(" ", text))
+
+
+def _positions(place: Path) -> int:
+    try:
+        found = json.loads((place / "tokenizer_config.json").read_text(encoding="utf-8"))["model_max_length"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 77
+    return found if isinstance(found, int) and 2 < found <= 4096 else 77
+
+
+def _stamp(place: Path) -> int | None:
+    """When the tokenizer last changed; None where this is none that can be read here."""
+    files = [path for name in ("tokenizer.json", "vocab.json", "merges.txt") if (path := place / name).is_file()]
+    is_whole = any(path.name == "tokenizer.json" for path in files) or len(files) == 2
+    return max(path.stat().st_mtime_ns for path in files) if is_whole else None
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(name: str, _stamp: int) -> Any:
+    # Here, so that the page starts without it.
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    place = Path(name)
+    if (place / "tokenizer.json").is_file():
+        tokenizer = Tokenizer.from_file(str(place / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+    # Older folders hold CLIP's byte pairs as two files; its way of splitting words is the same for all of them.
+    pairs: Any = models.BPE.from_file(str(place / "vocab.json"), str(place / "merges.txt"), end_of_word_suffix="</w>", unk_token="<|endoftext|>")
+    tokenizer = Tokenizer(pairs)
+    words = Regex(r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
+    normalizer: Any = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    splitter: Any = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(words, behavior="removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    return tokenizer
