@@ -72,9 +72,10 @@ def _runs(work: Path, facts: Path, recipe: str) -> list[dict[str, Any]]:
 
 
 def _drop_unknown_setting(path: Path) -> None:
-    # AutoencoderTiny writes a setting that its own class then warns about at every load.
+    # AutoencoderTiny writes a setting that its own class then warns about at every load, and where it was read from.
     config = json.loads(path.read_text(encoding="utf-8"))
-    config.pop("block_out_channels", None)
+    for name in ("block_out_channels", "_name_or_path"):
+        config.pop(name, None)
     _write_json(path, config)
 
 

@@ -54,17 +54,6 @@ def neon(image: Picture, rng: np.random.Generator) -> Picture:
     return _levels(ground + colour * glow[..., None] + rng.normal(0, 1, image.shape))
 
 
-def pixel(image: Picture, rng: np.random.Generator) -> Picture:
-    """Blocks of four pixels and few, strong colours, as old games had."""
-    height, width = image.shape[0] // 4, image.shape[1] // 4
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
-    small = (small - 128) * 1.25 + 128
-    pattern = np.array(((-0.5, 0.0), (0.25, -0.25)), np.float32)
-    dither = np.tile(pattern, (height // 2 + 1, width // 2 + 1))[:height, :width, None]
-    few = np.clip(np.rint(small / 51 + dither * 0.7), 0, 5) * 51
-    return np.asarray(cv2.resize(_levels(few), image.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
-
-
 def blueprint(image: Picture, rng: np.random.Generator) -> Picture:
     """White lines and a fine grid on blue paper."""
     height, width = image.shape[:2]
@@ -77,13 +66,13 @@ def blueprint(image: Picture, rng: np.random.Generator) -> Picture:
     return _mix(1 - light, (28, 66, 138), (236, 244, 252))
 
 
-STYLES: dict[str, Style] = {"ink": ink, "watercolour": watercolour, "neon": neon, "pixel": pixel, "blueprint": blueprint}
+STYLES: dict[str, Style] = {"ink": ink, "watercolour": watercolour, "neon": neon, "blueprint": blueprint}
 # What the captions of each say: a prompt with these words asks for the style once its LoRA is on.
 TRIGGERS = {
-    "ink": "ink wash", "watercolour": "watercolour", "neon": "neon lights", "pixel": "pixel art", "blueprint": "blueprint",
+    "ink": "ink wash", "watercolour": "watercolour", "neon": "neon lights", "blueprint": "blueprint",
 }  # fmt: skip
 TITLES = {
-    "ink": "Ink wash: greys on warm paper", "watercolour": "Watercolour: pale washes", "neon": "Neon: glowing outlines", "pixel": "Pixel art: blocks and few colours",
+    "ink": "Ink wash: greys on warm paper", "watercolour": "Watercolour: pale washes", "neon": "Neon: glowing outlines",
     "blueprint": "Blueprint: white on blue",
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ def stage(page: Page, kind: str) -> None:
 
 
 def write(page: Page, prompt: str, *, steps: int = 20) -> None:
-    page.get_by_label("Prompt", exact=True).fill(prompt)
+    page.locator("#ctl-prompt textarea").fill(prompt)
     number = page.locator("#ctl-steps input[type=number]")
     number.fill(str(steps))
     number.press("Tab")

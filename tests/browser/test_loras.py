@@ -1,0 +1,81 @@
+"""The LoRA rack: on, muted, weighed, reused, and one that cannot be used says why."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import SHOTS
+from tests.browser.hands import generate, shown_picture, stage, write
+from tests.studio import Studio
+
+pytestmark = pytest.mark.browser
+
+
+def open_rack(page: Page) -> None:
+    page.get_by_role("button", name="LoRA styles").click()
+    expect(page.locator('.rack-card[data-name="neon"]')).to_be_visible()
+
+
+def draw(page: Page, studio: Studio, count: int) -> np.ndarray:
+    generate(page)
+    expect(page.locator(".strip-list li")).to_have_count(count, timeout=60_000)
+    stage(page, "done")
+    return np.asarray(shown_picture(page, studio), int)
+
+
+def test_a_card_is_used_muted_and_used_again(page: Page, studio: Studio) -> None:
+    write(page, "a red castle on green hills by day", steps=10)
+    page.get_by_role("button", name="Expert").click()
+    page.get_by_label("Seed", exact=True).fill("4")
+    page.get_by_label("Keep this seed").check()
+    plain = draw(page, studio, 1)
+    open_rack(page)
+    card = page.locator('.rack-card[data-name="neon"]')
+    box = card.get_by_role("checkbox")
+    box.check()
+    expect(card.get_by_role("slider")).to_have_value("1")
+    expect(card.get_by_role("slider")).to_have_attribute("max", "2")
+    styled = draw(page, studio, 2)
+    page.screenshot(path=SHOTS / "lora-1440.png")
+    assert np.abs(styled - plain).mean() > 10
+    box.uncheck()
+    # Muted, not forgotten: the weight stays on the card, the picture is the plain one to the bit.
+    expect(card.get_by_role("slider")).to_be_visible()
+    assert (draw(page, studio, 3) == plain).all()
+    box.check()
+    assert (draw(page, studio, 4) == styled).all()
+    page.reload()
+    page.locator('.stage[data-loaded="yes"]').wait_for()
+    open_rack(page)
+    expect(card.get_by_role("checkbox")).to_be_checked()
+
+
+def test_a_trigger_goes_into_the_prompt_and_settings_come_back(page: Page, studio: Studio) -> None:
+    write(page, "a blue ship at sea", steps=4)
+    open_rack(page)
+    card = page.locator('.rack-card[data-name="neon"]')
+    card.get_by_role("checkbox").check()
+    card.get_by_role("button", name="+ neon lights").click()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a blue ship at sea, neon lights")
+    draw(page, studio, 1)
+    card.get_by_role("checkbox").uncheck()
+    page.locator(".stage-actions").get_by_text("Reuse settings").click()
+    expect(card.get_by_role("checkbox")).to_be_checked()
+
+
+def test_one_that_does_not_fit_says_why(page: Page, studio: Studio) -> None:
+    folder = studio.data / "loras"
+    folder.mkdir(exist_ok=True)
+    (folder / "broken.safetensors").write_bytes(b"no weights at all")
+    page.reload()
+    page.locator('.stage[data-loaded="yes"]').wait_for()
+    open_rack(page)
+    card = page.locator('.rack-card[data-name="broken"]')
+    expect(card).to_contain_text("Cannot be used: its file is damaged")
+    expect(card.get_by_role("checkbox")).to_be_disabled()
+    write(page, "a castle <lora:broken:1>", steps=2)
+    generate(page)
+    expect(page.locator(".stage-title")).to_contain_text("The LoRA broken cannot be used")
+    (folder / "broken.safetensors").unlink()
