@@ -97,7 +97,8 @@ def test_two_at_once_equal_diffusers_and_order_does_not_matter(components: Compo
     with shelf.applied(components, tuple(Lora(*one) for one in reversed(pair))):
         turned = drawn(components)
     assert float((ours - theirs(components, pair)).abs().max()) <= 1e-5
-    assert float((ours - turned).abs().max()) <= 1e-5
+    # Sums in another order round otherwise.
+    assert float((ours - turned).abs().max()) <= 1e-5 * float(ours.abs().max())
 
 
 def test_weight_nothing_is_nothing(components: Components, files: dict[str, Path]) -> None:

@@ -95,4 +95,5 @@ def test_every_pair_equals_diffusers(
     difference = float((last.latents - theirs).abs().max())
     print(f"{name} {schedule or 'own'}: largest difference {difference:.2e}")
     assert torch.isfinite(last.latents).all()
-    assert difference <= 1e-5
+    # An untrained model's latents reach well over 1, where float32 itself is coarser.
+    assert difference <= 1e-5 * max(1.0, float(theirs.abs().max()))

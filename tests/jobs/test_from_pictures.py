@@ -160,7 +160,7 @@ def test_sources_and_masks_that_do_not_fit_are_refused(engine: Engine) -> None:
     with pytest.raises(InvalidRequest, match="72 × 64 and the source 64 × 64") as wrong:
         engine.submit(parse_request(asked), OWNER)
     assert wrong.value.field == "mask"
-    theirs = bring(engine, scene(number=9), "visitor-other")
+    theirs = bring(engine, scene(number=999), "visitor-other")
     for mode in ("img2img", "inpaint", "upscale"):
         with pytest.raises(NotFound) as missing:
             engine.submit(parse_request({**asked, "mode": mode, "source": theirs} if mode == "inpaint" else _plain(mode, theirs)), OWNER)
