@@ -135,7 +135,8 @@ def test_a_job_asked_for_before_the_start_runs_once(tmp_path: Path, request_of: 
         with engine.watch(second.id, owner=OWNER) as watch:
             engine.start()
             events = list(watch)
-        assert max(event.position for event in events if isinstance(event, Queued)) == 2
+        # Queued twice, there would be a third place in line. A newer word about the place may have overtaken an older one.
+        assert all(event.position <= 2 for event in events if isinstance(event, Queued))
         assert isinstance(events_of(engine, first.id)[-1], Finished)
         assert [picture.seed for picture in engine.history(OWNER)] == [2, 1]
         assert engine.health().queued == 0
