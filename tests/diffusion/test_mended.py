@@ -19,7 +19,6 @@ PAIRS: list[tuple[SchedulerName, type[Any], type[Any]]] = [("lms", LMSDiscreteSc
 
 
 def run(name: SchedulerName, cls: type[Any], strength: float) -> torch.Tensor:
-    pytest.importorskip("scipy")
     return walk(name, cls.from_config(STABLE_DIFFUSION), STABLE_DIFFUSION, steps=30, strength=strength, schedule=None)[-1].latents
 
 

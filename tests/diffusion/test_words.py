@@ -135,7 +135,8 @@ def test_words_may_grow_by_a_chunk_on_the_way(components: Components, prompts: P
 def test_a_batch_with_changing_words_equals_its_pictures(components: Components) -> None:
     batch = latents_of(components, recipe("a [castle|ship] [at sea:0.5]", count=2))
     alone = latents_of(components, recipe("a [castle|ship] [at sea:0.5]").model_copy(update={"seed": 4}))
-    torch.testing.assert_close(batch[1:], alone, atol=1e-5, rtol=0)
+    # A batch is summed in another order; that rounds at the size of the values.
+    torch.testing.assert_close(batch[1:], alone, atol=1e-5 * float(alone.abs().max()), rtol=0)
 
 
 @pytest.mark.parametrize(("word", "channel"), [("red", 0), ("blue", 2)])
