@@ -79,3 +79,16 @@ def test_one_that_does_not_fit_says_why(page: Page, studio: Studio) -> None:
     generate(page)
     expect(page.locator(".stage-title")).to_contain_text("The LoRA broken cannot be used")
     (folder / "broken.safetensors").unlink()
+
+
+def test_a_chosen_card_looks_chosen_in_the_light_theme(page: Page) -> None:
+    page.evaluate("localStorage.setItem('easel_theme', 'light')")
+    page.reload()
+    page.locator('.stage[data-loaded="yes"]').wait_for()
+    open_rack(page)
+    box = page.locator('.rack-card[data-name="neon"]').get_by_role("checkbox")
+    ground = "(box) => getComputedStyle(box).backgroundColor"
+    before = box.evaluate(ground)
+    box.check()
+    assert box.evaluate(ground) != before
+    assert box.evaluate(ground) == "rgb(180, 82, 12)"

@@ -434,7 +434,6 @@ window.addEventListener("keydown", (event) => {
 window.addEventListener("keyup", (event) => { if (event.key === " ") { isSpace = false; draw(); } });
 window.addEventListener("easel:source", (event) => open(event.detail));
 window.addEventListener("easel:feather", (event) => { feather = Number(event.detail) || 0; draw(); });
-window.addEventListener("easel:expand", (event) => { expand = event.detail; commit(); });
 new ResizeObserver(() => (view.isFit ? fit() : draw())).observe(board);
 new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 // The server sets a value when the settings of an old picture come back.
