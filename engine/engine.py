@@ -11,16 +11,16 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from engine.contract.adapters import LoraCard, merge_uses, take_tags
+from engine.contract.adapters import LoraCard
 from engine.contract.chunks import Counted
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
 from engine.contract.models import ModelCard
-from engine.contract.recipe import Recipe, resolve
+from engine.contract.recipe import Recipe
 from engine.contract.requests import Request, parse_request
 from engine.contract.results import Brought, InputImage, Job, Picture, UpscalerCard
 from engine.contract.settings import Settings
-from engine.contract.sheet import Axis, Cell, CellView, Sheet, SheetKind, expand_choices, expand_grid
+from engine.contract.sheet import Axis, CellView, Sheet
 from engine.contract.strokes import Stroke
 from engine.contract.styles import Style
 from engine.jobs.dispatcher import Dispatcher
@@ -38,10 +38,12 @@ from engine.library.loras import BUNDLED_LORAS, Loras
 from engine.library.masks import rasterise
 from engine.library.sheets import Sheets
 from engine.library.styles import BUNDLED_STYLES, Styles
-from engine.library.uploads import PIXELS_MAX, read_mask_upload, read_upload
+from engine.library.uploads import read_mask_upload, read_upload
 from engine.library.upscalers import BUNDLED_UPSCALERS, Upscalers
 from engine.library.vocabulary import count_words
 from engine.library.wildcards import BUNDLED_WILDCARDS, Wildcards
+from engine.resolver import Resolver
+from engine.sheets import SheetMaker
 from engine.store import open_store
 
 
@@ -72,6 +74,11 @@ class Engine:
         self._wildcards = Wildcards((settings.data / "wildcards", BUNDLED_WILDCARDS))
         self._styles = Styles((BUNDLED_STYLES, settings.data / "styles"))
         self._embeddings = Embeddings((settings.data / "embeddings",))
+        self._resolver = Resolver(
+            default_model=settings.model, catalogue=self._catalogue, inputs=self._inputs, upscalers=self._upscalers, loras=self._loras,
+            wildcards=self._wildcards, embeddings=self._embeddings,
+        )  # fmt: skip
+        self._sheet_maker = SheetMaker(self._sheets, self._resolver, self._accept)
         self._host = host or _host(settings)
         self._dispatcher = Dispatcher(
             host=self._host,
@@ -94,7 +101,7 @@ class Engine:
 
     def submit(self, request: Request, owner: str) -> Job:
         """Resolve and journal; only then is the job accepted. Raises `ModelNotFound`, `NotFound`, `InvalidRequest` or `Busy`."""
-        return self._accept(self._resolve(request, owner), owner)
+        return self._accept(self._resolver.recipe(request, owner), owner)
 
     def run_again(self, job_id: str, owner: str) -> Job:
         """A job that ended, once more from its recipe; an enlargement goes on from the tiles that it has. Raises `NotFound`."""
@@ -119,7 +126,7 @@ class Engine:
 
     def estimate_s(self, request: Request, owner: str) -> float | None:
         """Seconds of drawing for this request; None while nothing is known about this machine."""
-        return self._dispatcher.seconds(self._resolve(request, owner))
+        return self._dispatcher.seconds(self._resolver.recipe(request, owner))
 
     # Pictures that people bring
 
@@ -138,7 +145,7 @@ class Engine:
             image = read_mask_upload(mask, (known.width, known.height))
         else:
             if base is not None:
-                self._check_mask(known, base, owner)
+                self._resolver.check_mask(known, base, owner)
             below = None if base is None else self._inputs.mask(base)
             image = Image.fromarray(rasterise(mask, known.width, known.height, below=below))
         if image.getbbox() is None:
@@ -177,20 +184,15 @@ class Engine:
 
         A cell that cannot run says why in its place; the others run. Raises `InvalidRequest` when no request fits at all.
         """
-        columns, rows, cells = expand_grid(self._with_fixed_seed(values), axes)
-        return self._sheet("grid", columns, rows, cells, owner)
+        return self._sheet_maker.grid(values, axes, owner)
 
     def submit_folder(self, sources: list[Brought], values: Mapping[str, Any], owner: str) -> Sheet:
         """The same request over many sources. One that was refused says so in its cell."""
-        cells = [(one.name, {**values, "source": None if one.image is None else one.image.hash}) for one in sources]
-        refused = {number: EngineError.from_plain(one.error) for number, one in enumerate(sources) if one.error is not None}
-        return self._sheet("folder", ("",), tuple(label for label, _ in cells), cells, owner, refused)
+        return self._sheet_maker.folder(sources, values, owner)
 
     def submit_dataset(self, values: Mapping[str, Any], owner: str) -> Sheet:
         """One job for each class that the `{a|b}` choices of the prompt make, each with the same count: balanced classes."""
-        classes = expand_choices(str(values.get("prompt", "")))
-        cells = [(label, {**values, "prompt": prompt}) for label, prompt in classes]
-        return self._sheet("dataset", ("",), tuple(label for label, _ in cells), cells, owner)
+        return self._sheet_maker.dataset(values, owner)
 
     def sheet(self, sheet_id: str, owner: str) -> Sheet:
         """Raises `NotFound`."""
@@ -292,81 +294,6 @@ class Engine:
         job = self._journal.accept(recipe, owner)
         self._dispatcher.add(job)
         return job
-
-    def _resolve(self, request: Request, owner: str) -> Recipe:
-        return self._with_embeddings(self._recipe(request, owner))
-
-    def _recipe(self, request: Request, owner: str) -> Recipe:
-        card = self._catalogue.card(request.model or self.settings.model)
-        words, tags = take_tags(request.prompt)
-        loras = self._loras.resolve(merge_uses(request.loras, tags), card)
-        request = request.model_copy(update={"prompt": words})
-        if request.mode == "txt2img":
-            return resolve(request, card, loras=loras, lists=self._wildcards.lines)
-        source = self._inputs.get(request.source, owner, field="source")
-        if request.mode == "upscale":
-            chosen = self._upscalers.card(request.upscaler)
-            _check_large(source.width * request.factor * source.height * request.factor, "factor")
-            return resolve(request, card, upscaler=(chosen.name, chosen.content_hash), loras=loras, lists=self._wildcards.lines)
-        if request.mode == "inpaint":
-            self._check_mask(source, request.mask, owner)
-            width = source.width + request.expand_left + request.expand_right
-            _check_large(width * (source.height + request.expand_top + request.expand_bottom), "expand_left")
-        return resolve(request, card, loras=loras, lists=self._wildcards.lines)
-
-    def _with_embeddings(self, recipe: Recipe) -> Recipe:
-        """Raises `IncompatibleAdapter` for one that does not fit, `InvalidRequest` for a name that may mean two."""
-        hashes = self._embeddings.resolve(recipe.texts(), self._catalogue.card(recipe.model))
-        return recipe.with_embeddings(hashes) if hashes else recipe
-
-    def _check_mask(self, source: InputImage, mask: str | None, owner: str) -> None:
-        if mask is None:
-            return
-        known = self._inputs.get(mask, owner, field="mask")
-        if (known.width, known.height) != (source.width, source.height):
-            message = f"The mask is {known.width} × {known.height} and the source {source.width} × {source.height}."
-            raise InvalidRequest(message, "Use a mask of the same size.", "mask")
-
-    def _with_fixed_seed(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {"seed": secrets.randbelow(2**32), **{name: value for name, value in values.items() if value is not None}}
-
-    def _sheet(
-        self,
-        kind: SheetKind,
-        columns: tuple[str, ...],
-        rows: tuple[str, ...],
-        asked: list[tuple[str, dict[str, Any]]],
-        owner: str,
-        refused: Mapping[int, EngineError] | None = None,
-    ) -> Sheet:
-        checked: list[tuple[str, dict[str, Any], Recipe | EngineError]] = []
-        for number, (label, values) in enumerate(asked):
-            try:
-                if refused and number in refused:
-                    raise refused[number]
-                checked.append((label, values, self._resolve(parse_request(values), owner)))
-            except EngineError as error:
-                checked.append((label, values, error))
-        runnable = [one for one in checked if isinstance(one[2], Recipe)]
-        if not runnable:
-            raise next(one[2] for one in checked if isinstance(one[2], EngineError))
-        cells: list[Cell] = []
-        for label, values, outcome in checked:
-            if isinstance(outcome, EngineError):
-                cells.append(Cell(label=label, values=values, error=outcome.to_plain()))
-            else:
-                # All or nothing: a sheet that would not fit into the queue is refused with its first job.
-                more = len(runnable) if not any(cell.job_id for cell in cells) else 1
-                cells.append(Cell(label=label, values=values, job_id=self._accept(outcome, owner, more=more).id))
-        sheet = Sheet(id=secrets.token_hex(16), owner=owner, kind=kind, columns=columns, rows=rows, cells=tuple(cells))
-        self._sheets.add(sheet)
-        return sheet
-
-
-def _check_large(pixels: int, field: str) -> None:
-    if pixels > PIXELS_MAX:
-        message = f"The result would have {pixels / 1e6:.0f} megapixels."
-        raise InvalidRequest(message, f"Keep it under {PIXELS_MAX // 1_000_000}: choose a smaller source or a smaller growth.", field)
 
 
 def _host(settings: Settings) -> Host:

@@ -1,0 +1,81 @@
+"""From what a person asked for to a recipe: whatever a request names is looked up, checked and pinned by its hash."""
+
+from __future__ import annotations
+
+from engine.contract.adapters import merge_uses, take_tags
+from engine.contract.errors import InvalidRequest
+from engine.contract.recipe import Recipe, resolve
+from engine.contract.requests import Request
+from engine.contract.results import InputImage
+from engine.library.catalogue import Catalogue
+from engine.library.embeddings import Embeddings
+from engine.library.inputs import Inputs
+from engine.library.loras import Loras
+from engine.library.uploads import PIXELS_MAX
+from engine.library.upscalers import Upscalers
+from engine.library.wildcards import Wildcards
+
+
+class Resolver:
+    """Knows every shelf that a request may name something from. Reads files and tables; changes nothing."""
+
+    def __init__(
+        self,
+        *,
+        default_model: str,
+        catalogue: Catalogue,
+        inputs: Inputs,
+        upscalers: Upscalers,
+        loras: Loras,
+        wildcards: Wildcards,
+        embeddings: Embeddings,
+    ) -> None:
+        self._default_model = default_model
+        self._catalogue = catalogue
+        self._inputs = inputs
+        self._upscalers = upscalers
+        self._loras = loras
+        self._wildcards = wildcards
+        self._embeddings = embeddings
+
+    def recipe(self, request: Request, owner: str) -> Recipe:
+        """Raises `ModelNotFound`, `NotFound`, `IncompatibleAdapter`, or `InvalidRequest` that names the control at fault."""
+        return self._with_embeddings(self._without_embeddings(request, owner))
+
+    def check_mask(self, source: InputImage, mask: str | None, owner: str) -> None:
+        """Raises `NotFound`, or `InvalidRequest` when the mask has another size than the source."""
+        if mask is None:
+            return
+        known = self._inputs.get(mask, owner, field="mask")
+        if (known.width, known.height) != (source.width, source.height):
+            message = f"The mask is {known.width} × {known.height} and the source {source.width} × {source.height}."
+            raise InvalidRequest(message, "Use a mask of the same size.", "mask")
+
+    def _without_embeddings(self, request: Request, owner: str) -> Recipe:
+        card = self._catalogue.card(request.model or self._default_model)
+        words, tags = take_tags(request.prompt)
+        loras = self._loras.resolve(merge_uses(request.loras, tags), card)
+        request = request.model_copy(update={"prompt": words})
+        upscaler = None
+        if request.mode != "txt2img":
+            source = self._inputs.get(request.source, owner, field="source")
+            if request.mode == "upscale":
+                chosen = self._upscalers.card(request.upscaler)
+                upscaler = (chosen.name, chosen.content_hash)
+                _check_large(source.width * request.factor * source.height * request.factor, "factor")
+            elif request.mode == "inpaint":
+                self.check_mask(source, request.mask, owner)
+                width = source.width + request.expand_left + request.expand_right
+                _check_large(width * (source.height + request.expand_top + request.expand_bottom), "expand_left")
+        return resolve(request, card, upscaler=upscaler, loras=loras, lists=self._wildcards.lines)
+
+    def _with_embeddings(self, recipe: Recipe) -> Recipe:
+        """Raises `IncompatibleAdapter` for one that does not fit, `InvalidRequest` for a name that may mean two."""
+        hashes = self._embeddings.resolve(recipe.texts(), self._catalogue.card(recipe.model))
+        return recipe.with_embeddings(hashes) if hashes else recipe
+
+
+def _check_large(pixels: int, field: str) -> None:
+    if pixels > PIXELS_MAX:
+        message = f"The result would have {pixels / 1e6:.0f} megapixels."
+        raise InvalidRequest(message, f"Keep it under {PIXELS_MAX // 1_000_000}: choose a smaller source or a smaller growth.", field)
