@@ -13,6 +13,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from engine.contract.adapters import LoraUse
 from engine.contract.embeddings import named_embeddings
 from engine.contract.errors import DamagedFile, InvalidRequest
+from engine.contract.guidance import (
+    GUIDANCE_FACTS,
+    PERTURBED_DEFAULT,
+    GuidancePlan,
+    GuidanceShare,
+    GuidanceStyle,
+    PerturbedScale,
+    ScoreGuidance,
+    ScoreScale,
+    ScoreTarget,
+    check_guidance,
+    parse_target,
+)
 from engine.contract.models import ModelCard
 from engine.contract.requests import (
     PROMPT_MAX,
@@ -90,6 +103,15 @@ class Recipe(BaseModel):
     negative_prompts: tuple[Words, ...] | None = None
     # Embeddings that the words name, with the hashes of their files.
     embeddings: dict[str, str] | None = None
+    # None is plain CFG over all steps.
+    guidance_style: GuidanceStyle | None = None
+    guidance_rescale: GuidanceShare | None = None
+    guidance_start: GuidanceShare | None = None
+    guidance_end: GuidanceShare | None = None
+    perturbed_scale: PerturbedScale | None = None
+    score_guidance: ScoreGuidance | None = None
+    score_scale: ScoreScale | None = None
+    score_target: ScoreTarget | None = None
     source: InputHash | None = None
     strength: Share | None = None
     fit: Fit | None = None
@@ -114,6 +136,10 @@ class Recipe(BaseModel):
             raise ValueError(f"a recipe of {self.mode} needs {_NEEDED[self.mode]}")
         if not is_possible(self.scheduler, self.schedule, self.steps):
             raise ValueError("sampler, noise schedule and steps do not go together")
+        if GUIDANCE_FACTS[self.guidance_style or "cfg"].needs_attention and self.perturbed_scale is None:
+            raise ValueError("a style that perturbs needs its scale")
+        if self.score_guidance is not None and self.score_scale is None:
+            raise ValueError("score guidance needs its scale")
         if any(words is not None and len(words) != self.count for words in (self.prompts, self.negative_prompts)):
             raise ValueError("a batch needs words for each picture")
         return self
@@ -168,6 +194,19 @@ class Recipe(BaseModel):
         return max(1, min(int(self.steps * self.strength), self.steps)) if self.strength > 0 else 0
 
     @property
+    def guidance(self) -> GuidancePlan:
+        """How each walk of this recipe is guided."""
+        return GuidancePlan(
+            scale=self.guidance_scale,
+            style=self.guidance_style or "cfg",
+            rescale=self.guidance_rescale or 0.0,
+            start=self.guidance_start or 0.0,
+            end=1.0 if self.guidance_end is None else self.guidance_end,
+            perturbed_scale=self.perturbed_scale or 0.0,
+            steps=self.steps_run or None,
+        )
+
+    @property
     def expand(self) -> tuple[int, int, int, int]:
         """Left, top, right, bottom growth of the frame in pixels."""
         return (self.expand_left or 0, self.expand_top or 0, self.expand_right or 0, self.expand_bottom or 0)
@@ -214,7 +253,24 @@ def resolve(
     values: dict[str, Any] = {**open_choices, **chosen, **fixed}
     check_sampling(values["scheduler"], values.get("schedule"), values["steps"])
     values |= _words(request, values["seed"], lists)
-    return Recipe.model_validate(values)
+    values |= _guidance(request)
+    recipe = Recipe.model_validate(values)
+    check_guidance(recipe.guidance, family=model.family, title=model.title)
+    return recipe
+
+
+def _guidance(request: Request) -> dict[str, object]:
+    """What differs from plain CFG over all steps; a scale that nothing takes is left out."""
+    plain = {"guidance_style": "cfg", "guidance_rescale": 0.0, "guidance_start": 0.0, "guidance_end": 1.0}
+    values: dict[str, object] = {name: value if (value := getattr(request, name)) != usual else None for name, usual in plain.items()}
+    values["perturbed_scale"] = None
+    if GUIDANCE_FACTS[request.guidance_style].needs_attention:
+        values["perturbed_scale"] = PERTURBED_DEFAULT if request.perturbed_scale is None else request.perturbed_scale
+    values |= {"score_guidance": None, "score_scale": None, "score_target": None}
+    if request.score_guidance is not None and request.score_scale > 0:
+        parse_target(request.score_guidance, request.score_target)
+        values |= {"score_guidance": request.score_guidance, "score_scale": request.score_scale, "score_target": request.score_target.strip() or None}
+    return values
 
 
 def _words(request: Request, seed: int, lists: ListsFor) -> dict[str, object]:

@@ -10,6 +10,17 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from engine.contract.adapters import LORAS_MAX, LoraUse
 from engine.contract.errors import InvalidRequest
+from engine.contract.guidance import (
+    GUIDANCE_CONTROLS,
+    GUIDANCE_HINTS,
+    SCORE_DEFAULT,
+    GuidanceShare,
+    PerturbedScale,
+    ScoreField,
+    ScoreScale,
+    ScoreTarget,
+    StyleField,
+)
 from engine.contract.schedulers import SCHEDULE_LABELS, SCHEDULER_LABELS, ScheduleName, SchedulerName, schedule_key, scheduler_key
 
 PROMPT_MAX = 4_000
@@ -61,6 +72,7 @@ CONTROL_NAMES = {
     "factor": "Enlarge",
     "upscaler": "Upscaler",
     "overlap": "Overlap",
+    **GUIDANCE_CONTROLS,
 }
 
 Steps = Annotated[int, Field(ge=1, le=STEPS_MAX)]
@@ -104,6 +116,14 @@ class Drawing(BaseModel):
     variation_strength: Share = 0.0
     seamless: Seamless | None = None
     loras: Annotated[tuple[LoraUse, ...], Field(max_length=LORAS_MAX)] = ()
+    guidance_style: StyleField = "cfg"
+    guidance_rescale: GuidanceShare = 0.0
+    guidance_start: GuidanceShare = 0.0
+    guidance_end: GuidanceShare = 1.0
+    perturbed_scale: PerturbedScale | None = None
+    score_guidance: ScoreField | None = None
+    score_scale: ScoreScale = SCORE_DEFAULT
+    score_target: ScoreTarget = ""
 
     @field_validator("prompt", mode="after")
     @classmethod
@@ -277,6 +297,7 @@ _HINTS = {
     "factor": "Choose 2 or 4.",
     "upscaler": "Choose an upscaler from the list.",
     "overlap": "Choose 16 to 256 pixels, in steps of 8.",
+    **GUIDANCE_HINTS,
 }
 
 

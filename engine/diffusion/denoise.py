@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
+from engine.contract.guidance import GuidancePlan
 from engine.contract.schedulers import ScheduleName, SchedulerName
-from engine.diffusion.guidance import guide, is_guided
+from engine.diffusion.guidance import Guide
 from engine.diffusion.schedulers import SAMPLERS, Space, schedule_timesteps
 from engine.diffusion.text import Embeds
 
@@ -65,7 +67,7 @@ def denoise(
     name: SchedulerName,
     latents: torch.Tensor,
     embeds: Embeds,
-    guidance_scale: float,
+    guidance: GuidancePlan,
     rng: Sequence[torch.Generator],
     begin: int = 0,
     keep: Keep | None = None,
@@ -84,17 +86,20 @@ def denoise(
     options: dict[str, Any] = {"generator": list(rng)} if takes_generator else {}
     timesteps = scheduler.timesteps[begin:]
     total = len(timesteps)
-    if extra is not None and is_guided(guidance_scale):
-        extra = torch.cat([extra] * 2)
-    for index, timestep in enumerate(timesteps):
-        doubled = torch.cat([latents] * 2) if is_guided(guidance_scale) else latents
-        scaled = scheduler.scale_model_input(doubled, timestep)
+    batch = len(latents)
+    guide = Guide(guidance, unet)
+
+    def predict(sample: torch.Tensor, timestep: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """One run of the model: scaled `sample` (B, C, h, w) under n sets of words (n·B, tokens, dim) → (n·B, C, h, w) float32."""
         if extra is not None:
-            scaled = torch.cat([scaled, extra], dim=1)
+            sample = torch.cat([sample, extra], dim=1)
+        sample = sample.repeat(len(words) // batch, 1, 1, 1).to(words.dtype)
+        return unet(sample, timestep, encoder_hidden_states=words, return_dict=False)[0].float()
+
+    for index, timestep in enumerate(timesteps):
+        sample = scheduler.scale_model_input(latents, timestep)
         words = embeds if isinstance(embeds, torch.Tensor) else embeds(index, total)
-        prediction = unet(scaled.to(words.dtype), timestep, encoder_hidden_states=words, return_dict=False)[0].float()
-        if is_guided(guidance_scale):
-            prediction = guide(prediction, guidance_scale)
+        prediction = guide.predict(partial(predict, sample, timestep), words, batch=batch, index=index, calls=total)
         sigma, denoised = clean_latents(scheduler, SAMPLERS[name].space, begin + index, prediction, latents)
         latents = scheduler.step(prediction, timestep, latents, return_dict=False, **options)[0]
         if keep is not None:

@@ -37,7 +37,7 @@ def image_to_image(
             name=recipe.scheduler,
             latents=start_from(scheduler, clean, drawn, begin),
             embeds=embeds_of(recipe, prompts),
-            guidance_scale=recipe.guidance_scale,
+            guidance=recipe.guidance,
             rng=rng,
             begin=begin,
             extra=_all_masked(clean) if components.is_inpainting else None,

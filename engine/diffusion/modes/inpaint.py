@@ -45,7 +45,7 @@ def inpaint(components: Components, prompts: PromptEncoder, recipe: Recipe, part
             name=recipe.scheduler,
             latents=start_noise(scheduler, noise) if clean is None or strength == 1 else start_from(scheduler, clean, noise, begin),
             embeds=embeds_of(recipe, prompts),
-            guidance_scale=recipe.guidance_scale,
+            guidance=recipe.guidance,
             rng=rng,
             begin=begin,
             keep=None if components.is_inpainting or clean is None else KeepOutside(clean, noise, latent_mask, is_soft=bool(recipe.is_soft)),

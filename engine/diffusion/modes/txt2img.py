@@ -8,7 +8,6 @@ import torch
 
 from engine.contract.recipe import Recipe
 from engine.diffusion.denoise import Step, denoise, set_steps, start_noise
-from engine.diffusion.guidance import is_guided
 from engine.diffusion.loading import Components
 from engine.diffusion.noise import recipe_generators, recipe_noise
 from engine.diffusion.schedulers import build_scheduler
@@ -28,7 +27,7 @@ def text_to_image(components: Components, prompts: PromptEncoder, recipe: Recipe
             name=recipe.scheduler,
             latents=start_noise(scheduler, recipe_noise(recipe, shape, rng, components.device)),
             embeds=embeds_of(recipe, prompts),
-            guidance_scale=recipe.guidance_scale,
+            guidance=recipe.guidance,
             rng=rng,
             begin=begin,
             extra=_nothing_known(components, recipe.count, shape) if components.is_inpainting else None,
@@ -37,7 +36,7 @@ def text_to_image(components: Components, prompts: PromptEncoder, recipe: Recipe
 
 def embeds_of(recipe: Recipe, prompts: PromptEncoder) -> Embeds:
     """(B, tokens, dim), or (2B, tokens, dim) with the negative half first where guidance is on; for each step where words change."""
-    negative_prompt = recipe.negative_prompt if is_guided(recipe.guidance_scale) else None
+    negative_prompt = recipe.negative_prompt if recipe.guidance.uses_negative else None
     return prompts.over_steps(recipe.prompt, negative_prompt, steps=recipe.steps_run, count=recipe.count)
 
 
