@@ -86,8 +86,8 @@ def apg(unconditional: torch.Tensor, conditional: torch.Tensor, change: torch.Te
     longest = apg_length(change[0].numel())
     change = change * (longest / torch.linalg.vector_norm(change, dim=axes, keepdim=True)).clamp(max=1.0)
     # In float64, as the authors do: the two lie nearly along each other.
-    along = torch.nn.functional.normalize(conditional.double(), dim=axes)
-    exact = change.double()
+    exact, along = change.double(), conditional.double()
+    along = along / torch.linalg.vector_norm(along, dim=axes, keepdim=True).clamp(min=1e-12)
     across = exact - (exact * along).sum(axes, keepdim=True) * along
     return unconditional + scale * across.to(change.dtype)
 

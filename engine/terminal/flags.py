@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine import Axis, InvalidRequest, parse_axis
+from engine.terminal.guidance import add_guidance_flags, read_guidance
 
 
 class Flag(NamedTuple):
@@ -25,6 +26,10 @@ FLAGS = (
     Flag("--negative", "negative_prompt", "what you do not want to see"),
     Flag("--steps", "steps", "denoising steps"),
     Flag("--guidance", "guidance_scale", "how literally the words are taken"),
+    Flag("--guidance-style", "guidance_style", "cfg, cfg_zero_star, apg, tangential, pag or seg: how the words lead"),
+    Flag("--guidance-rescale", "guidance_rescale", "0 to 1: takes back the contrast that guidance adds"),
+    Flag("--perturbation", "perturbed_scale", "scale of the styles pag and seg", ("--guidance-style",)),
+    Flag("--score-target", "score_target", "what a score looks for: words; or castle | tower, ship", ("--clip-guidance", "--classifier-guidance")),
     Flag("--sampler", "scheduler", "how the noise is removed"),
     Flag("--schedule", "schedule", "normal, karras, exponential, beta or trailing: how the steps are spread over the noise"),
     Flag("--seed", "seed", "the same seed gives the same picture"),
@@ -91,6 +96,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", metavar="FILE", type=Path, help="picture of the same size, white where it says repaint")
     parser.add_argument("--outpaint", metavar="SIDE=PIXELS", action="append", help="grow the frame: left=128,top=64")
     parser.add_argument("--lora", metavar="NAME:WEIGHT", action="append", help="an adapter of the rack: ink:0.7; several times for several")
+    add_guidance_flags(parser)
     parser.add_argument("--vary", metavar="CONTROL=VALUES", action="append", help="one picture for each value: guidance=3,6,9; at most twice")
     parser.add_argument("--dataset", action="store_const", const=True, help="a class for each of the {a|b} words of the prompt, with captions")
     parser.add_argument("--out", type=Path, help="file to write (easel.png, or easel.zip for a zip or a dataset)")
@@ -99,6 +105,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def read_wish(options: argparse.Namespace) -> Wish:
     """Raises `InvalidRequest` that names the flag."""
     values = {flag.field: value for flag in (*FLAGS, _SOFT) if (value := getattr(options, flag.field)) is not None}
+    values |= read_guidance(options)
     axes = _axes(options.vary or [])
     for axis in axes:
         if axis.field in values and not axis.field.endswith("prompt"):
@@ -126,7 +133,8 @@ def _mode(options: argparse.Namespace, fields: set[str]) -> str:
 
 def _given(options: argparse.Namespace, fields: set[str]) -> set[str]:
     """Names of the flags that are there, or that --vary stands for."""
-    files = {f"--{name}" for name in ("init", "mask", "outpaint", "vary", "dataset") if getattr(options, name)}
+    others = ("init", "mask", "outpaint", "vary", "dataset", "clip_guidance", "classifier_guidance")
+    files = {f"--{name}".replace("_", "-") for name in others if getattr(options, name)}
     return {_flag_of(field) for field in fields} | files | ({"a zip as --init"} if _is_zip(options.init) else set())
 
 
