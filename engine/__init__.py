@@ -78,13 +78,14 @@ from engine.jobs.watch import Watch
 from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
 
 __all__ = [
-    "CONTROL_NAMES", "COUNT_MAX", "EXPAND_MAX", "FEATHER_MAX", "GUIDANCE_FACTS", "GUIDANCE_LABELS", "GUIDANCE_MAX", "GUIDANCE_NOTES",
-    "PERTURBED_DEFAULT", "PERTURBED_MAX", "SCORE_DEFAULT", "SCORE_LABELS", "SCORE_MAX", "SCORE_NOTES", "LORAS_MAX", "LORA_WEIGHT_MAX", "PADDING_MAX", "PROMPT_MAX", "SCHEDULER_FACTS", "SCHEDULER_GROUPS",
-    "SCHEDULER_LABELS", "SCHEDULER_NOTES", "SCHEDULE_LABELS", "SCHEDULE_NOTES", "SEED_MAX", "SIZE_MAX",
+    "CONTROL_NAMES", "COUNT_MAX", "EXPAND_MAX", "FEATHER_MAX", "GUIDANCE_FACTS", "GUIDANCE_LABELS", "GUIDANCE_MAX", "GUIDANCE_NOTES", "LORAS_MAX",
+    "LORA_WEIGHT_MAX", "PADDING_MAX", "PERTURBED_DEFAULT", "PERTURBED_MAX", "PROMPT_MAX", "SCHEDULER_FACTS", "SCHEDULER_GROUPS", "SCHEDULER_LABELS",
+    "SCHEDULER_NOTES", "SCHEDULE_LABELS", "SCHEDULE_NOTES", "SCORE_DEFAULT", "SCORE_LABELS", "SCORE_MAX", "SCORE_NOTES", "SEED_MAX", "SIZE_MAX",
     "SIZE_MIN", "SIZE_MULTIPLE", "STEPS_MAX", "UPLOAD_BYTES_MAX", "VARIED",
-    "Axis", "BadNumbers", "Brought", "Busy", "Cancelled", "CellView", "Counted", "DamagedFile", "DiskFull", "Drawn", "EmbeddingCard", "Ending", "Engine", "EngineError",
-    "Event", "Failed", "Finished", "GuidanceFacts", "GuidanceStyle", "Health", "ImageToImage", "IncompatibleAdapter", "Inpaint", "InputImage", "InvalidRequest", "Job",
-    "JobState", "Loading", "LoraCard", "LoraUse", "ModelCard", "ModelNotFound", "NotFound", "OutOfMemory", "Picture", "Progress", "Queued", "Recipe",
-    "Request", "ScheduleName", "ScoreGuidance", "SchedulerFacts", "SchedulerGroup", "SchedulerName", "Settings", "Sheet", "Stroke", "Style", "TextToImage", "Upscale", "UpscalerCard", "Watch", "WorkerLost",
+    "Axis", "BadNumbers", "Brought", "Busy", "Cancelled", "CellView", "Counted", "DamagedFile", "DiskFull", "Drawn", "EmbeddingCard", "Ending",
+    "Engine", "EngineError", "Event", "Failed", "Finished", "GuidanceFacts", "GuidanceStyle", "Health", "ImageToImage", "IncompatibleAdapter",
+    "Inpaint", "InputImage", "InvalidRequest", "Job", "JobState", "Loading", "LoraCard", "LoraUse", "ModelCard", "ModelNotFound", "NotFound",
+    "OutOfMemory", "Picture", "Progress", "Queued", "Recipe", "Request", "ScheduleName", "SchedulerFacts", "SchedulerGroup", "SchedulerName",
+    "ScoreGuidance", "Settings", "Sheet", "Stroke", "Style", "TextToImage", "Upscale", "UpscalerCard", "Watch", "WorkerLost",
     "apply_style", "expand_choices", "negative_prompt_reason", "parse_axis", "parse_request", "parse_strokes", "schedules_of", "styles_of",
 ]  # fmt: skip
