@@ -2,6 +2,7 @@
 
 from engine.contract.adapters import LORA_WEIGHT_MAX, LORAS_MAX, LoraCard, LoraUse
 from engine.contract.chunks import Counted
+from engine.contract.controls import CONTROL_WEIGHT_MAX, CONTROLS_MAX, ControlCard, ControlUse, PreprocessorCard
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import (
     BadNumbers,
@@ -18,6 +19,7 @@ from engine.contract.errors import (
 )
 from engine.contract.events import Cancelled, Drawn, Ending, Event, Failed, Finished, Loading, Progress, Queued
 from engine.contract.models import ModelCard
+from engine.contract.preprocessors import NO_PREPROCESSOR, Knob
 from engine.contract.recipe import Recipe
 from engine.contract.requests import (
     CONTROL_NAMES,
@@ -62,12 +64,12 @@ from engine.jobs.watch import Watch
 from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
 
 __all__ = [
-    "CONTROL_NAMES", "COUNT_MAX", "EXPAND_MAX", "FEATHER_MAX", "GUIDANCE_MAX", "LORAS_MAX", "LORA_WEIGHT_MAX", "PADDING_MAX", "PROMPT_MAX", "SCHEDULER_FACTS", "SCHEDULER_GROUPS",
+    "CONTROLS_MAX", "CONTROL_NAMES", "CONTROL_WEIGHT_MAX", "COUNT_MAX", "EXPAND_MAX", "FEATHER_MAX", "GUIDANCE_MAX", "LORAS_MAX", "LORA_WEIGHT_MAX", "NO_PREPROCESSOR", "PADDING_MAX", "PROMPT_MAX", "SCHEDULER_FACTS", "SCHEDULER_GROUPS",
     "SCHEDULER_LABELS", "SCHEDULER_NOTES", "SCHEDULE_LABELS", "SCHEDULE_NOTES", "SEED_MAX", "SIZE_MAX",
     "SIZE_MIN", "SIZE_MULTIPLE", "STEPS_MAX", "UPLOAD_BYTES_MAX", "VARIED",
-    "Axis", "BadNumbers", "Brought", "Busy", "Cancelled", "CellView", "Counted", "DamagedFile", "DiskFull", "Drawn", "EmbeddingCard", "Ending", "Engine", "EngineError",
+    "Axis", "BadNumbers", "Brought", "Busy", "Cancelled", "CellView", "ControlCard", "ControlUse", "Counted", "DamagedFile", "DiskFull", "Drawn", "EmbeddingCard", "Ending", "Engine", "EngineError",
     "Event", "Failed", "Finished", "Health", "ImageToImage", "IncompatibleAdapter", "Inpaint", "InputImage", "InvalidRequest", "Job",
-    "JobState", "Loading", "LoraCard", "LoraUse", "ModelCard", "ModelNotFound", "NotFound", "OutOfMemory", "Picture", "Progress", "Queued", "Recipe",
+    "JobState", "Knob", "Loading", "LoraCard", "LoraUse", "ModelCard", "ModelNotFound", "NotFound", "OutOfMemory", "Picture", "PreprocessorCard", "Progress", "Queued", "Recipe",
     "Request", "ScheduleName", "SchedulerFacts", "SchedulerGroup", "SchedulerName", "Settings", "Sheet", "Stroke", "Style", "TextToImage", "Upscale", "UpscalerCard", "Watch", "WorkerLost",
     "apply_style", "expand_choices", "parse_axis", "parse_request", "parse_strokes", "schedules_of",
 ]  # fmt: skip

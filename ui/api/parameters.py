@@ -29,6 +29,10 @@ MEANINGS = {
     "variation_strength": "how far to turn towards that neighbour",
     "seamless": "edges that meet, for textures",
     "loras": 'adapters as {"name": …, "weight": -2 to 2}; <lora:name:0.8> in the prompt means the same',
+    "controls": (
+        'control units as {"image": a picture, "preprocessor": "canny", "settings": {"low": 100}, "control": name of the model, "weight": 0 to 2, '
+        '"start": 0, "end": 1, "fit": "crop"}; preprocessor "none" means that the picture already is a map'
+    ),
     "source": _PICTURE,
     "mask": f"white where it says repaint: {_PICTURE}; or a list of strokes in pixels of the source",
     "strength": "how much of the source is drawn anew",
@@ -47,7 +51,7 @@ MEANINGS = {
     "overlap": "pixels that neighbouring tiles share",
 }
 _PYTHON: dict[str, Any] = {"string": str, "integer": int, "number": float, "boolean": bool}
-_OWN_TYPES: dict[str, Any] = {"mask": str | list[dict[str, Any]], "loras": list[dict[str, Any]]}
+_OWN_TYPES: dict[str, Any] = {"mask": str | list[dict[str, Any]], "loras": list[dict[str, Any]], "controls": list[dict[str, Any]]}
 # Patterns are how the engine names things; here pictures come in other forms too.
 _PICTURES = ("source", "mask")
 
