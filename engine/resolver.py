@@ -7,6 +7,7 @@ from engine.contract.errors import InvalidRequest
 from engine.contract.recipe import Recipe, resolve
 from engine.contract.requests import Request
 from engine.contract.results import InputImage
+from engine.controls import ControlDesk
 from engine.library.catalogue import Catalogue
 from engine.library.embeddings import Embeddings
 from engine.library.inputs import Inputs
@@ -29,6 +30,7 @@ class Resolver:
         loras: Loras,
         wildcards: Wildcards,
         embeddings: Embeddings,
+        controls: ControlDesk,
     ) -> None:
         self._default_model = default_model
         self._catalogue = catalogue
@@ -37,10 +39,14 @@ class Resolver:
         self._loras = loras
         self._wildcards = wildcards
         self._embeddings = embeddings
+        self._controls = controls
 
-    def recipe(self, request: Request, owner: str) -> Recipe:
-        """Raises `ModelNotFound`, `NotFound`, `IncompatibleAdapter`, or `InvalidRequest` that names the control at fault."""
-        return self._with_embeddings(self._without_embeddings(request, owner))
+    def recipe(self, request: Request, owner: str, *, is_draft: bool = False) -> Recipe:
+        """Raises `ModelNotFound`, `NotFound`, `IncompatibleAdapter`, or `InvalidRequest` that names the control at fault.
+
+        A draft cannot be drawn: its control units have no maps yet. It says how long the job will take.
+        """
+        return self._with_embeddings(self._without_embeddings(request, owner, is_draft=is_draft))
 
     def check_mask(self, source: InputImage, mask: str | None, owner: str) -> None:
         """Raises `NotFound`, or `InvalidRequest` when the mask has another size than the source."""
@@ -51,7 +57,7 @@ class Resolver:
             message = f"The mask is {known.width} × {known.height} and the source {source.width} × {source.height}."
             raise InvalidRequest(message, "Use a mask of the same size.", "mask")
 
-    def _without_embeddings(self, request: Request, owner: str) -> Recipe:
+    def _without_embeddings(self, request: Request, owner: str, *, is_draft: bool) -> Recipe:
         card = self._catalogue.card(request.model or self._default_model)
         words, tags = take_tags(request.prompt)
         loras = self._loras.resolve(merge_uses(request.loras, tags), card)
@@ -67,7 +73,9 @@ class Resolver:
                 self.check_mask(source, request.mask, owner)
                 width = source.width + request.expand_left + request.expand_right
                 _check_large(width * (source.height + request.expand_top + request.expand_bottom), "expand_left")
-        return resolve(request, card, upscaler=upscaler, loras=loras, lists=self._wildcards.lines)
+        # Last, because making a map takes a while: everything else has been judged by now.
+        controls = self._controls.resolve(request.controls, card, owner, makes_maps=not is_draft)
+        return resolve(request, card, upscaler=upscaler, loras=loras, controls=controls, lists=self._wildcards.lines)
 
     def _with_embeddings(self, recipe: Recipe) -> Recipe:
         """Raises `IncompatibleAdapter` for one that does not fit, `InvalidRequest` for a name that may mean two."""

@@ -24,6 +24,8 @@ class ModelCard(BaseModel):
     default_scheduler: SchedulerName = "dpmpp_2m"
     # Width of the text embeddings that the denoiser takes: adapters are made for one.
     text_width: int | None = None
+    # Channels of what its denoiser's encoder passes on, in order: a control adds to exactly these.
+    residuals: tuple[int, ...] = ()
     licence: str = ""
     note: str = ""
     # Share of noise, 0 to 1, at 33 even places of the schedule from start to end: what a plot of it needs.

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.contract.adapters import LoraUse
+from engine.contract.controls import ControlUse
 from engine.contract.embeddings import named_embeddings
 from engine.contract.errors import DamagedFile, InvalidRequest
 from engine.contract.guidance import (
@@ -95,6 +96,7 @@ class Recipe(BaseModel):
     variation_strength: Share | None = None
     seamless: Seamless | None = None
     loras: tuple[LoraUse, ...] | None = None
+    controls: tuple[ControlUse, ...] | None = None
     schedule: ScheduleName | None = None
     # What was written, where wildcards were filled in; and the words of each picture of a batch, where they differ.
     prompt_template: Words | None = None
@@ -184,7 +186,8 @@ class Recipe(BaseModel):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Hashes of the pictures that this recipe starts from."""
-        return tuple(one for one in (self.source, self.mask) if one is not None)
+        maps = (use.map for use in self.controls or () if not use.is_idle)
+        return tuple(one for one in (self.source, self.mask, *maps) if one is not None)
 
     @property
     def steps_run(self) -> int:
@@ -225,13 +228,19 @@ def no_lists(name: str, control: str) -> Sequence[str]:
 
 
 def resolve(
-    request: Request, model: ModelCard, *, upscaler: tuple[str, str] | None = None, loras: tuple[LoraUse, ...] = (), lists: ListsFor = no_lists
+    request: Request,
+    model: ModelCard,
+    *,
+    upscaler: tuple[str, str] | None = None,
+    loras: tuple[LoraUse, ...] = (),
+    controls: tuple[ControlUse, ...] = (),
+    lists: ListsFor = no_lists,
 ) -> Recipe:
     """Fill in what the request left open: the model's defaults, words left to chance and, without a seed, a random one.
 
     `upscaler` is the name and content hash of the upscaler that will run, for the mode that has one, `loras` are the
-    adapters with the hashes of their files. `lists` gives the lines of a wildcard list by its name and the control that
-    asks. Raises `InvalidRequest` about the words.
+    adapters with the hashes of their files, `controls` the units with their maps. `lists` gives the lines of a wildcard
+    list by its name and the control that asks. Raises `InvalidRequest` about the words.
     """
     width, height = model.default_size
     chosen = {name: value for name, value in request.model_dump().items() if value is not None}
@@ -246,8 +255,11 @@ def resolve(
         open_choices["variation_seed"] = secrets.randbelow(SEED_MAX + 1)
     fixed: dict[str, object] = {"model": model.name, "model_hash": model.content_hash}
     chosen.pop("loras")
+    chosen.pop("controls")
     if loras:
         fixed["loras"] = loras
+    if controls:
+        fixed["controls"] = controls
     if upscaler is not None:
         fixed["upscaler"], fixed["upscaler_hash"] = upscaler
     values: dict[str, Any] = {**open_choices, **chosen, **fixed}

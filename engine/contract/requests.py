@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from engine.contract.adapters import LORAS_MAX, LoraUse
+from engine.contract.controls import CONTROLS_MAX, ControlUse, unit_error
 from engine.contract.errors import InvalidRequest
 from engine.contract.guidance import (
     GUIDANCE_CONTROLS,
@@ -56,6 +57,7 @@ CONTROL_NAMES = {
     "variation_strength": "Variation",
     "seamless": "Seamless",
     "loras": "LoRA",
+    "controls": "Control",
     "source": "Source picture",
     "strength": "Strength",
     "fit": "Fit",
@@ -124,6 +126,7 @@ class Drawing(BaseModel):
     score_guidance: ScoreField | None = None
     score_scale: ScoreScale = SCORE_DEFAULT
     score_target: ScoreTarget = ""
+    controls: Annotated[tuple[ControlUse, ...], Field(max_length=CONTROLS_MAX)] = ()
 
     @field_validator("prompt", mode="after")
     @classmethod
@@ -250,6 +253,8 @@ def _in_words(detail: ErrorDetails) -> InvalidRequest:
     control = CONTROL_NAMES.get(field or "", field or "The request")
     if detail["type"] == "no_mask":
         return InvalidRequest("Nothing is masked.", "Paint over what should change, or grow the frame.", "mask")
+    if field == "controls":
+        return unit_error(detail)
     if detail["type"] == "extra_forbidden":
         return InvalidRequest(f"There is no control named {_shown(field)}.", "Remove it from the request.", field)
     if field == "source" and detail["type"] == "missing":

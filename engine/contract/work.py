@@ -28,6 +28,28 @@ class Work:
     tiles: Mapping[tuple[int, int], Path] = field(default_factory=dict)
     # Files of the recipe's embeddings, by name.
     embeddings: Mapping[str, Path] = field(default_factory=dict)
+    # Files or folders of the recipe's controls, by name.
+    controls: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MapTask:
+    """One map to make of the picture in `source`. `weights` is the folder of what the preprocessor was taught, where it was taught."""
+
+    preprocessor: str
+    settings: Mapping[str, float]
+    source: Path
+    weights: Path | None = None
+
+
+@dataclass(frozen=True)
+class MapPixels:
+    """A finished map: height × width × 3 bytes. `note` says what a person should know about it."""
+
+    width: int
+    height: int
+    rgb: bytes
+    note: str = ""
 
 
 @dataclass(frozen=True)

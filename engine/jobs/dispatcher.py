@@ -23,6 +23,7 @@ from engine.jobs.journal import ATTEMPTS_MAX, Journal
 from engine.jobs.queue import FairQueue
 from engine.jobs.watch import Broadcast, Watch
 from engine.library.catalogue import Catalogue
+from engine.library.controlnets import ControlNets
 from engine.library.embeddings import Embeddings
 from engine.library.history import History
 from engine.library.inputs import Inputs
@@ -48,6 +49,7 @@ class Dispatcher:
         upscalers: Upscalers,
         loras: Loras,
         embeddings: Embeddings,
+        controls: ControlNets,
         data: Path,
     ) -> None:
         self._host = host
@@ -58,6 +60,7 @@ class Dispatcher:
         self._upscalers = upscalers
         self._loras = loras
         self._embeddings = embeddings
+        self._controls = controls
         self._images = data / "images"
         self._tiles = FinishedTiles(data / "tiles")
         self.estimates = Estimates()
@@ -208,6 +211,7 @@ class Dispatcher:
             loras=tuple((self._loras.path(use.name), use.weight) for use in recipe.loras or ()),
             tiles=self._tiles.of(recipe),
             embeddings={name: self._embeddings.path(name) for name in recipe.embeddings or ()},
+            controls={use.control: self._controls.pinned(use.control, use.control_hash) for use in recipe.controls or () if use.control},
         )
 
     def _keep(self, job: Job, pixels: Pixels) -> Picture:

@@ -57,6 +57,7 @@ def read_card(folder: Path) -> ModelCard:
     facts.update(name=folder.name, content_hash=content_hash(folder), bytes_on_disk=sum(p.stat().st_size for p in _weights(folder)))
     facts["noise_curve"] = noise_curve(folder)
     facts["text_width"] = text_width(folder)
+    facts["residuals"] = residuals(folder)
     try:
         return ModelCard.model_validate(facts)
     except ValidationError as error:
@@ -87,6 +88,20 @@ def text_width(folder: Path) -> int | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return width if isinstance(width, int) else None
+
+
+def residuals(folder: Path) -> tuple[int, ...]:
+    """Channels of what the denoiser's encoder passes on: its input, each layer, each halving. Empty where its settings do not say."""
+    try:
+        config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
+        channels, layers = [int(one) for one in config["block_out_channels"]], config["layers_per_block"]
+        counts = [int(layers)] * len(channels) if isinstance(layers, int) else [int(one) for one in layers]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    passed = [channels[0]] if channels else []
+    for level, (channel, count) in enumerate(zip(channels, counts, strict=False)):
+        passed += [channel] * (count + (level < len(channels) - 1))
+    return tuple(passed)
 
 
 def content_hash(folder: Path) -> str:

@@ -37,6 +37,10 @@ MEANINGS = {
     "score_scale": "how hard score_guidance draws; 0 is none",
     "score_target": "what it looks for: for clip words, the prompt if left out; for classifier a label and others, castle | tower, ship",
     "loras": 'adapters as {"name": …, "weight": -2 to 2}; <lora:name:0.8> in the prompt means the same',
+    "controls": (
+        'control units as {"image": a picture, "preprocessor": "canny", "settings": {"low": 100}, "control": name of the model, "weight": 0 to 2, '
+        '"start": 0, "end": 1, "fit": "crop"}; preprocessor "none" means that the picture already is a map'
+    ),
     "source": _PICTURE,
     "mask": f"white where it says repaint: {_PICTURE}; or a list of strokes in pixels of the source",
     "strength": "how much of the source is drawn anew",
@@ -55,7 +59,7 @@ MEANINGS = {
     "overlap": "pixels that neighbouring tiles share",
 }
 _PYTHON: dict[str, Any] = {"string": str, "integer": int, "number": float, "boolean": bool}
-_OWN_TYPES: dict[str, Any] = {"mask": str | list[dict[str, Any]], "loras": list[dict[str, Any]]}
+_OWN_TYPES: dict[str, Any] = {"mask": str | list[dict[str, Any]], "loras": list[dict[str, Any]], "controls": list[dict[str, Any]]}
 # Patterns are how the engine names things; here pictures come in other forms too.
 _PICTURES = ("source", "mask")
 
