@@ -19,6 +19,7 @@ from engine.contract.errors import (
 from engine.contract.events import Cancelled, Drawn, Ending, Event, Failed, Finished, Loading, Progress, Queued
 from engine.contract.models import ModelCard
 from engine.contract.recipe import Recipe
+from engine.contract.references import REFERENCE_WEIGHT, REFERENCE_WEIGHT_MAX, REFERENCES_MAX, ReferenceAdapterCard, ReferenceUse
 from engine.contract.requests import (
     CONTROL_NAMES,
     COUNT_MAX,
@@ -62,12 +63,12 @@ from engine.jobs.watch import Watch
 from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
 
 __all__ = [
-    "CONTROL_NAMES", "COUNT_MAX", "EXPAND_MAX", "FEATHER_MAX", "GUIDANCE_MAX", "LORAS_MAX", "LORA_WEIGHT_MAX", "PADDING_MAX", "PROMPT_MAX", "SCHEDULER_FACTS", "SCHEDULER_GROUPS",
+    "CONTROL_NAMES", "COUNT_MAX", "EXPAND_MAX", "FEATHER_MAX", "GUIDANCE_MAX", "LORAS_MAX", "LORA_WEIGHT_MAX", "PADDING_MAX", "PROMPT_MAX", "REFERENCES_MAX", "REFERENCE_WEIGHT", "REFERENCE_WEIGHT_MAX", "SCHEDULER_FACTS", "SCHEDULER_GROUPS",
     "SCHEDULER_LABELS", "SCHEDULER_NOTES", "SCHEDULE_LABELS", "SCHEDULE_NOTES", "SEED_MAX", "SIZE_MAX",
     "SIZE_MIN", "SIZE_MULTIPLE", "STEPS_MAX", "UPLOAD_BYTES_MAX", "VARIED",
     "Axis", "BadNumbers", "Brought", "Busy", "Cancelled", "CellView", "Counted", "DamagedFile", "DiskFull", "Drawn", "EmbeddingCard", "Ending", "Engine", "EngineError",
     "Event", "Failed", "Finished", "Health", "ImageToImage", "IncompatibleAdapter", "Inpaint", "InputImage", "InvalidRequest", "Job",
-    "JobState", "Loading", "LoraCard", "LoraUse", "ModelCard", "ModelNotFound", "NotFound", "OutOfMemory", "Picture", "Progress", "Queued", "Recipe",
+    "JobState", "Loading", "LoraCard", "LoraUse", "ModelCard", "ModelNotFound", "NotFound", "OutOfMemory", "Picture", "Progress", "Queued", "Recipe", "ReferenceAdapterCard", "ReferenceUse",
     "Request", "ScheduleName", "SchedulerFacts", "SchedulerGroup", "SchedulerName", "Settings", "Sheet", "Stroke", "Style", "TextToImage", "Upscale", "UpscalerCard", "Watch", "WorkerLost",
     "apply_style", "expand_choices", "parse_axis", "parse_request", "parse_strokes", "schedules_of",
 ]  # fmt: skip

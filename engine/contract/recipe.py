@@ -14,6 +14,7 @@ from engine.contract.adapters import LoraUse
 from engine.contract.embeddings import named_embeddings
 from engine.contract.errors import DamagedFile, InvalidRequest
 from engine.contract.models import ModelCard
+from engine.contract.references import ReferenceUse
 from engine.contract.requests import (
     PROMPT_MAX,
     REQUESTS,
@@ -82,6 +83,7 @@ class Recipe(BaseModel):
     variation_strength: Share | None = None
     seamless: Seamless | None = None
     loras: tuple[LoraUse, ...] | None = None
+    references: tuple[ReferenceUse, ...] | None = None
     schedule: ScheduleName | None = None
     # What was written, where wildcards were filled in; and the words of each picture of a batch, where they differ.
     prompt_template: Words | None = None
@@ -157,8 +159,8 @@ class Recipe(BaseModel):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Hashes of the pictures that this recipe starts from."""
-        return tuple(one for one in (self.source, self.mask) if one is not None)
+        """Hashes of the pictures that this recipe needs."""
+        return tuple(one for one in (self.source, self.mask, *(use.image for use in self.references or ())) if one is not None)
 
     @property
     def steps_run(self) -> int:
@@ -186,12 +188,18 @@ def no_lists(name: str, control: str) -> Sequence[str]:
 
 
 def resolve(
-    request: Request, model: ModelCard, *, upscaler: tuple[str, str] | None = None, loras: tuple[LoraUse, ...] = (), lists: ListsFor = no_lists
+    request: Request,
+    model: ModelCard,
+    *,
+    upscaler: tuple[str, str] | None = None,
+    loras: tuple[LoraUse, ...] = (),
+    references: tuple[ReferenceUse, ...] = (),
+    lists: ListsFor = no_lists,
 ) -> Recipe:
     """Fill in what the request left open: the model's defaults, words left to chance and, without a seed, a random one.
 
     `upscaler` is the name and content hash of the upscaler that will run, for the mode that has one, `loras` are the
-    adapters with the hashes of their files. `lists` gives the lines of a wildcard list by its name and the control that
+    adapters with the hashes of their files, and so are `references`. `lists` gives the lines of a wildcard list by its name and the control that
     asks. Raises `InvalidRequest` about the words.
     """
     width, height = model.default_size
@@ -209,6 +217,9 @@ def resolve(
     chosen.pop("loras")
     if loras:
         fixed["loras"] = loras
+    chosen.pop("references")
+    if references:
+        fixed["references"] = references
     if upscaler is not None:
         fixed["upscaler"], fixed["upscaler_hash"] = upscaler
     values: dict[str, Any] = {**open_choices, **chosen, **fixed}
