@@ -37,6 +37,7 @@ from engine.contract.guidance import (
 from engine.contract.models import ModelCard
 from engine.contract.preprocessors import NO_PREPROCESSOR, Knob
 from engine.contract.recipe import Recipe
+from engine.contract.references import REFERENCE_WEIGHT, REFERENCE_WEIGHT_MAX, REFERENCES_MAX, ReferenceAdapterCard, ReferenceUse
 from engine.contract.requests import (
     CONTROL_NAMES,
     COUNT_MAX,
@@ -97,6 +98,9 @@ __all__ = [
     "PERTURBED_DEFAULT",
     "PERTURBED_MAX",
     "PROMPT_MAX",
+    "REFERENCES_MAX",
+    "REFERENCE_WEIGHT",
+    "REFERENCE_WEIGHT_MAX",
     "SCHEDULER_FACTS",
     "SCHEDULER_GROUPS",
     "SCHEDULER_LABELS",
@@ -156,6 +160,8 @@ __all__ = [
     "Progress",
     "Queued",
     "Recipe",
+    "ReferenceAdapterCard",
+    "ReferenceUse",
     "Request",
     "ScheduleName",
     "SchedulerFacts",

@@ -28,6 +28,7 @@ from engine.contract.guidance import (
     parse_target,
 )
 from engine.contract.models import ModelCard
+from engine.contract.references import ReferenceUse
 from engine.contract.requests import (
     PROMPT_MAX,
     REQUESTS,
@@ -97,6 +98,7 @@ class Recipe(BaseModel):
     seamless: Seamless | None = None
     loras: tuple[LoraUse, ...] | None = None
     controls: tuple[ControlUse, ...] | None = None
+    references: tuple[ReferenceUse, ...] | None = None
     schedule: ScheduleName | None = None
     # What was written, where wildcards were filled in; and the words of each picture of a batch, where they differ.
     prompt_template: Words | None = None
@@ -185,9 +187,10 @@ class Recipe(BaseModel):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Hashes of the pictures that this recipe starts from."""
+        """Hashes of the pictures that drawing this recipe needs."""
         maps = (use.map for use in self.controls or () if not use.is_idle)
-        return tuple(one for one in (self.source, self.mask, *maps) if one is not None)
+        references = (use.image for use in self.references or ())
+        return tuple(one for one in (self.source, self.mask, *maps, *references) if one is not None)
 
     @property
     def steps_run(self) -> int:
@@ -234,13 +237,14 @@ def resolve(
     upscaler: tuple[str, str] | None = None,
     loras: tuple[LoraUse, ...] = (),
     controls: tuple[ControlUse, ...] = (),
+    references: tuple[ReferenceUse, ...] = (),
     lists: ListsFor = no_lists,
 ) -> Recipe:
     """Fill in what the request left open: the model's defaults, words left to chance and, without a seed, a random one.
 
     `upscaler` is the name and content hash of the upscaler that will run, for the mode that has one, `loras` are the
-    adapters with the hashes of their files, `controls` the units with their maps. `lists` gives the lines of a wildcard
-    list by its name and the control that asks. Raises `InvalidRequest` about the words.
+    adapters with the hashes of their files, and so are `references`; `controls` are the units with their maps. `lists` gives
+    the lines of a wildcard list by its name and the control that asks. Raises `InvalidRequest` about the words.
     """
     width, height = model.default_size
     chosen = {name: value for name, value in request.model_dump().items() if value is not None}
@@ -260,6 +264,9 @@ def resolve(
         fixed["loras"] = loras
     if controls:
         fixed["controls"] = controls
+    chosen.pop("references")
+    if references:
+        fixed["references"] = references
     if upscaler is not None:
         fixed["upscaler"], fixed["upscaler_hash"] = upscaler
     values: dict[str, Any] = {**open_choices, **chosen, **fixed}

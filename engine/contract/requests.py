@@ -22,6 +22,7 @@ from engine.contract.guidance import (
     ScoreTarget,
     StyleField,
 )
+from engine.contract.references import REFERENCES_HINT, REFERENCES_MAX, ReferenceUse, explain_reference
 from engine.contract.schedulers import SCHEDULE_LABELS, SCHEDULER_LABELS, ScheduleName, SchedulerName, schedule_key, scheduler_key
 
 PROMPT_MAX = 4_000
@@ -58,6 +59,7 @@ CONTROL_NAMES = {
     "seamless": "Seamless",
     "loras": "LoRA",
     "controls": "Control",
+    "references": "Reference pictures",
     "source": "Source picture",
     "strength": "Strength",
     "fit": "Fit",
@@ -127,6 +129,7 @@ class Drawing(BaseModel):
     score_scale: ScoreScale = SCORE_DEFAULT
     score_target: ScoreTarget = ""
     controls: Annotated[tuple[ControlUse, ...], Field(max_length=CONTROLS_MAX)] = ()
+    references: Annotated[tuple[ReferenceUse, ...], Field(max_length=REFERENCES_MAX)] = ()
 
     @field_validator("prompt", mode="after")
     @classmethod
@@ -255,7 +258,7 @@ def _in_words(detail: ErrorDetails) -> InvalidRequest:
         return InvalidRequest("Nothing is masked.", "Paint over what should change, or grow the frame.", "mask")
     if field == "controls":
         return unit_error(detail)
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
         return InvalidRequest(f"There is no control named {_shown(field)}.", "Remove it from the request.", field)
     if field == "source" and detail["type"] == "missing":
         return InvalidRequest("There is no source picture.", _HINTS["source"], field)
@@ -265,6 +268,8 @@ def _in_words(detail: ErrorDetails) -> InvalidRequest:
         return InvalidRequest("The prompt is empty.", "Write what you want to see, for example “a red castle at sunset”.", field)
     if field == "negative_prompt" and detail["type"] == "string_too_long":
         return _too_long(control, field)
+    if field == "references":
+        return explain_reference(detail["loc"][1:], detail["type"], _shown(detail["input"]))
     return InvalidRequest(f"{control} cannot be {_shown(detail['input'])}.", _HINTS.get(field or "", "Check this value."), field)
 
 
@@ -286,6 +291,7 @@ _HINTS = {
     "variation_strength": "Choose a number from 0 to 1.",
     "seamless": "Choose x, y or xy, or leave it open.",
     "loras": f"Name at most {LORAS_MAX} from the rack, each with a weight from -2 to 2.",
+    "references": REFERENCES_HINT,
     "source": "Drop a picture here, paste one, or send one from the results.",
     "strength": "Choose a number above 0, up to 1.",
     "fit": "Choose crop, pad or stretch.",
