@@ -18,6 +18,7 @@ from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
 from engine.contract.models import ModelCard
 from engine.contract.recipe import Recipe
+from engine.contract.references import ReferenceAdapterCard
 from engine.contract.requests import Request, parse_request
 from engine.contract.results import Brought, InputImage, Job, Picture, UpscalerCard
 from engine.contract.settings import Settings
@@ -263,6 +264,9 @@ class Engine:
     def loras(self) -> list[LoraCard]:
         """The adapters that are here now; one that cannot be used says why in its card."""
         return self._loras.cards()
+
+    def reference_adapters(self) -> list[ReferenceAdapterCard]:
+        return []
 
     def controls(self) -> list[ControlCard]:
         """The control models that are here now; one that cannot be used says why in its card."""

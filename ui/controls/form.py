@@ -8,21 +8,25 @@ from typing import Any
 import gradio as gr
 
 from engine import (
+    GUIDANCE_FACTS,
     SCHEDULE_LABELS,
     SCHEDULE_NOTES,
     SCHEDULER_FACTS,
     SCHEDULER_GROUPS,
     SCHEDULER_LABELS,
     SCHEDULER_NOTES,
+    SCORE_LABELS,
     STEPS_MAX,
-    LoraCard,
+    Engine,
     ModelCard,
     SchedulerName,
-    UpscalerCard,
     schedules_of,
 )
 from ui.canvas.rack import build_rack
+from ui.canvas.references import build_references
 from ui.canvas.source import build_source
+from ui.canvas.units import build_units
+from ui.controls.guidance import build_guidance, explain_negative
 from ui.controls.more import build_more
 from ui.forms import FIELDS, guidance_word, size_label
 from ui.tabs.image import build_image
@@ -30,38 +34,50 @@ from ui.tabs.inpaint import build_inpaint
 from ui.tabs.upscale import build_upscale
 
 Fields = dict[str, gr.components.Component]
+# Not a control: the reason that stands in for the negative prompt.
+_NOTE = "negative note"
 
 
 @dataclass(frozen=True)
 class Form:
-    """The components by the names of `ui.forms.FIELDS`, the source picture, the LoRA rack, the buttons, and the size labels that the model likes."""
+    """The components by the names of `ui.forms.FIELDS`, the source picture, the racks, the buttons, and the size labels that the model likes."""
 
     fields: Fields
     source: gr.HTML
     rack: gr.HTML
+    units: gr.HTML
+    references: gr.HTML
     go: gr.Button
     halt: gr.Button
     undo: gr.Button
     redo: gr.Button
     sizes: list[str]
 
+    @property
+    def racks(self) -> list[gr.HTML]:
+        """LoRAs, ControlNet units and reference pictures, in the order in which they travel."""
+        return [self.rack, self.units, self.references]
+
     def inputs(self) -> list[gr.components.Component]:
         return [self.fields[name] for name in FIELDS]
 
 
-def build_form(card: ModelCard, upscalers: list[UpscalerCard], loras: list[LoraCard]) -> Form:
+def build_form(card: ModelCard, engine: Engine) -> Form:
     sizes = [size_label(*size) for size in card.sizes]
     source = build_source()
-    fields = {**_words(), **build_image(card), **build_inpaint(card), **build_upscale(card, upscalers), **_look(card, sizes)}
+    fields = {**_words(), **build_image(card), **build_inpaint(card), **build_upscale(card, engine.upscalers()), **_look(card, sizes)}
+    units = build_units(engine.controls(), engine.preprocessors())
+    references = build_references(engine.reference_adapters())
     with gr.Accordion("LoRA styles", open=False, elem_classes="fold"):
-        rack = build_rack(loras)
-    fields.update({**build_more(), **_expert(card)})
+        rack = build_rack(engine.loras())
+    fields.update({**build_guidance(card), **build_more(), **_expert(card)})
+    _wire_negative(fields)
     with gr.Row(elem_id="go-row"):
         undo = gr.Button("↶", size="sm", elem_id="undo", min_width=36)
         redo = gr.Button("↷", size="sm", elem_id="redo", min_width=36)
         go = gr.Button("Generate", variant="primary", elem_id="go")
         halt = gr.Button("Stop", variant="stop", elem_id="halt", visible=False)
-    return Form(fields, source, rack, go, halt, undo, redo, sizes)
+    return Form(fields, source, rack, units, references, go, halt, undo, redo, sizes)
 
 
 def _words() -> Fields:
@@ -73,6 +89,7 @@ def _words() -> Fields:
         fields["negative_prompt"] = gr.Textbox(
             label="Negative prompt", placeholder="blurry, low quality", lines=2, max_lines=4, elem_id="ctl-negative_prompt"
         )
+        fields[_NOTE] = gr.HTML("", elem_classes="note", elem_id="negative-note")
     return fields
 
 
@@ -131,6 +148,19 @@ def _expert(card: ModelCard) -> Fields:
     return fields
 
 
+def _wire_negative(fields: Fields) -> None:
+    """Where the model would not hear the negative prompt, its field gives way to the reason."""
+    scale, style, negative, note = (fields[name] for name in ("guidance_scale", "guidance_style", "negative_prompt", _NOTE))
+    del fields[_NOTE]
+
+    def show(scale: Any, style: Any) -> tuple[Any, Any]:
+        reason = explain_negative(scale, style)
+        return reason, gr.update(visible=not reason)
+
+    changes = [one.change for one in (scale, style)]  # type: ignore[attr-defined]
+    gr.on(changes, show, [scale, style], [note, negative], queue=False, show_progress="hidden", api_visibility="private")
+
+
 def schedule_choices(scheduler: SchedulerName) -> list[tuple[str, str]]:
     """What goes with this sampler; pairs that do not exist are not offered."""
     return [("The model's own", ""), *((f"{SCHEDULE_LABELS[name]}: {SCHEDULE_NOTES[name]}", name) for name in schedules_of(scheduler))]
@@ -158,9 +188,35 @@ def fits(name: str, value: Any, sizes: list[str]) -> bool:
             return isinstance(value, bool)
         case "count":
             return value in (1, 2, 4, 8, 16)
-        case "fit" | "region" | "fill" | "factor" | "seamless" | "sheet" | "scheduler" | "schedule" | "vary_x" | "vary_y" | "upscaler":
+        case (
+            "guidance_style"
+            | "score_guidance"
+            | "fit"
+            | "region"
+            | "fill"
+            | "factor"
+            | "seamless"
+            | "sheet"
+            | "scheduler"
+            | "schedule"
+            | "vary_x"
+            | "vary_y"
+            | "upscaler"
+        ):
             return isinstance(value, str) and value in _CHOICES.get(name, (value,))
-        case "guidance_scale" | "steps" | "padding" | "feather" | "overlap" | "variation_strength":
+        case (
+            "perturbed_scale"
+            | "guidance_rescale"
+            | "guidance_start"
+            | "guidance_end"
+            | "score_scale"
+            | "guidance_scale"
+            | "steps"
+            | "padding"
+            | "feather"
+            | "overlap"
+            | "variation_strength"
+        ):
             return isinstance(value, (int, float))
         case _ if name.endswith("strength"):
             return isinstance(value, (int, float))
@@ -170,7 +226,7 @@ def fits(name: str, value: Any, sizes: list[str]) -> bool:
 
 _CHOICES = {
     "fit": ("crop", "pad", "stretch"), "region": ("masked", "whole"), "fill": ("original", "blur", "neighbours", "noise"),
-    "factor": ("2", "4"), "seamless": ("", "x", "y", "xy"), "sheet": ("", "grid", "dataset"),
+    "guidance_style": tuple(GUIDANCE_FACTS), "score_guidance": ("", *SCORE_LABELS), "factor": ("2", "4"), "seamless": ("", "x", "y", "xy"), "sheet": ("", "grid", "dataset"),
 }  # fmt: skip
 
 # The word beside the slider follows the thumb without asking the server.
