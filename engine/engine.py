@@ -39,6 +39,7 @@ from engine.library.controlnets import BUNDLED_CONTROLS, ControlNets
 from engine.library.embeddings import Embeddings
 from engine.library.history import History
 from engine.library.inputs import Inputs
+from engine.library.ip_adapters import BUNDLED_IP_ADAPTERS, IpAdapters
 from engine.library.loras import BUNDLED_LORAS, Loras
 from engine.library.maps import Maps
 from engine.library.masks import rasterise
@@ -78,6 +79,7 @@ class Engine:
         self._catalogue = Catalogue((BUNDLED, settings.data / "models"))
         self._upscalers = Upscalers((BUNDLED_UPSCALERS, settings.data / "upscalers"))
         self._loras = Loras((BUNDLED_LORAS, settings.data / "loras"))
+        self._ip_adapters = IpAdapters((BUNDLED_IP_ADAPTERS, settings.data / "ip_adapters"), (settings.data / "image_encoders",))
         self._wildcards = Wildcards((settings.data / "wildcards", BUNDLED_WILDCARDS))
         self._styles = Styles((BUNDLED_STYLES, settings.data / "styles"))
         self._embeddings = Embeddings((settings.data / "embeddings",))
@@ -88,7 +90,7 @@ class Engine:
         )  # fmt: skip
         self._resolver = Resolver(
             default_model=settings.model, catalogue=self._catalogue, inputs=self._inputs, upscalers=self._upscalers, loras=self._loras,
-            wildcards=self._wildcards, embeddings=self._embeddings, controls=self._controls,
+            wildcards=self._wildcards, embeddings=self._embeddings, controls=self._controls, ip_adapters=self._ip_adapters,
         )  # fmt: skip
         self._sheet_maker = SheetMaker(self._sheets, self._resolver, self._accept)
         self._host = host or _host(settings)
@@ -102,6 +104,7 @@ class Engine:
             loras=self._loras,
             embeddings=self._embeddings,
             controls=self._controlnets,
+            ip_adapters=self._ip_adapters,
             data=settings.data,
         )
 
@@ -265,9 +268,6 @@ class Engine:
         """The adapters that are here now; one that cannot be used says why in its card."""
         return self._loras.cards()
 
-    def reference_adapters(self) -> list[ReferenceAdapterCard]:
-        return []
-
     def controls(self) -> list[ControlCard]:
         """The control models that are here now; one that cannot be used says why in its card."""
         return self._controls.cards()
@@ -287,6 +287,10 @@ class Engine:
     def fetch_preprocessor(self, name: str) -> Path:
         """Bring the weights of one preprocessor here: for an operator who has read their size and licence. Raises `EngineError`."""
         return self._controls.fetch(name)
+
+    def reference_adapters(self) -> list[ReferenceAdapterCard]:
+        """What lets a model see reference pictures; one that cannot be used says why in its card."""
+        return self._ip_adapters.cards()
 
     def styles(self) -> list[Style]:
         return self._styles.cards()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from engine.contract.adapters import merge_uses, take_tags
 from engine.contract.errors import InvalidRequest
 from engine.contract.recipe import Recipe, resolve
+from engine.contract.references import without_nothing
 from engine.contract.requests import Request
 from engine.contract.results import InputImage
 from engine.controls import ControlDesk
 from engine.library.catalogue import Catalogue
 from engine.library.embeddings import Embeddings
 from engine.library.inputs import Inputs
+from engine.library.ip_adapters import IpAdapters
 from engine.library.loras import Loras
 from engine.library.uploads import PIXELS_MAX
 from engine.library.upscalers import Upscalers
@@ -31,6 +33,7 @@ class Resolver:
         wildcards: Wildcards,
         embeddings: Embeddings,
         controls: ControlDesk,
+        ip_adapters: IpAdapters,
     ) -> None:
         self._default_model = default_model
         self._catalogue = catalogue
@@ -40,6 +43,7 @@ class Resolver:
         self._wildcards = wildcards
         self._embeddings = embeddings
         self._controls = controls
+        self._ip_adapters = ip_adapters
 
     def recipe(self, request: Request, owner: str, *, is_draft: bool = False) -> Recipe:
         """Raises `ModelNotFound`, `NotFound`, `IncompatibleAdapter`, or `InvalidRequest` that names the control at fault.
@@ -62,6 +66,9 @@ class Resolver:
         words, tags = take_tags(request.prompt)
         loras = self._loras.resolve(merge_uses(request.loras, tags), card)
         request = request.model_copy(update={"prompt": words})
+        for use in request.references:
+            self._inputs.get(use.image, owner, field="references")
+        references = self._ip_adapters.resolve(without_nothing(request.references), card, self._catalogue.folder(card.name))
         upscaler = None
         if request.mode != "txt2img":
             source = self._inputs.get(request.source, owner, field="source")
@@ -75,7 +82,9 @@ class Resolver:
                 _check_large(width * (source.height + request.expand_top + request.expand_bottom), "expand_left")
         # Last, because making a map takes a while: everything else has been judged by now.
         controls = self._controls.resolve(request.controls, card, owner, makes_maps=not is_draft)
-        return resolve(request, card, upscaler=upscaler, loras=loras, controls=controls, lists=self._wildcards.lines)
+        return resolve(
+            request, card, upscaler=upscaler, loras=loras, controls=controls, references=references, lists=self._wildcards.lines
+        )  # fmt: skip
 
     def _with_embeddings(self, recipe: Recipe) -> Recipe:
         """Raises `IncompatibleAdapter` for one that does not fit, `InvalidRequest` for a name that may mean two."""

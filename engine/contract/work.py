@@ -13,7 +13,7 @@ from engine.contract.recipe import Recipe
 class Work:
     """One recipe to draw with the model in `model_folder`, skipping pictures and tiles that an earlier attempt finished.
 
-    `inputs` are files of the recipe's source and mask by hash.
+    `inputs` are files of the recipe's pictures by hash.
     """
 
     job_id: str
@@ -24,6 +24,8 @@ class Work:
     upscaler: Path | None = None
     # Files of the recipe's adapters with their weights.
     loras: tuple[tuple[Path, float], ...] = ()
+    # For each of the recipe's references the file of its adapter and the folder of its image encoder.
+    references: tuple[tuple[Path, Path], ...] = ()
     # Tiles that a stopped run has finished, by (picture, tile).
     tiles: Mapping[tuple[int, int], Path] = field(default_factory=dict)
     # Files of the recipe's embeddings, by name.

@@ -12,9 +12,9 @@ import torch
 
 from engine.contract.guidance import GuidancePlan
 from engine.contract.schedulers import ScheduleName, SchedulerName
+from engine.diffusion.conditioning import Embeds, Told, tell
 from engine.diffusion.guidance import Guide
 from engine.diffusion.schedulers import SAMPLERS, Space, schedule_timesteps
-from engine.diffusion.text import Embeds
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def denoise(
 
     `begin` is the model call of the schedule to start at. `keep` may put known latents back after each step. `extra`
     (B, C', h, w) is appended to the model's input, as inpainting checkpoints want it.
-    `embeds` is (2B, tokens, dim), negative half first, when guidance is on; else (B, tokens, dim); or, where the words
-    change on the way, a function from the index and number of model calls to such a tensor. The sample stays in
+    `embeds` is (2B, tokens, dim), negative half first, when guidance is on; else (B, tokens, dim); or, where words change
+    on the way or pictures are shown, a function from index and number of model calls to that. The sample stays in
     float32 while the model runs in its own dtype: sampler sums lose nothing and the seed means the same in any dtype.
     In float32 every value equals that of diffusers' StableDiffusionPipeline.
     """
@@ -89,17 +89,16 @@ def denoise(
     batch = len(latents)
     guide = Guide(guidance, unet)
 
-    def predict(sample: torch.Tensor, timestep: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        """One run of the model: scaled `sample` (B, C, h, w) under n sets of words (n·B, tokens, dim) → (n·B, C, h, w) float32."""
+    def predict(sample: torch.Tensor, timestep: torch.Tensor, told: Told) -> torch.Tensor:
+        """One run of the model: scaled `sample` (B, C, h, w) told n things, n·B rows → (n·B, C, h, w) float32."""
         if extra is not None:
             sample = torch.cat([sample, extra], dim=1)
-        sample = sample.repeat(len(words) // batch, 1, 1, 1).to(words.dtype)
-        return unet(sample, timestep, encoder_hidden_states=words, return_dict=False)[0].float()
+        sample = sample.repeat(len(told) // batch, 1, 1, 1).to(told.dtype)
+        return unet(sample, timestep, **told.inputs(), return_dict=False)[0].float()
 
     for index, timestep in enumerate(timesteps):
         sample = scheduler.scale_model_input(latents, timestep)
-        words = embeds if isinstance(embeds, torch.Tensor) else embeds(index, total)
-        prediction = guide.predict(partial(predict, sample, timestep), words, batch=batch, index=index, calls=total)
+        prediction = guide.predict(partial(predict, sample, timestep), tell(embeds, index, total), batch=batch, index=index, calls=total)
         sigma, denoised = clean_latents(scheduler, SAMPLERS[name].space, begin + index, prediction, latents)
         latents = scheduler.step(prediction, timestep, latents, return_dict=False, **options)[0]
         if keep is not None:

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 
 from engine.contract.guidance import GuidancePlan, is_guided
+from engine.diffusion.conditioning import Told
 from engine.diffusion.perturbation import perturbed
 
 __all__ = ["Guide", "apg", "cfg", "cfg_zero_star", "is_guided", "rescale", "tangential"]
 
-# Embeddings (n·B, tokens, dim) of n sets of words → predictions (n·B, C, h, w) for the same B latents.
-Predict = Callable[[torch.Tensor], torch.Tensor]
+# n things to tell the model, n·B rows → predictions (n·B, C, h, w) for the same B latents.
+Predict = Callable[[Told], torch.Tensor]
 
 # What the authors of APG use for Stable Diffusion (Sadat et al. 2024, appendix): nothing along the prediction, a
 # momentum that leaves out what the last call already gave, and a longest step of 15 on SDXL's 4 × 128 × 128 latents.
@@ -33,17 +34,17 @@ class Guide:
         self._unet = unet
         self._momentum: torch.Tensor | None = None
 
-    def predict(self, predict: Predict, words: torch.Tensor, *, batch: int, index: int, calls: int) -> torch.Tensor:
-        """(B, C, h, w). `words` hold the negative half first where the plan uses it; `batch` is B, `index` the model call."""
+    def predict(self, predict: Predict, told: Told, *, batch: int, index: int, calls: int) -> torch.Tensor:
+        """(B, C, h, w). `told` has the negative half first where the plan uses it; `batch` is B, `index` the model call."""
         plan = self._plan
         if not plan.is_active(index, calls):
-            return predict(words[-batch:])
-        prediction = predict(words)
+            return predict(told[-batch:])
+        prediction = predict(told)
         conditional = prediction[-batch:]
         guided = self._guided(prediction[:batch], conditional) if plan.uses_negative else conditional
         if plan.is_perturbed:
             with perturbed(self._unet, plan.style):
-                guided = guided + plan.perturbed_scale * (conditional - predict(words[-batch:]))
+                guided = guided + plan.perturbed_scale * (conditional - predict(told[-batch:]))
         return rescale(guided, conditional, plan.rescale) if plan.rescale else guided
 
     def _guided(self, unconditional: torch.Tensor, conditional: torch.Tensor) -> torch.Tensor:

@@ -41,7 +41,10 @@ MEANINGS = {
         'control units as {"image": a picture, "preprocessor": "canny", "settings": {"low": 100}, "control": name of the model, "weight": 0 to 2, '
         '"start": 0, "end": 1, "fit": "crop"}; preprocessor "none" means that the picture already is a map'
     ),
-    "references": 'pictures to resemble as {"image": a picture, "weight": 0 to 2, "start": 0, "end": 1, "style_only": false}',
+    "references": (
+        'pictures that are seen beside the words, at most 4, as {"image": …, "weight": 0 to 2, "start": 0 to 1, "end": 0 to 1, '
+        f'"style_only": true for style transfer, "adapter": name}}; image is {_PICTURE}; of each its square middle is seen'
+    ),
     "source": _PICTURE,
     "mask": f"white where it says repaint: {_PICTURE}; or a list of strokes in pixels of the source",
     "strength": "how much of the source is drawn anew",
@@ -61,11 +64,8 @@ MEANINGS = {
 }
 _PYTHON: dict[str, Any] = {"string": str, "integer": int, "number": float, "boolean": bool}
 _OWN_TYPES: dict[str, Any] = {
-    "mask": str | list[dict[str, Any]],
-    "loras": list[dict[str, Any]],
-    "controls": list[dict[str, Any]],
-    "references": list[dict[str, Any]],
-}
+    "mask": str | list[dict[str, Any]], "loras": list[dict[str, Any]], "controls": list[dict[str, Any]], "references": list[dict[str, Any]],
+}  # fmt: skip
 # Patterns are how the engine names things; here pictures come in other forms too.
 _PICTURES = ("source", "mask")
 

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import torch
 
 from engine.contract.recipe import Recipe
+from engine.diffusion.conditioning import Embeds
 from engine.diffusion.denoise import Step, denoise, set_steps, start_noise
 from engine.diffusion.loading import Components
 from engine.diffusion.noise import recipe_generators, recipe_noise
+from engine.diffusion.references import Illustrated
 from engine.diffusion.schedulers import build_scheduler
-from engine.diffusion.text import Embeds, PromptEncoder
+from engine.diffusion.text import PromptEncoder
 
 
 def text_to_image(components: Components, prompts: PromptEncoder, recipe: Recipe) -> Iterator[Step]:
@@ -35,9 +37,13 @@ def text_to_image(components: Components, prompts: PromptEncoder, recipe: Recipe
 
 
 def embeds_of(recipe: Recipe, prompts: PromptEncoder) -> Embeds:
-    """(B, tokens, dim), or (2B, tokens, dim) with the negative half first where guidance is on; for each step where words change."""
+    """(B, tokens, dim), or (2B, tokens, dim) with the negative half first where guidance is on.
+
+    For each model call where words change on the way, or pictures are shown beside them.
+    """
     negative_prompt = recipe.negative_prompt if recipe.guidance.uses_negative else None
-    return prompts.over_steps(recipe.prompt, negative_prompt, steps=recipe.steps_run, count=recipe.count)
+    words = prompts.over_steps(recipe.prompt, negative_prompt, steps=recipe.steps_run, count=recipe.count)
+    return Illustrated(words, prompts.shown, recipe.count) if prompts.shown else words
 
 
 def _nothing_known(components: Components, count: int, shape: tuple[int, int, int]) -> torch.Tensor:
