@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from engine.contract.adapters import merge_uses, take_tags
 from engine.contract.errors import InvalidRequest
 from engine.contract.recipe import Recipe, resolve
 from engine.contract.requests import Request
@@ -53,9 +52,6 @@ class Resolver:
 
     def _without_embeddings(self, request: Request, owner: str) -> Recipe:
         card = self._catalogue.card(request.model or self._default_model)
-        words, tags = take_tags(request.prompt)
-        loras = self._loras.resolve(merge_uses(request.loras, tags), card)
-        request = request.model_copy(update={"prompt": words})
         upscaler = None
         if request.mode != "txt2img":
             source = self._inputs.get(request.source, owner, field="source")
@@ -67,7 +63,7 @@ class Resolver:
                 self.check_mask(source, request.mask, owner)
                 width = source.width + request.expand_left + request.expand_right
                 _check_large(width * (source.height + request.expand_top + request.expand_bottom), "expand_left")
-        return resolve(request, card, upscaler=upscaler, loras=loras, lists=self._wildcards.lines)
+        return resolve(request, card, upscaler=upscaler, find_loras=lambda uses: self._loras.resolve(uses, card), lists=self._wildcards.lines)
 
     def _with_embeddings(self, recipe: Recipe) -> Recipe:
         """Raises `IncompatibleAdapter` for one that does not fit, `InvalidRequest` for a name that may mean two."""
