@@ -19,6 +19,7 @@ from engine.contract.errors import (
 from engine.contract.events import Cancelled, Drawn, Ending, Event, Failed, Finished, Loading, Progress, Queued
 from engine.contract.models import ModelCard
 from engine.contract.recipe import Recipe
+from engine.contract.remarks import Remark
 from engine.contract.requests import (
     CONTROL_NAMES,
     COUNT_MAX,
@@ -67,7 +68,7 @@ __all__ = [
     "SIZE_MIN", "SIZE_MULTIPLE", "STEPS_MAX", "UPLOAD_BYTES_MAX", "VARIED",
     "Axis", "BadNumbers", "Brought", "Busy", "Cancelled", "CellView", "Counted", "DamagedFile", "DiskFull", "Drawn", "EmbeddingCard", "Ending", "Engine", "EngineError",
     "Event", "Failed", "Finished", "Health", "ImageToImage", "IncompatibleAdapter", "Inpaint", "InputImage", "InvalidRequest", "Job",
-    "JobState", "Loading", "LoraCard", "LoraUse", "ModelCard", "ModelNotFound", "NotFound", "OutOfMemory", "Picture", "Progress", "Queued", "Recipe",
+    "JobState", "Loading", "LoraCard", "LoraUse", "ModelCard", "ModelNotFound", "NotFound", "OutOfMemory", "Picture", "Progress", "Queued", "Recipe", "Remark",
     "Request", "ScheduleName", "SchedulerFacts", "SchedulerGroup", "SchedulerName", "Settings", "Sheet", "Stroke", "Style", "TextToImage", "Upscale", "UpscalerCard", "Watch", "WorkerLost",
     "apply_style", "expand_choices", "parse_axis", "parse_request", "parse_strokes", "schedules_of",
 ]  # fmt: skip

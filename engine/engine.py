@@ -17,6 +17,7 @@ from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
 from engine.contract.models import ModelCard
 from engine.contract.recipe import Recipe
+from engine.contract.remarks import Remark
 from engine.contract.requests import Request, parse_request
 from engine.contract.results import Brought, InputImage, Job, Picture, UpscalerCard
 from engine.contract.settings import Settings
@@ -42,6 +43,7 @@ from engine.library.uploads import read_mask_upload, read_upload
 from engine.library.upscalers import BUNDLED_UPSCALERS, Upscalers
 from engine.library.vocabulary import count_words
 from engine.library.wildcards import BUNDLED_WILDCARDS, Wildcards
+from engine.proofread import proofread
 from engine.resolver import Resolver
 from engine.sheets import SheetMaker
 from engine.store import open_store
@@ -267,6 +269,10 @@ class Engine:
         """How each text encoder of a model reads a prompt: for a live counter. Quick, and without torch. Raises `ModelNotFound`."""
         folder = self._catalogue.folder(model or self.settings.model)
         return count_words(prompt, folder, self._embeddings.cards(), lists=self._wildcards.lines)
+
+    def remarks(self, text: str, control: str = "prompt", model: str | None = None) -> tuple[Remark, ...]:
+        """What is wrong or odd about the words of a control, the gravest first, while they are being written."""
+        return proofread(text, control, model=model, resolver=self._resolver, embeddings=self._embeddings)
 
     def wildcards(self) -> list[str]:
         """Names of the lists that `__name__` in a prompt picks from."""
