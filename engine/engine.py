@@ -20,6 +20,7 @@ from engine.contract.recipe import Recipe
 from engine.contract.remarks import Remark
 from engine.contract.requests import Request, parse_request
 from engine.contract.results import Brought, InputImage, Job, Picture, UpscalerCard
+from engine.contract.schedulers import ScheduleName, SchedulerName
 from engine.contract.settings import Settings
 from engine.contract.sheet import Axis, CellView, Sheet
 from engine.contract.strokes import Stroke
@@ -37,6 +38,7 @@ from engine.library.history import History
 from engine.library.inputs import Inputs
 from engine.library.loras import BUNDLED_LORAS, Loras
 from engine.library.masks import rasterise
+from engine.library.noise_plan import noise_plan
 from engine.library.sheets import Sheets
 from engine.library.styles import BUNDLED_STYLES, Styles
 from engine.library.uploads import read_mask_upload, read_upload
@@ -269,6 +271,13 @@ class Engine:
         """How each text encoder of a model reads a prompt: for a live counter. Quick, and without torch. Raises `ModelNotFound`."""
         folder = self._catalogue.folder(model or self.settings.model)
         return count_words(prompt, folder, self._embeddings.cards(), lists=self._wildcards.lines)
+
+    def plan(self, scheduler: SchedulerName, schedule: ScheduleName | None, steps: int, model: str | None = None) -> tuple[float, ...]:
+        """Shares of noise before each step, and 0 behind the last: for a plot. Empty where the model's settings are unusual.
+
+        Raises `InvalidRequest` where the three do not go together.
+        """
+        return noise_plan(self._catalogue.folder(model or self.settings.model), scheduler, schedule, steps)
 
     def remarks(self, text: str, control: str = "prompt", model: str | None = None) -> tuple[Remark, ...]:
         """What is wrong or odd about the words of a control, the gravest first, while they are being written."""
