@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from engine.contract.adapters import LoraCard
+from engine.contract.advice import advise
 from engine.contract.chunks import Counted
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
@@ -278,6 +279,12 @@ class Engine:
         Raises `InvalidRequest` where the three do not go together.
         """
         return noise_plan(self._catalogue.folder(model or self.settings.model), scheduler, schedule, steps)
+
+    def advice(
+        self, scheduler: SchedulerName, schedule: ScheduleName | None, steps: int, guidance: float, model: str | None = None
+    ) -> tuple[str, ...]:
+        """Sentences about known pitfalls of a sampler on a model; what they warn of still runs."""
+        return advise(self._catalogue.card(model or self.settings.model), scheduler, schedule, steps, guidance)
 
     def remarks(self, text: str, control: str = "prompt", model: str | None = None) -> tuple[Remark, ...]:
         """What is wrong or odd about the words of a control, the gravest first, while they are being written."""
