@@ -21,18 +21,21 @@ from ui.controls.header import build_header
 from ui.links import browser_key
 from ui.run import Page, wire_run
 from ui.sending import wire_sending
+from ui.writing import wire_writing
 
 PRESETS = Path(__file__).resolve().parents[1] / "presets"
 
 
 def build_page(engine: Engine) -> gr.Blocks:
     """Controls, stage and tray. The stage and the tray are one for all tabs."""
-    card = next(card for card in engine.models() if card.name == engine.settings.model)
+    models = engine.models()
+    card = next(card for card in models if card.name == engine.settings.model)
+    others = [one.name for one in models if one is not card]
     with gr.Blocks(title="Easel", fill_width=True, analytics_enabled=False) as blocks:
         mode = build_header(card.title)
         with gr.Row(elem_id="room", equal_height=False):
             with gr.Column(elem_id="controls", min_width=300):
-                form = build_form(card, engine.upscalers(), engine.loras())
+                form = build_form(card, engine.upscalers(), engine.loras(), others)
             with gr.Column(elem_id="stage-column", min_width=300):
                 build_views()
                 editor = build_editor()
@@ -54,6 +57,7 @@ def build_page(engine: Engine) -> gr.Blocks:
         )
         wire_run(page)
         wire_sending(page)
+        wire_writing(page)
         add_api(engine)
     return blocks
 

@@ -7,23 +7,12 @@ from typing import Any
 
 import gradio as gr
 
-from engine import (
-    SCHEDULE_LABELS,
-    SCHEDULE_NOTES,
-    SCHEDULER_FACTS,
-    SCHEDULER_GROUPS,
-    SCHEDULER_LABELS,
-    SCHEDULER_NOTES,
-    STEPS_MAX,
-    LoraCard,
-    ModelCard,
-    SchedulerName,
-    UpscalerCard,
-    schedules_of,
-)
+from engine import SCHEDULE_LABELS, SCHEDULER_LABELS, STEPS_MAX, LoraCard, ModelCard, UpscalerCard
 from ui.canvas.rack import build_rack
 from ui.canvas.source import build_source
+from ui.canvas.words import build_words
 from ui.controls.more import build_more
+from ui.controls.sampling import build_plan, build_sampling
 from ui.forms import FIELDS, guidance_word, size_label
 from ui.tabs.image import build_image
 from ui.tabs.inpaint import build_inpaint
@@ -39,6 +28,9 @@ class Form:
     fields: Fields
     source: gr.HTML
     rack: gr.HTML
+    # What stands under each prompt, and the plan of the steps.
+    words: dict[str, gr.HTML]
+    plan: gr.HTML
     go: gr.Button
     halt: gr.Button
     undo: gr.Button
@@ -49,10 +41,12 @@ class Form:
         return [self.fields[name] for name in FIELDS]
 
 
-def build_form(card: ModelCard, upscalers: list[UpscalerCard], loras: list[LoraCard]) -> Form:
+def build_form(card: ModelCard, upscalers: list[UpscalerCard], loras: list[LoraCard], others: list[str]) -> Form:
     sizes = [size_label(*size) for size in card.sizes]
     source = build_source()
-    fields = {**_words(), **build_image(card), **build_inpaint(card), **build_upscale(card, upscalers), **_look(card, sizes)}
+    prompts, words = _words(card, others)
+    fields = {**prompts, **build_image(card), **build_inpaint(card), **build_upscale(card, upscalers), **_look(card, sizes)}
+    plan = build_plan()
     with gr.Accordion("LoRA styles", open=False, elem_classes="fold"):
         rack = build_rack(loras)
     fields.update({**build_more(), **_expert(card)})
@@ -61,19 +55,22 @@ def build_form(card: ModelCard, upscalers: list[UpscalerCard], loras: list[LoraC
         redo = gr.Button("↷", size="sm", elem_id="redo", min_width=36)
         go = gr.Button("Generate", variant="primary", elem_id="go")
         halt = gr.Button("Stop", variant="stop", elem_id="halt", visible=False)
-    return Form(fields, source, rack, go, halt, undo, redo, sizes)
+    return Form(fields, source, rack, words, plan, go, halt, undo, redo, sizes)
 
 
-def _words() -> Fields:
+def _words(card: ModelCard, others: list[str]) -> tuple[Fields, dict[str, gr.HTML]]:
     fields: Fields = {}
+    words: dict[str, gr.HTML] = {}
     fields["prompt"] = gr.Textbox(
         label="Prompt", placeholder="A red mushroom in a forest by day", lines=3, max_lines=8, autofocus=True, elem_id="ctl-prompt"
     )
-    with gr.Accordion("What you do not want", open=False, elem_classes="fold"):
+    words["prompt"] = build_words("prompt", card, others)
+    with gr.Accordion("What you do not want", open=False, elem_classes="fold", elem_id="negative-fold"):
         fields["negative_prompt"] = gr.Textbox(
             label="Negative prompt", placeholder="blurry, low quality", lines=2, max_lines=4, elem_id="ctl-negative_prompt"
         )
-    return fields
+        words["negative_prompt"] = build_words("negative_prompt", card, others)
+    return fields, words
 
 
 def _look(card: ModelCard, sizes: list[str]) -> Fields:
@@ -93,17 +90,8 @@ def _look(card: ModelCard, sizes: list[str]) -> Fields:
 def _expert(card: ModelCard) -> Fields:
     fields: Fields = {}
     with gr.Accordion("Expert", open=False, elem_classes="fold"):
-        # Grouped by what they do with more steps: settle, keep changing, or need few.
-        grouped = sorted(SCHEDULER_LABELS, key=lambda name: list(SCHEDULER_GROUPS).index(SCHEDULER_FACTS[name].group))
-        choices = [(f"{SCHEDULER_LABELS[name]}: {SCHEDULER_NOTES[name]}", name) for name in grouped]
-        fields["scheduler"] = gr.Dropdown(choices, value=card.default_scheduler, label="Sampler", elem_id="ctl-scheduler")  # type: ignore[arg-type]
-        fields["schedule"] = gr.Dropdown(
-            schedule_choices(card.default_scheduler),  # type: ignore[arg-type]
-            value="",
-            label="Noise schedule",
-            info="How the steps are spread over the noise",
-            elem_id="ctl-schedule",
-        )
+        sampling = build_sampling(card)
+        fields["scheduler"], fields["schedule"] = sampling.scheduler, sampling.schedule
         with gr.Row(elem_classes="seed-row"):
             fields["seed"] = seed = gr.Textbox(label="Seed", placeholder="a new one each time", max_lines=1, elem_id="ctl-seed", min_width=120)
             dice = gr.Button("New seed", size="sm", elem_id="dice", min_width=90)
@@ -131,20 +119,6 @@ def _expert(card: ModelCard) -> Fields:
     return fields
 
 
-def schedule_choices(scheduler: SchedulerName) -> list[tuple[str, str]]:
-    """What goes with this sampler; pairs that do not exist are not offered."""
-    return [("The model's own", ""), *((f"{SCHEDULE_LABELS[name]}: {SCHEDULE_NOTES[name]}", name) for name in schedules_of(scheduler))]
-
-
-def filled(values: dict[str, Any], name: str) -> Any:
-    """What the control `name` is set to: its value, and for the noise schedule also what goes with the sampler."""
-    if name == "schedule" and values.get("scheduler") in SCHEDULER_LABELS:
-        choices = schedule_choices(values["scheduler"])
-        chosen = values.get(name, "")
-        return gr.update(choices=choices, value=chosen if chosen in [key for _, key in choices] else "")
-    return values.get(name, gr.skip())
-
-
 def _guidance_info(scale: float) -> str:
     return f"How closely to follow the words: {guidance_word(scale)}"
 
@@ -158,7 +132,9 @@ def fits(name: str, value: Any, sizes: list[str]) -> bool:
             return isinstance(value, bool)
         case "count":
             return value in (1, 2, 4, 8, 16)
-        case "fit" | "region" | "fill" | "factor" | "seamless" | "sheet" | "scheduler" | "schedule" | "vary_x" | "vary_y" | "upscaler":
+        case "scheduler":
+            return value in SCHEDULER_LABELS
+        case "fit" | "region" | "fill" | "factor" | "seamless" | "sheet" | "schedule" | "vary_x" | "vary_y" | "upscaler":
             return isinstance(value, str) and value in _CHOICES.get(name, (value,))
         case "guidance_scale" | "steps" | "padding" | "feather" | "overlap" | "variation_strength":
             return isinstance(value, (int, float))
@@ -170,7 +146,7 @@ def fits(name: str, value: Any, sizes: list[str]) -> bool:
 
 _CHOICES = {
     "fit": ("crop", "pad", "stretch"), "region": ("masked", "whole"), "fill": ("original", "blur", "neighbours", "noise"),
-    "factor": ("2", "4"), "seamless": ("", "x", "y", "xy"), "sheet": ("", "grid", "dataset"),
+    "schedule": ("", *SCHEDULE_LABELS), "factor": ("2", "4"), "seamless": ("", "x", "y", "xy"), "sheet": ("", "grid", "dataset"),
 }  # fmt: skip
 
 # The word beside the slider follows the thumb without asking the server.
