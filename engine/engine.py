@@ -294,6 +294,10 @@ class Engine:
         """Names of the lists that `__name__` in a prompt picks from."""
         return self._wildcards.names()
 
+    def wildcard(self, name: str) -> tuple[str, ...]:
+        """The lines of a list. Raises `InvalidRequest`."""
+        return self._wildcards.lines(name, "prompt")
+
     def health(self) -> Health:
         worker = self._host.state()
         return Health(worker in ("ready", "drawing"), worker, self._dispatcher.waiting(), self.settings.model)

@@ -92,7 +92,15 @@ def offers_view(engine: Engine, _given: Loose) -> dict[str, Any]:
         for one in engine.embeddings()
     ]
     loras = [{"name": one.name, "note": one.trigger or one.title, "refusal": _misfit(one.refusal, one.width, model)} for one in engine.loras()]
-    return {"embeddings": embeddings, "loras": loras, "wildcards": [{"name": name, "note": "", "refusal": None} for name in engine.wildcards()]}
+    return {"embeddings": embeddings, "loras": loras, "wildcards": [_list(engine, name) for name in engine.wildcards()]}
+
+
+def _list(engine: Engine, name: str) -> dict[str, Any]:
+    try:
+        lines = engine.wildcard(name)
+    except EngineError as error:
+        return {"name": name, "note": "", "refusal": error.message}
+    return {"name": name, "note": ", ".join(line[:40] for line in lines[:4]) + (" …" if len(lines) > 4 else ""), "refusal": None}
 
 
 def _misfit(refusal: str | None, width: int | None, model: ModelCard) -> str | None:

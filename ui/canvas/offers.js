@@ -22,7 +22,7 @@ function open_at(area) {
 function offers() {
   const fits = (one) => one.name.toLowerCase().includes(place.query) || one.note.toLowerCase().includes(place.query);
   const told = (all, kind, text) => all.filter(fits).map((one) => ({ ...one, kind, text: text(one.name) }));
-  if (place.kind === "list") return told(known.wildcards, "list", (name) => `__${name}__`);
+  if (place.kind === "list") return told(known.wildcards, "", (name) => `__${name}__`);
   const loras = control === "prompt" ? told(known.loras, "LoRA", (name) => `<lora:${name}:0.8>`) : [];
   return place.kind === "lora" ? loras : [...told(known.embeddings, "embedding", (name) => `<${name}>`), ...loras];
 }

@@ -47,7 +47,7 @@ function remark(remarks) {
 function strange({ is_new, unknown }) {
   const words = unknown.length ? `: ${unknown.join(", ")}` : "";
   $(".words-new").hidden = !is_new;
-  if (is_new) $(".words-new span").textContent = `Most of these words are new to ${about.model}${words}. It draws a guess.`;
+  if (is_new) $(".words-strange").textContent = `Most of these words are new to ${about.model}${words}. It draws a guess.`;
 }
 
 $(".words-larger").addEventListener("click", () => {

@@ -22,7 +22,8 @@ _TEMPLATE = """
   </div>
   <p class="words-note" id="note-__CONTROL__" role="status"></p>
   <div class="words-new" hidden>
-    <p><span></span> <button type="button" class="words-larger" aria-expanded="false">Larger models</button></p>
+    <p class="words-strange"></p>
+    <button type="button" class="words-larger" aria-expanded="false">Larger models</button>
     <p class="words-how" hidden></p>
   </div>
   <div class="offers" hidden><ul role="listbox" id="offers-__CONTROL__" aria-label="What can be named here"></ul></div>
