@@ -257,6 +257,21 @@ class Engine:
         """The adapters that are here now; one that cannot be used says why in its card."""
         return self._loras.cards()
 
+    def lora_picture(self, name: str) -> bytes | None:
+        """A small JPEG of what an adapter does; None where there is none. Raises `ModelNotFound`."""
+        return self._loras.picture(name)
+
+    @property
+    def may_add_loras(self) -> bool:
+        """Whether whoever opens the page may bring adapters: on one's own machine, or where the settings say so."""
+        return not self.settings.public or self.settings.visitor_adapters
+
+    def add_lora(self, name: str, data: BinaryIO) -> LoraCard:
+        """Keep a .safetensors file in `data/loras` under its name, once it is judged. Raises `EngineError` about the control "loras"."""
+        if not self.may_add_loras:
+            raise InvalidRequest("Adapters cannot be brought to this studio.", "Ask whoever runs it to put the file into data/loras.", "loras")
+        return self._loras.add(self.settings.data / "loras", name, data)
+
     def styles(self) -> list[Style]:
         return self._styles.cards()
 
