@@ -41,6 +41,8 @@ class LoraCard(BaseModel):
     has_text_encoder: bool = False
     bytes_on_disk: int = 0
     content_hash: str = ""
+    # Changes with the small picture beside the file; None where there is none.
+    picture: str | None = None
     # Why it cannot be used, in words; None where nothing is known against it.
     refusal: str | None = None
 
