@@ -30,5 +30,7 @@ class ModelCard(BaseModel):
     attention_widths: tuple[int, ...] = ()
     licence: str = ""
     note: str = ""
+    # Whether something in its folder can score pictures: CLIP and classifier guidance need that.
+    has_scorer: bool = False
     # Share of noise, 0 to 1, at 33 even places of the schedule from start to end: what a plot of it needs.
     noise_curve: tuple[float, ...] = ()

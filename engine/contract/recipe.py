@@ -17,6 +17,7 @@ from engine.contract.errors import DamagedFile, InvalidRequest
 from engine.contract.guidance import (
     GUIDANCE_FACTS,
     PERTURBED_DEFAULT,
+    SCORE_LABELS,
     GuidancePlan,
     GuidanceShare,
     GuidanceStyle,
@@ -284,6 +285,11 @@ def resolve(
         said["loras_beside"] = find_loras(merge_uses(request.loras))
     recipe = Recipe.model_validate(values | said | _guidance(request))
     check_guidance(recipe.guidance, family=model.family, title=model.title)
+    if recipe.score_guidance is not None and not model.has_scorer:
+        label = SCORE_LABELS[recipe.score_guidance]
+        raise InvalidRequest(
+            f"{label} is not available: {model.title} brings no scorer.", "Turn it off, or choose a model with one.", "score_guidance"
+        )
     return recipe
 
 

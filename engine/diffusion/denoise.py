@@ -15,6 +15,7 @@ from engine.contract.schedulers import ScheduleName, SchedulerName
 from engine.diffusion.conditioning import Embeds, Told, tell
 from engine.diffusion.guidance import Guide
 from engine.diffusion.schedulers import SAMPLERS, Space, schedule_timesteps
+from engine.diffusion.score_guidance import Nudge
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Step:
     latents: torch.Tensor
     denoised: torch.Tensor
 
+
+# Where there is next to no signal, or noise, left to divide by.
+_ALPHA_MIN = 1e-4
 
 # (latents after the step, scheduler, index of the step, timesteps of this walk) → latents to go on with.
 Keep = Callable[[torch.Tensor, Any, int, Any], torch.Tensor]
@@ -72,11 +76,13 @@ def denoise(
     begin: int = 0,
     keep: Keep | None = None,
     extra: torch.Tensor | None = None,
+    nudge: Nudge | None = None,
 ) -> Iterator[Step]:
     """Walk from noisy `latents` (B, C, h, w), as `start_noise` or `start_from` made them, to clean ones.
 
     `begin` is the model call of the schedule to start at. `keep` may put known latents back after each step. `extra`
-    (B, C', h, w) is appended to the model's input, as inpainting checkpoints want it.
+    (B, C', h, w) is appended to the model's input, as inpainting checkpoints want it. `nudge` says what to add to the
+    predicted clean latents of each guided step.
     `embeds` is (2B, tokens, dim), negative half first, when guidance is on; else (B, tokens, dim); or, where words change
     on the way or pictures are shown, a function from index and number of model calls to that. The sample stays in
     float32 while the model runs in its own dtype: sampler sums lose nothing and the seed means the same in any dtype.
@@ -100,6 +106,10 @@ def denoise(
         sample = scheduler.scale_model_input(latents, timestep)
         prediction = guide.predict(partial(predict, sample, timestep), tell(embeds, index, total), batch=batch, index=index, calls=total)
         sigma, denoised = clean_latents(scheduler, SAMPLERS[name].space, begin + index, prediction, latents)
+        if nudge is not None and guidance.is_active(index, total):
+            change = nudge(denoised, sigma)
+            prediction = moved(scheduler, SAMPLERS[name].space, begin + index, prediction, change)
+            denoised = denoised + change
         latents = scheduler.step(prediction, timestep, latents, return_dict=False, **options)[0]
         if keep is not None:
             latents = keep(latents, scheduler, index, timesteps)
@@ -111,16 +121,7 @@ def clean_latents(scheduler: Any, space: Space, index: int, prediction: torch.Te
 
     With x = α·x₀ + σ·ε: from ε, x₀ = (x − σ·ε) / α; from v, x₀ = α·x − σ·v (Salimans & Ho 2022, appendix D).
     """
-    if space is Space.ALPHAS:
-        alpha_squared = float(scheduler.alphas_cumprod[int(scheduler.timesteps[index])])
-        alpha, sigma = alpha_squared**0.5, (1 - alpha_squared) ** 0.5
-        noise_level = sigma / max(alpha, 1e-8)
-    else:
-        # The second half of a KDPM2 step lies between two noise levels.
-        is_between = index % 2 == 1 and hasattr(scheduler, "sigmas_interpol")
-        noise_level = float((scheduler.sigmas_interpol if is_between else scheduler.sigmas)[index])
-        alpha = (1 + noise_level**2) ** -0.5
-        sigma = noise_level * alpha
+    noise_level, alpha, sigma = signal_and_noise(scheduler, space, index)
     sample = latents * alpha if space is Space.VARIANCE_EXPLODING else latents
     match scheduler.config["prediction_type"]:
         case "v_prediction":
@@ -128,5 +129,30 @@ def clean_latents(scheduler: Any, space: Space, index: int, prediction: torch.Te
         case "sample":
             denoised = prediction
         case _:
-            denoised = (sample - sigma * prediction) / max(alpha, 1e-4)
+            denoised = (sample - sigma * prediction) / max(alpha, _ALPHA_MIN)
     return noise_level, denoised
+
+
+def moved(scheduler: Any, space: Space, index: int, prediction: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+    """The prediction whose clean latents are those of `prediction` plus `change`: `clean_latents` solved for it. All (B, C, h, w)."""
+    _, alpha, sigma = signal_and_noise(scheduler, space, index)
+    match scheduler.config["prediction_type"]:
+        case "v_prediction":
+            return prediction - change / max(sigma, _ALPHA_MIN)
+        case "sample":
+            return prediction + change
+        case _:
+            return prediction - change * max(alpha, _ALPHA_MIN) / max(sigma, _ALPHA_MIN)
+
+
+def signal_and_noise(scheduler: Any, space: Space, index: int) -> tuple[float, float, float]:
+    """Noise level σ/α, α and σ at step `index`, with α² + σ² = 1, before the scheduler has moved on."""
+    if space is Space.ALPHAS:
+        alpha_squared = float(scheduler.alphas_cumprod[int(scheduler.timesteps[index])])
+        alpha, sigma = alpha_squared**0.5, (1 - alpha_squared) ** 0.5
+        return sigma / max(alpha, 1e-8), alpha, sigma
+    # The second half of a KDPM2 step lies between two noise levels.
+    is_between = index % 2 == 1 and hasattr(scheduler, "sigmas_interpol")
+    noise_level = float((scheduler.sigmas_interpol if is_between else scheduler.sigmas)[index])
+    alpha = (1 + noise_level**2) ** -0.5
+    return noise_level, alpha, noise_level * alpha

@@ -26,7 +26,7 @@ from engine.diffusion.loading import Components
 Nudge = Callable[[torch.Tensor, float], torch.Tensor]
 
 # A scale of 100 is this many times the gradient of the log score: found on the starter (tests/starter/test_score_guidance.py).
-_STRENGTH = 100.0
+_STRENGTH = 25.0
 # No step moves the picture by more than this share of its own spread: a scorer that is fooled must not burn it.
 _STEP_MAX = 0.25
 

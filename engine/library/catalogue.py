@@ -60,6 +60,7 @@ def read_card(folder: Path) -> ModelCard:
     facts["text_width"] = text_width(folder)
     facts["residuals"] = residuals(folder)
     facts["attention_widths"] = attention_widths(folder)
+    facts["has_scorer"] = (folder / "scorer.safetensors").is_file() or (folder / "clip" / "config.json").is_file()
     try:
         return ModelCard.model_validate(facts)
     except ValidationError as error:

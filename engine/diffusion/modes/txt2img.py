@@ -13,6 +13,7 @@ from engine.diffusion.loading import Components
 from engine.diffusion.noise import recipe_generators, recipe_noise
 from engine.diffusion.references import Illustrated
 from engine.diffusion.schedulers import build_scheduler
+from engine.diffusion.score_guidance import score_nudge
 from engine.diffusion.text import PromptEncoder
 
 
@@ -30,6 +31,7 @@ def text_to_image(components: Components, prompts: PromptEncoder, recipe: Recipe
             latents=start_noise(scheduler, recipe_noise(recipe, shape, rng, components.device)),
             embeds=embeds_of(recipe, prompts),
             guidance=recipe.guidance,
+            nudge=score_nudge(components, recipe),
             rng=rng,
             begin=begin,
             extra=_nothing_known(components, recipe.count, shape) if components.is_inpainting else None,
