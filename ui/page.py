@@ -35,7 +35,7 @@ def build_page(engine: Engine) -> gr.Blocks:
         mode = build_header(card.title)
         with gr.Row(elem_id="room", equal_height=False):
             with gr.Column(elem_id="controls", min_width=300):
-                form = build_form(card, engine.upscalers(), engine.loras(), others)
+                form = build_form(card, engine.upscalers(), engine.loras(), others, may_add=engine.may_add_loras)
             with gr.Column(elem_id="stage-column", min_width=300):
                 build_views()
                 editor = build_editor()

@@ -41,14 +41,14 @@ class Form:
         return [self.fields[name] for name in FIELDS]
 
 
-def build_form(card: ModelCard, upscalers: list[UpscalerCard], loras: list[LoraCard], others: list[str]) -> Form:
+def build_form(card: ModelCard, upscalers: list[UpscalerCard], loras: list[LoraCard], others: list[str], *, may_add: bool) -> Form:
     sizes = [size_label(*size) for size in card.sizes]
     source = build_source()
     prompts, words = _words(card, others)
     fields = {**prompts, **build_image(card), **build_inpaint(card), **build_upscale(card, upscalers), **_look(card, sizes)}
     plan = build_plan()
     with gr.Accordion("LoRA styles", open=False, elem_classes="fold"):
-        rack = build_rack(loras)
+        rack = build_rack(loras, may_add=may_add)
     fields.update({**build_more(), **_expert(card)})
     with gr.Row(elem_id="go-row"):
         undo = gr.Button("↶", size="sm", elem_id="undo", min_width=36)
