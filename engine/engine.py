@@ -306,10 +306,14 @@ class Engine:
         """Whether whoever opens the page may bring adapters: on one's own machine, or where the settings say so."""
         return not self.settings.public or self.settings.visitor_adapters
 
-    def add_lora(self, name: str, data: BinaryIO) -> LoraCard:
-        """Keep a .safetensors file in `data/loras` under its name, once it is judged. Raises `EngineError` about the control "loras"."""
+    def check_may_add_loras(self) -> None:
+        """Raises `InvalidRequest` where nobody may."""
         if not self.may_add_loras:
             raise InvalidRequest("Adapters cannot be brought to this studio.", "Ask whoever runs it to put the file into data/loras.", "loras")
+
+    def add_lora(self, name: str, data: BinaryIO) -> LoraCard:
+        """Keep a .safetensors file in `data/loras` under its name, once it is judged. Raises `EngineError` about the control "loras"."""
+        self.check_may_add_loras()
         return self._loras.add(self.settings.data / "loras", name, data)
 
     def styles(self) -> list[Style]:

@@ -45,10 +45,10 @@ def words_view(engine: Engine, given: Loose) -> dict[str, Any]:
     # What a picture should not show may well be words that the model never saw.
     new = next((count for count in counts if count.is_mostly_unknown), None) if control == "prompt" else None
     unknown = [word for word in new.unknown if not word.startswith("<")] if new else []
-    return {"counts": _counts(counts), "remarks": remarks, "is_new": new is not None, "unknown": unknown[:6]}
+    return {"counts": counts_view(counts), "remarks": remarks, "is_new": new is not None, "unknown": unknown[:6]}
 
 
-def _counts(counts: tuple[Counted, ...]) -> list[dict[str, Any]]:
+def counts_view(counts: tuple[Counted, ...]) -> list[dict[str, Any]]:
     """One for each encoder; encoders that read alike are told once."""
     views = [{"last": one.last, "room": one.room, "chunks": one.chunks} for one in counts]
     if all(view == views[0] for view in views):

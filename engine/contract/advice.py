@@ -9,7 +9,7 @@ STEPS_MANY = 100
 # A model whose own steps are this few was distilled: more are no mistake there, and slow samplers are none either.
 _FEW = 10
 _GUIDANCE_FEW = 2.0
-# Steps from which a sampler's picture is finished on an ordinary model, as far as eyes can tell.
+# Steps from which a sampler's picture counts as finished on an ordinary model: rules of thumb of the field, not measured here.
 _FINISHED: dict[SchedulerName, int] = {
     "dpmpp_2m": 12, "euler": 16, "ddim": 16, "unipc": 8, "heun": 10, "dpmpp_2s": 12, "deis": 10, "lms": 24, "pndm": 16, "kdpm2": 10,
     "euler_a": 16, "dpmpp_2m_sde": 14, "kdpm2_a": 12, "sa_solver": 12, "ddpm": 50,

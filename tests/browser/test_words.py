@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
+import torch
 from playwright.sync_api import Browser, Locator, Page, expect
+from safetensors.torch import save_file
 
 from tests.browser.conftest import SHOTS, open_studio
 from tests.browser.hands import generate, stage, tab, write
@@ -181,7 +183,7 @@ def test_names_are_picked_by_keyboard_and_undone_by_the_browser(page: Page) -> N
     page.keyboard.press("Escape")
     prompt(page).press("End")
     page.keyboard.type("on> at __")
-    expect(offers(page).filter(has_text="colour")).to_be_visible()
+    expect(offers(page).first).to_contain_text("red, crimson")
     page.keyboard.press("ArrowDown")
     chosen = page.get_by_role("option", selected=True).locator("b").inner_text()
     page.keyboard.press("Enter")
@@ -206,10 +208,19 @@ def test_escape_closes_the_list_and_stops_nothing(page: Page) -> None:
     stage(page, "stopped")
 
 
-def test_an_embedding_that_does_not_fit_says_why(page: Page, studio: Studio) -> None:
+def test_an_embedding_is_picked_and_one_that_does_not_fit_says_why(page: Page, studio: Studio) -> None:
     folder = studio.data / "embeddings"
     folder.mkdir(exist_ok=True)
     (folder / "old-mood.pt").write_bytes(b"pickled")
+    save_file({"emb_params": torch.zeros(3, 256)}, folder / "my-mood.safetensors")
+    prompt(page).press_sequentially("a castle <my")
+    expect(offers(page)).to_contain_text("embedding · 3 vectors")
+    offers(page).click()
+    expect(prompt(page)).to_have_value("a castle <my-mood>")
+    expect(prompt(page)).to_be_focused()
+    expect(under(page, "count")).to_have_text("5 / 75")
+    (folder / "my-mood.safetensors").unlink()
+    prompt(page).fill("")
     prompt(page).press_sequentially("a castle <old")
     option = offers(page).filter(has_text="old-mood")
     expect(option).to_contain_text("pickle")

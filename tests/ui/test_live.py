@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from engine import Counted
 from tests.studio import Studio
 from tests.ui.test_routes import call
+from ui.live import counts_view
 
 
 def ask(studio: Studio, what: str, **given: object) -> dict[str, Any]:
@@ -31,6 +33,13 @@ def test_words_are_counted_and_judged(studio: Studio) -> None:
     (refused,) = ask(studio, "words", control="negative_prompt", text="a __nowhere__")["remarks"]
     assert refused["is_refusal"]
     assert "no wildcard list named nowhere" in refused["text"]
+
+
+def test_encoders_that_read_differently_are_told_apart() -> None:
+    clip, other = Counted("tokenizer", 80, 2, 75, (), (), last=5), Counted("tokenizer_3", 90, 1, 256, (), (), last=90)
+    assert [one["encoder"] for one in counts_view((clip, clip))] == [""]
+    assert counts_view((clip, other))[1] == {"last": 90, "room": 256, "chunks": 1, "encoder": "encoder 2"}
+    assert counts_view(()) == []
 
 
 def test_a_style_is_shown_to_the_letter(studio: Studio) -> None:

@@ -20,8 +20,9 @@ function open_at(area) {
 }
 
 function offers() {
-  const fits = (one) => one.name.toLowerCase().includes(place.query) || one.note.toLowerCase().includes(place.query);
-  const told = (all, kind, text) => all.filter(fits).map((one) => ({ ...one, kind, text: text(one.name) }));
+  // What begins with the letters comes first, then what holds them, then what only speaks of them.
+  const found = (one) => [one.name.toLowerCase().indexOf(place.query) === 0, one.name.toLowerCase().includes(place.query), one.note.toLowerCase().includes(place.query)].indexOf(true);
+  const told = (all, kind, text) => all.filter((one) => found(one) >= 0).sort((one, other) => found(one) - found(other)).map((one) => ({ ...one, kind, text: text(one.name) }));
   if (place.kind === "list") return told(known.wildcards, "", (name) => `__${name}__`);
   const loras = control === "prompt" ? told(known.loras, "LoRA", (name) => `<lora:${name}:0.8>`) : [];
   return place.kind === "lora" ? loras : [...told(known.embeddings, "embedding", (name) => `<${name}>`), ...loras];

@@ -63,7 +63,7 @@ def build_form(card: ModelCard, engine: Engine, others: list[str]) -> Form:
     units = build_units(engine.controls(), engine.preprocessors())
     references = build_references(engine.reference_adapters())
     with gr.Accordion("LoRA styles", open=False, elem_classes="fold"):
-        rack = build_rack(engine.loras())
+        rack = build_rack(engine.loras(), may_add=engine.may_add_loras)
     fields.update({**build_guidance(card), **build_more(), **_expert(card)})
     _wire_negative(fields)
     with gr.Row(elem_id="go-row"):
