@@ -111,7 +111,10 @@ def wire_sending(page: Page) -> None:
 
 
 def _rack(picture: Picture) -> list[dict[str, Any]]:
-    return [{"name": use.name, "weight": use.weight, "is_muted": False} for use in picture.recipe.loras or ()]
+    return [
+        {"name": use.name, "weight": use.weight, "is_muted": False, **({} if use.blocks is None else {"blocks": use.blocks})}
+        for use in picture.recipe.loras or ()
+    ]
 
 
 def _data(event: gr.EventData) -> dict[str, Any]:
