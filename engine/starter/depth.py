@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch.nn import functional as F
 
-from engine.diffusion.tiny_depth import BUNDLED_DEPTH, TinyDepth, estimate_depth
+from engine.diffusion.tiny_depth import BUNDLED_DEPTH, TinyDepth, estimate_depth, load_tiny_depth
 from engine.starter.attributes import random_labels
 from engine.starter.control_maps import DEPTH_FILE, Map, depth_map, draw_depths
 from engine.starter.dataset import load_dataset
@@ -30,19 +30,23 @@ METADATA = {
     "format": "pt", "easel.kind": "preprocessor", "easel.title": "Depth (starter)", "easel.preprocessor": "depth", "easel.licence": "Apache-2.0",
     "easel.note": "Near is white. Trained on drawn scenes: it knows the starter's kind of pictures.",
 }  # fmt: skip
-_BATCH = 16
+_BATCH, _RATE = 16, 2e-3
 
 
-def train_depth(images: Map, depths: Map, rows: NDArray[np.int64], *, minutes: float, rate: float = 2e-3, seed: int = 2) -> TinyDepth:
-    """The averaged estimator after learning from those rows of (N, 256, 256, 3) pictures and (N, 256, 256) maps, near white."""
+def train_depth(images: Map, depths: Map, rows: NDArray[np.int64], *, minutes: float, start_from: Path | None = None, seed: int = 2) -> TinyDepth:
+    """The averaged estimator after learning from those rows of (N, 256, 256, 3) pictures and (N, 256, 256) maps, near white.
+
+    Goes on from the file `start_from` if it is there; another `seed` then shows other scenes.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model: Any = TinyDepth().to(memory_format=torch.channels_last)
+    known = TinyDepth() if start_from is None or not start_from.exists() else load_tiny_depth(start_from).train().requires_grad_(True)
+    model: Any = known.to(memory_format=torch.channels_last)
     master = Master(model, ema=0.99)
-    optimiser = torch.optim.Adam([master.weights], lr=rate, betas=(0.9, 0.99))
+    optimiser = torch.optim.Adam([master.weights], lr=_RATE, betas=(0.9, 0.99))
     started, step, losses = time.monotonic(), 0, [0.0]
     while (share := (time.monotonic() - started) / 60 / minutes) < 1:
-        optimiser.param_groups[0]["lr"] = rate * min(1.0, (step + 1) / 20) * (0.5 + 0.5 * np.cos(np.pi * share))
+        optimiser.param_groups[0]["lr"] = _RATE * min(1.0, (step + 1) / 20) * (0.5 + 0.5 * np.cos(np.pi * share))
         pixels, truth = _batch(images, depths, rng.choice(rows, _BATCH), rng)
         with torch.autocast("cpu", torch.bfloat16):
             made = model(pixels)
@@ -61,8 +65,8 @@ def train_depth(images: Map, depths: Map, rows: NDArray[np.int64], *, minutes: f
 
 def _batch(images: Map, depths: Map, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """(B, 3, H, W) in [-1, 1], often soft, noisy or in other colours as generated pictures are, and (B, 1, H, W) in [0, 1]."""
-    pictures: list[NDArray[np.float32]] = []
-    maps: list[NDArray[np.float32]] = []
+    pictures: list[NDArray[Any]] = []
+    maps: list[NDArray[Any]] = []
     for row in rows:
         picture: NDArray[Any] = images[row].astype(np.float32) / 255
         near = depths[row].astype(np.float32) / 255
@@ -115,7 +119,8 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("data/starter-v2"), help="folder with the drawn scenes")
     parser.add_argument("--recipe", choices=sorted(RECIPES), default="starter-v2", help="whose scenes these are")
     parser.add_argument("--depths", type=int, default=6_000, help="how many scenes are drawn again for their depth")
-    parser.add_argument("--out", type=Path, default=BUNDLED_DEPTH)
+    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=BUNDLED_DEPTH, help="the estimator; goes on from it if it is there")
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -124,7 +129,7 @@ def main() -> int:
     images, _, degraded = load_dataset(options.work)
     depths = np.load(options.work / DEPTH_FILE, mmap_mode="r")
     sound = np.flatnonzero(~degraded[: len(depths)])
-    model = train_depth(images, depths, sound, minutes=options.minutes)
+    model = train_depth(images, depths, sound, minutes=options.minutes, start_from=options.out, seed=options.seed)
     save_depth(model, options.out)
     print(f"{options.out}: {options.out.stat().st_size / 1000:.0f} kB, correlation {measure(model):.3f} on fresh scenes", flush=True)
     return 0
