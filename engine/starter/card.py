@@ -76,7 +76,7 @@ _CONTROLS = """
 ## Its controls
 
 Low-rank ControlNets in `presets/controlnets`, trained on the same scenes with the denoiser frozen (`python -m engine.starter.control`), {scenes} fresh
-scenes each: their maps, words and seeds, with the control and without. Depth is judged by an estimator of our own
+scenes each: words that say what is in the picture and nothing about where, the same seeds with the control and without. Depth is judged by an estimator of our own
 (`presets/preprocessors`, `python -m engine.starter.depth`). Command: `python -m engine.starter.evaluate_control`.
 
 {table}

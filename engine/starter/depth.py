@@ -88,7 +88,7 @@ def _loss(made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return loss
 
 
-def correlation(found: Map, truth: Map) -> float:
+def correlation(found: NDArray[Any], truth: NDArray[Any]) -> float:
     """Pearson's, of two maps. A flat one has none: 0."""
     a, b = (one.astype(np.float64) - one.mean() for one in (found, truth))
     size = float(np.sqrt(np.square(a).sum() * np.square(b).sum()))

@@ -48,15 +48,16 @@ class FreshScenes:
 
     @property
     def captions(self) -> list[str]:
-        return [full_caption(one) for one in self.labels]
+        """What is in them, and nothing about where: that is for the map to say."""
+        return [full_caption(one, "{what} {place} {time}, {style}") for one in self.labels]
 
 
-def fresh_scenes(count: int) -> FreshScenes:
+def fresh_scenes(count: int, seed: int = MEASURING_SEED) -> FreshScenes:
     labels: list[SceneLabels] = []
     pictures: list[Pictures] = []
     depths: list[Map] = []
     for index in range(count):
-        rng = np.random.default_rng([MEASURING_SEED, index])
+        rng = np.random.default_rng([seed, index])
         labels.append(random_labels(rng, is_wide=True))
         scene = draw(labels[-1], seed=int(rng.integers(2**31)))
         pictures.append(scene.image)
@@ -98,6 +99,17 @@ def edge_f1(picture: Pictures, wanted: Map) -> float:
     return 2 * precision * recall / max(precision + recall, 1e-9)
 
 
+class DepthJudge:
+    """Correlation of a picture's estimated depth with a map, both less the average scene: ground rises to the horizon in every picture."""
+
+    def __init__(self) -> None:
+        self._estimator = load_tiny_depth()
+        self._average = fresh_scenes(32, seed=MEASURING_SEED + 1).maps["depth"].mean(0)
+
+    def __call__(self, picture: Pictures, wanted: Map) -> float:
+        return correlation(estimate_depth(self._estimator, picture) - self._average, wanted - self._average)
+
+
 def through_autoencoder(folder: Path, pictures: Pictures) -> Pictures:
     """The best that a picture made from latents could be."""
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
@@ -112,8 +124,7 @@ def through_autoencoder(folder: Path, pictures: Pictures) -> Pictures:
 def evaluate(folder: Path, controls: Path, *, count: int, kinds: tuple[str, ...] = KINDS, sheet: Path | None = None) -> dict[str, Any]:
     """By kind: mean agreement with the maps of pictures with the control, without, and of the scenes themselves."""
     scenes = fresh_scenes(count)
-    estimator = load_tiny_depth()
-    judges: dict[str, Any] = {"edges": edge_f1, "depth": lambda picture, wanted: correlation(estimate_depth(estimator, picture), wanted)}
+    judges: dict[str, Any] = {"edges": edge_f1, "depth": DepthJudge()}
     best = through_autoencoder(folder, scenes.pictures)
     plain = draw_with(folder, scenes.captions, scenes.maps["edges"], None)
     report: dict[str, Any] = {"scenes": count, "steps": 20, "guidance": 4.0}
@@ -138,7 +149,7 @@ def contact_sheet(maps: Pictures, plain: Pictures, led: Pictures) -> Image.Image
 
 def table(report: dict[str, Any]) -> str:
     """The report as a Markdown table."""
-    measures = {"edges": "edge F1, Canny 100/200, 2 px", "depth": "correlation of estimated depth"}
+    measures = {"edges": "edge F1, Canny 100/200, 2 px", "depth": "correlation of estimated depth, less the average scene"}
     lines = ["| control | measure | without | with | drawn scenes through the autoencoder | better in | file | training |", "|---" * 8 + "|"]
     for kind in KINDS:
         if (row := report.get(kind)) is not None:

@@ -20,7 +20,7 @@ from engine.starter.control import ControlData, ControlPlan, fresh_control, load
 from engine.starter.control_maps import depth_map, draw_depths, drop_lines, edge_map, rough_depth, rough_edges
 from engine.starter.dataset import draw_dataset, load_dataset
 from engine.starter.depth import correlation, measure
-from engine.starter.evaluate_control import BUNDLED, KINDS, draw_with, edge_f1, fresh_scenes, read_control
+from engine.starter.evaluate_control import BUNDLED, KINDS, DepthJudge, draw_with, edge_f1, fresh_scenes, read_control
 from engine.starter.scenes import draw
 from engine.starter.text_encoder import build_text_encoder
 from engine.starter.train import make_latents
@@ -174,11 +174,10 @@ def test_a_bundled_control_leads(kind: str) -> None:
     assert path.stat().st_size <= 3_200_000
     maps = scenes.maps[kind]
     plain, led = (draw_with(STARTER, scenes.captions, maps, control, steps=10) for control in (None, path))
-    estimator = load_tiny_depth()
-    judge: Any = edge_f1 if kind == "edges" else lambda picture, wanted: correlation(estimate_depth(estimator, picture), wanted)
+    judge: Any = edge_f1 if kind == "edges" else DepthJudge()
     without, with_it = (float(np.mean([judge(a, b) for a, b in zip(crowd, maps, strict=True)])) for crowd in (plain, led))
     print(f"{kind}: {without:.3f} without, {with_it:.3f} with")
-    assert with_it > without + {"edges": 0.10, "depth": 0.02}[kind]
+    assert with_it > without + {"edges": 0.08, "depth": 0.15}[kind]
 
 
 def test_the_bundled_estimator_knows_depth_in_any_size() -> None:
