@@ -36,6 +36,7 @@ from engine.contract.guidance import (
 )
 from engine.contract.models import ModelCard
 from engine.contract.preprocessors import NO_PREPROCESSOR, Knob
+from engine.contract.read_settings import Missing, ReadSettings
 from engine.contract.recipe import Recipe
 from engine.contract.references import REFERENCE_WEIGHT, REFERENCE_WEIGHT_MAX, REFERENCES_MAX, ReferenceAdapterCard, ReferenceUse
 from engine.contract.remarks import Remark
@@ -79,6 +80,7 @@ from engine.contract.strokes import Stroke, parse_strokes
 from engine.contract.styles import Style, apply_style
 from engine.engine import Engine, Health
 from engine.jobs.watch import Watch
+from engine.library.carriers import PICTURE_FORMATS, PictureFormat
 from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
 
 __all__ = [
@@ -98,6 +100,7 @@ __all__ = [
     "PADDING_MAX",
     "PERTURBED_DEFAULT",
     "PERTURBED_MAX",
+    "PICTURE_FORMATS",
     "PROMPT_MAX",
     "REFERENCES_MAX",
     "REFERENCE_WEIGHT",
@@ -152,14 +155,17 @@ __all__ = [
     "Loading",
     "LoraCard",
     "LoraUse",
+    "Missing",
     "ModelCard",
     "ModelNotFound",
     "NotFound",
     "OutOfMemory",
     "Picture",
+    "PictureFormat",
     "PreprocessorCard",
     "Progress",
     "Queued",
+    "ReadSettings",
     "Recipe",
     "ReferenceAdapterCard",
     "ReferenceUse",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Never
 
 from engine import EngineError, InvalidRequest
+from engine.library.a1111 import parse_parameters
+from engine.library.carriers import read_texts
 from engine.library.metadata import read_recipe
 from engine.terminal.flags import add_flags
 from engine.terminal.generate import generate
@@ -34,9 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def inspect(options: argparse.Namespace) -> int:
-    """Print the recipe inside a picture."""
-    recipe = read_recipe(Path(options.file))
-    print(json.dumps(recipe.to_plain(), indent=2, ensure_ascii=False))
+    """Print the recipe inside a picture; of another program's picture, what its settings mean here."""
+    texts = read_texts(Path(options.file))
+    found = None if texts.recipe is not None or texts.parameters is None else parse_parameters(texts.parameters)
+    plain = read_recipe(Path(options.file)).to_plain() if found is None else asdict(found)
+    print(json.dumps(plain, indent=2, ensure_ascii=False))
     return 0
 
 
@@ -48,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument("--json", action="store_true", help="print the result as JSON")
     make.add_argument("--data", help="data folder (default: EASEL_DATA or ./data)")
     make.set_defaults(run=generate)
-    look = commands.add_parser("inspect", help="print the recipe of a picture as JSON")
+    look = commands.add_parser("inspect", help="print the settings inside a picture as JSON")
     look.add_argument("file")
     look.set_defaults(run=inspect)
     return parser

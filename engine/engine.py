@@ -18,6 +18,7 @@ from engine.contract.controls import ControlCard, PreprocessorCard
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
 from engine.contract.models import ModelCard
+from engine.contract.read_settings import ReadSettings
 from engine.contract.recipe import Recipe
 from engine.contract.references import ReferenceAdapterCard
 from engine.contract.remarks import Remark
@@ -37,6 +38,7 @@ from engine.jobs.hosts.process import ProcessHost
 from engine.jobs.journal import Journal
 from engine.jobs.watch import Watch
 from engine.library.archive import read_sources, write_dataset, write_pictures
+from engine.library.carriers import PictureFormat, converted
 from engine.library.catalogue import BUNDLED, Catalogue
 from engine.library.controlnets import BUNDLED_CONTROLS, ControlNets
 from engine.library.embeddings import Embeddings
@@ -48,6 +50,7 @@ from engine.library.maps import Maps
 from engine.library.masks import rasterise
 from engine.library.noise_plan import noise_plan
 from engine.library.preprocessors import Preprocessors
+from engine.library.settings_reader import SettingsReader
 from engine.library.sheets import Sheets
 from engine.library.styles import BUNDLED_STYLES, Styles
 from engine.library.uploads import read_mask_upload, read_upload
@@ -97,6 +100,9 @@ class Engine:
             default_model=settings.model, catalogue=self._catalogue, inputs=self._inputs, upscalers=self._upscalers, loras=self._loras,
             wildcards=self._wildcards, embeddings=self._embeddings, controls=self._controls, ip_adapters=self._ip_adapters,
         )  # fmt: skip
+        self._settings_reader = SettingsReader(
+            catalogue=self._catalogue, inputs=self._inputs, loras=self._loras, embeddings=self._embeddings, upscalers=self._upscalers
+        )
         self._sheet_maker = SheetMaker(self._sheets, self._resolver, self._accept)
         self._host = host or _host(settings)
         self._dispatcher = Dispatcher(
@@ -198,6 +204,10 @@ class Engine:
     def input_path(self, digest: str) -> Path:
         return self._inputs.path(digest)
 
+    def read_settings(self, data: bytes, owner: str) -> ReadSettings:
+        """The settings inside a picture file, and what of them is not here. Raises `DamagedFile` where it is none or carries none."""
+        return self._settings_reader.read(data, owner)
+
     # Sheets: many jobs that belong together
 
     def submit_grid(self, values: Mapping[str, Any], axes: list[Axis], owner: str) -> Sheet:
@@ -262,6 +272,13 @@ class Engine:
     def picture(self, picture_id: str, owner: str | None = None) -> Picture:
         """One picture. Raises `NotFound`, also when it is somebody else's."""
         return self._history.get(picture_id, owner)
+
+    def picture_file(self, picture_id: str, kind: PictureFormat = "png", owner: str | None = None) -> bytes:
+        """A picture as another kind of file, its recipe inside. PNG is the original, byte for byte. Raises `NotFound` or `InvalidRequest`."""
+        try:
+            return converted(self._history.get(picture_id, owner).path, kind)
+        except FileNotFoundError as error:
+            raise NotFound("The file of this picture is gone.", "Draw it again from its settings.") from error
 
     def models(self) -> list[ModelCard]:
         return self._catalogue.cards()

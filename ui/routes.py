@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.background import BackgroundTask
 
-from engine import UPLOAD_BYTES_MAX, Engine, EngineError, NotFound
+from engine import UPLOAD_BYTES_MAX, Engine, EngineError, NotFound, PictureFormat
 from ui.links import is_signed, source_view
 from ui.owner import COOKIE, is_visitor_id, visitor
 
@@ -37,8 +37,12 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
         return JSONResponse({"status": "ok", "ready": health.is_ready, "worker": health.worker, "queued": health.queued, "model": health.model})
 
     @app.get("/pictures/{name}")
-    def picture(name: str, s: str = "", download: bool = False) -> Response:  # pyright: ignore[reportUnusedFunction]
-        """The original bytes, recipe and all, for whoever has the signed link."""
+    def picture(name: str, s: str = "", download: bool = False, format: PictureFormat = "png") -> Response:  # pyright: ignore[reportUnusedFunction]
+        """The original bytes, recipe and all, for whoever has the signed link; or another kind of file made of them.
+
+        What is kept is one PNG: it alone is every pixel that was drawn. JPEG and WebP are made when they are asked for,
+        so a picture is never two files that can differ, and a new kind of file works for old pictures too.
+        """
         picture_id = name.removesuffix(".png")
         if not is_signed(engine.secret, picture_id, s):
             raise HTTPException(403, "This link is not valid.")
@@ -48,8 +52,14 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
             raise HTTPException(404, error.message) from error
         if not found.path.is_file():
             raise HTTPException(404, "The file of this picture is gone.")
-        saved_as = f"easel-{found.seed}.png" if download else None
-        return FileResponse(found.path, media_type="image/png", headers=_FOREVER, filename=saved_as)
+        if format == "png":
+            return FileResponse(found.path, media_type="image/png", headers=_FOREVER, filename=f"easel-{found.seed}.png" if download else None)
+        try:
+            content = engine.picture_file(picture_id, format)
+        except EngineError as error:
+            raise HTTPException(422, f"{error.message} {error.hint}") from error
+        saved_as = {"Content-Disposition": f'attachment; filename="easel-{found.seed}.{format}"'} if download else {}
+        return Response(content, media_type=f"image/{format}", headers={**_FOREVER, **saved_as})
 
     @app.get("/examples/{number}.jpg")
     def example(number: int) -> Response:  # pyright: ignore[reportUnusedFunction]

@@ -62,6 +62,17 @@ def test_the_endpoint_streams_and_ends_with_the_picture(result: list[dict[str, A
     assert Image.open(io.BytesIO(content)).size == (128, 128)
 
 
+@pytest.mark.parametrize(("kind", "name"), [("jpeg", "easel-3.jpeg"), ("webp", "easel-3.webp")])
+def test_a_picture_can_be_downloaded_as_another_kind_of_file(result: list[dict[str, Any]], studio: Studio, kind: str, name: str) -> None:
+    with urllib.request.urlopen(f"{studio.url}{result[-1]['pictures'][0]['download']}&format={kind}", timeout=10) as answer:
+        assert name in answer.headers["content-disposition"]
+        assert answer.headers["content-type"] == f"image/{kind}"
+        content = answer.read()
+    assert Image.open(io.BytesIO(content)).format == kind.upper()
+    assert read_recipe(io.BytesIO(content)).to_plain() == result[-1]["pictures"][0]["recipe"]
+    assert status_of(f"{studio.url}{result[-1]['pictures'][0]['download']}&format=svg") == 422
+
+
 def test_the_program_in_the_readme_runs(studio: Studio) -> None:
     code = (ROOT / "README.md").read_text(encoding="utf-8").split("<!-- client -->")[1].split("```python")[1].split("```")[0]
     code = code.replace("http://127.0.0.1:7860", studio.url)
