@@ -74,13 +74,14 @@ from engine.contract.schedulers import (
     SchedulerName,
     schedules_of,
 )
-from engine.contract.settings import Settings
+from engine.contract.settings import Settings, is_loopback
 from engine.contract.sheet import VARIED, Axis, CellView, Sheet, expand_choices, parse_axis
 from engine.contract.strokes import Stroke, parse_strokes
 from engine.contract.styles import Style, apply_style
 from engine.engine import Engine, Health
 from engine.jobs.watch import Watch
 from engine.library.carriers import PICTURE_FORMATS, PictureFormat
+from engine.library.passwords import People
 from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
 
 __all__ = [
@@ -160,6 +161,7 @@ __all__ = [
     "ModelNotFound",
     "NotFound",
     "OutOfMemory",
+    "People",
     "Picture",
     "PictureFormat",
     "PreprocessorCard",
@@ -187,6 +189,7 @@ __all__ = [
     "WorkerLost",
     "apply_style",
     "expand_choices",
+    "is_loopback",
     "negative_prompt_reason",
     "parse_axis",
     "parse_request",

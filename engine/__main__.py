@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import sys
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from engine import EngineError, InvalidRequest
 from engine.library.a1111 import parse_parameters
 from engine.library.carriers import read_texts
 from engine.library.metadata import read_recipe
+from engine.library.passwords import hashed_line
 from engine.terminal.flags import add_flags
 from engine.terminal.generate import generate
 
@@ -45,6 +47,13 @@ def inspect(options: argparse.Namespace) -> int:
     return 0
 
 
+def password(options: argparse.Namespace) -> int:
+    """Print a line for --auth-file. The password is asked for, so that no shell remembers it; a pipe may bring it too."""
+    given = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    print(hashed_line(options.name, given))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m engine", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -56,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     look = commands.add_parser("inspect", help="print the settings inside a picture as JSON")
     look.add_argument("file")
     look.set_defaults(run=inspect)
+    add = commands.add_parser("password", help="print a line for --auth-file")
+    add.add_argument("name")
+    add.set_defaults(run=password)
     return parser
 
 

@@ -16,7 +16,7 @@ from engine.contract.advice import advise
 from engine.contract.chunks import Counted
 from engine.contract.controls import ControlCard, PreprocessorCard
 from engine.contract.embeddings import EmbeddingCard
-from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
+from engine.contract.errors import EngineError, InvalidRequest, NotFound
 from engine.contract.models import ModelCard
 from engine.contract.read_settings import ReadSettings
 from engine.contract.recipe import Recipe
@@ -49,6 +49,7 @@ from engine.library.loras import BUNDLED_LORAS, Loras
 from engine.library.maps import Maps
 from engine.library.masks import rasterise
 from engine.library.noise_plan import noise_plan
+from engine.library.passwords import People
 from engine.library.preprocessors import Preprocessors
 from engine.library.settings_reader import SettingsReader
 from engine.library.sheets import Sheets
@@ -57,6 +58,7 @@ from engine.library.uploads import read_mask_upload, read_upload
 from engine.library.upscalers import BUNDLED_UPSCALERS, Upscalers
 from engine.library.vocabulary import count_words
 from engine.library.wildcards import BUNDLED_WILDCARDS, Wildcards
+from engine.limits import Limits
 from engine.proofread import proofread
 from engine.resolver import Resolver
 from engine.sheets import SheetMaker
@@ -80,9 +82,11 @@ class Engine:
         self.settings = settings
         self._store = open_store(settings.data)
         self.secret = _secret(settings)
+        self.people = None if settings.auth_file is None else People(settings.auth_file)
         self._journal = Journal(self._store)
         self._history = History(self._store, settings.data)
         self._inputs = Inputs(self._store, settings.data / "inputs")
+        self._limits = Limits(settings, self._journal, self._history, self._inputs)
         self._sheets = Sheets(self._store)
         self._catalogue = Catalogue((BUNDLED, settings.data / "models"))
         self._upscalers = Upscalers((BUNDLED_UPSCALERS, settings.data / "upscalers"))
@@ -159,6 +163,7 @@ class Engine:
 
     def add_input(self, data: bytes, owner: str) -> InputImage:
         """Keep a picture to start from. Raises `InvalidRequest` about the source."""
+        self._limits.check_input(owner)
         image, note = read_upload(data)
         return self._inputs.add(image, owner, note=note)
 
@@ -167,6 +172,7 @@ class Engine:
 
         `base` is the hash of an earlier mask that the strokes go on from. Raises `InvalidRequest` or `NotFound`.
         """
+        self._limits.check_input(owner)
         known = self._inputs.get(source, owner, field="source")
         if isinstance(mask, bytes):
             image = read_mask_upload(mask, (known.width, known.height))
@@ -392,8 +398,8 @@ class Engine:
         self.close()
 
     def _accept(self, recipe: Recipe, owner: str, *, more: int = 1) -> Job:
-        if self._journal.count_open(owner) + more > self.settings.queue_limit:
-            raise Busy(f"You have {self.settings.queue_limit} jobs waiting.", "Let some finish, or stop a few.")
+        self._limits.check_jobs(owner, more=more)
+        self._limits.check_job(recipe, owner)
         job = self._journal.accept(recipe, owner)
         self._dispatcher.add(job)
         return job
