@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -13,7 +12,7 @@ def main() -> int:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from pydantic import ValidationError
 
-    from engine import Engine, EngineError, Settings, is_loopback
+    from engine import Engine, EngineError, Settings, is_loopback, set_up_logs
 
     try:
         settings = Settings(_cli_parse_args=True)  # type: ignore[call-arg]
@@ -21,7 +20,7 @@ def main() -> int:
         for one in error.errors():
             print(f"--{'.'.join(map(str, one['loc']))}: {one['msg']} (it is {one['input']!r}).", file=sys.stderr)
         return 2
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logs(settings.log_level)
     if os.environ.get("SPACE_ID"):
         settings = settings.model_copy(update={"host": "0.0.0.0", "public": True, "frames": "https://huggingface.co"})
     if not settings.public and settings.auth_file is None and not is_loopback(settings.host):

@@ -83,6 +83,7 @@ from engine.jobs.watch import Watch
 from engine.library.carriers import PICTURE_FORMATS, PictureFormat
 from engine.library.passwords import People
 from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
+from engine.logs import set_up_logs
 
 __all__ = [
     "CONTROLS_MAX",
@@ -195,5 +196,6 @@ __all__ = [
     "parse_request",
     "parse_strokes",
     "schedules_of",
+    "set_up_logs",
     "styles_of",
 ]

@@ -8,10 +8,11 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Never
+from typing import Any, Never
 
-from engine import EngineError, InvalidRequest
+from engine import EngineError, InvalidRequest, Settings
 from engine.library.a1111 import parse_parameters
+from engine.library.backup import back_up, restore
 from engine.library.carriers import read_texts
 from engine.library.metadata import read_recipe
 from engine.library.passwords import hashed_line
@@ -54,6 +55,26 @@ def password(options: argparse.Namespace) -> int:
     return 0
 
 
+def save(options: argparse.Namespace) -> int:
+    """Write a studio into one file; it may run meanwhile."""
+    facts = back_up(_data(options), Path(options.file))
+    absent = f"; {facts.absent} listed files are gone" if facts.absent else ""
+    print(f"{options.file}  {facts.jobs} jobs  {facts.pictures} pictures  {facts.inputs} inputs  {facts.bytes / 1e6:.1f} MB{absent}")
+    return 0
+
+
+def bring_back(options: argparse.Namespace) -> int:
+    """Unpack a backup into a folder that has no studio yet."""
+    restore(Path(options.file), _data(options))
+    print(f"{options.file} is in {_data(options)}. Jobs that were open go on when the studio starts.")
+    return 0
+
+
+def _data(options: argparse.Namespace) -> Path:
+    chosen: dict[str, Any] = {} if options.data is None else {"data": Path(options.data)}
+    return Settings(**chosen).data
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m engine", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -68,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("password", help="print a line for --auth-file")
     add.add_argument("name")
     add.set_defaults(run=password)
+    for name, run, words in (("backup", save, "write database, pictures and inputs into one file"), ("restore", bring_back, "unpack a backup")):
+        command = commands.add_parser(name, help=words)
+        command.add_argument("file")
+        command.add_argument("--data", help="data folder (default: EASEL_DATA or ./data)")
+        command.set_defaults(run=run)
     return parser
 
 

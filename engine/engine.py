@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from engine.library.archive import read_sources, write_dataset, write_pictures
 from engine.library.carriers import PictureFormat, converted
 from engine.library.catalogue import BUNDLED, Catalogue
 from engine.library.controlnets import BUNDLED_CONTROLS, ControlNets
+from engine.library.counts import Counts, count
 from engine.library.embeddings import Embeddings
 from engine.library.history import History
 from engine.library.inputs import Inputs
@@ -63,6 +65,8 @@ from engine.proofread import proofread
 from engine.resolver import Resolver
 from engine.sheets import SheetMaker
 from engine.store import open_store
+
+log = logging.getLogger("easel.engine")
 
 
 @dataclass(frozen=True)
@@ -384,6 +388,10 @@ class Engine:
         worker = self._host.state()
         return Health(worker in ("ready", "drawing"), worker, self._dispatcher.waiting(), self.settings.model)
 
+    def counts(self) -> Counts:
+        """How much this studio has done, over all its starts."""
+        return count(self._store)
+
     def close(self) -> None:
         """Stop the worker; unfinished jobs stay in the journal and go on at the next start."""
         self._controls.close()
@@ -401,6 +409,7 @@ class Engine:
         self._limits.check_jobs(owner, more=more)
         self._limits.check_job(recipe, owner)
         job = self._journal.accept(recipe, owner)
+        log.info("accepted", extra={"job": job.id, "steps": recipe.steps})
         self._dispatcher.add(job)
         return job
 

@@ -1,4 +1,4 @@
-"""Plain HTTP beside the page: pictures out, pictures in, maps of pictures, sheets as a zip, health."""
+"""Plain HTTP beside the page: pictures out, pictures in, maps of pictures, sheets as a zip."""
 
 from __future__ import annotations
 
@@ -32,12 +32,6 @@ class MapWanted(BaseModel):
 
 
 def add_routes(app: FastAPI, engine: Engine) -> None:
-    @app.get("/healthz")
-    def healthz() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
-        """200 while the page serves; `worker` says whether pictures can be drawn."""
-        health = engine.health()
-        return JSONResponse({"status": "ok", "ready": health.is_ready, "worker": health.worker, "queued": health.queued, "model": health.model})
-
     @app.get("/pictures/{name}")
     def picture(request: Request, name: str, s: str = "", download: bool = False, format: PictureFormat = "png") -> Response:  # pyright: ignore[reportUnusedFunction]
         """The original bytes, recipe and all, for whoever has the signed link; or another kind of file made of them.
