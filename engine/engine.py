@@ -109,8 +109,9 @@ class Engine:
             wildcards=self._wildcards, embeddings=self._embeddings, controls=self._controls, ip_adapters=self._ip_adapters,
         )  # fmt: skip
         self._settings_reader = SettingsReader(
-            catalogue=self._catalogue, inputs=self._inputs, loras=self._loras, embeddings=self._embeddings, upscalers=self._upscalers
-        )
+            catalogue=self._catalogue, inputs=self._inputs, loras=self._loras, embeddings=self._embeddings, upscalers=self._upscalers,
+            controlnets=self._controlnets, ip_adapters=self._ip_adapters,
+        )  # fmt: skip
         self._sheet_maker = SheetMaker(self._sheets, self._resolver, self._accept)
         self._host = host or _host(settings)
         self._dispatcher = Dispatcher(

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.background import BackgroundTask
 
 from engine import UPLOAD_BYTES_MAX, Engine, EngineError, NotFound, PictureFormat
+from ui.carried import carried_view
 from ui.links import judge, sign, source_view
 from ui.owner import COOKIE, is_visitor_id, visitor
 
@@ -141,7 +142,9 @@ def _keep(engine: Engine, body: bytes, owner: str, mask_of: str) -> dict[str, An
     if body[:4] == b"PK\x03\x04":
         found = engine.add_folder(io.BytesIO(body), owner)
         return {"kind": "folder", "items": [one.model_dump(mode="json") for one in found]}
-    return source_view(engine.add_input(body, owner), engine.secret)
+    # Read before it is kept: what is kept are its pixels only.
+    carried = carried_view(engine, body, owner)
+    return {**source_view(engine.add_input(body, owner), engine.secret), "settings": carried}
 
 
 async def _body(request: Request) -> bytes:

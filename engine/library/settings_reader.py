@@ -15,8 +15,10 @@ from engine.contract.recipe import Recipe
 from engine.library.a1111 import Parameters, parse_parameters
 from engine.library.carriers import read_texts
 from engine.library.catalogue import Catalogue
+from engine.library.controlnets import ControlNets
 from engine.library.embeddings import Embeddings
 from engine.library.inputs import Inputs
+from engine.library.ip_adapters import IpAdapters
 from engine.library.loras import Loras
 from engine.library.uploads import BYTES_MAX
 from engine.library.upscalers import Upscalers
@@ -26,11 +28,15 @@ _WHERE: dict[MissingKind, str] = {
     "lora": "Put its file into data/loras, or go on without it.",
     "embedding": "Put its file into data/embeddings, or take its word out of the prompt.",
     "upscaler": "Put its file into data/upscalers, or choose another one.",
+    "control": "Put its file into data/controlnets, or choose another one.",
+    "adapter": "Put its file into data/ip_adapters, or choose another one.",
     "source": "Choose the source picture again.",
     "mask": "Paint the mask again.",
     "picture": "Choose this picture again.",
 }
-_FIELDS: dict[MissingKind, str] = {"lora": "loras", "embedding": "prompt", "picture": "source"}
+_FIELDS: dict[MissingKind, str] = {"lora": "loras", "embedding": "prompt", "picture": "source", "control": "controls", "adapter": "references"}
+
+_NAMES: dict[MissingKind, str] = {"lora": "LoRA", "control": "control model", "adapter": "reference adapter"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class SettingsReader:
     loras: Loras
     embeddings: Embeddings
     upscalers: Upscalers
+    controlnets: ControlNets
+    ip_adapters: IpAdapters
 
     def read(self, data: bytes, owner: str) -> ReadSettings:
         """Our recipe where the file has one, else AUTOMATIC1111's text. Raises `DamagedFile` where it has neither."""
@@ -63,10 +71,16 @@ class SettingsReader:
         missing += list(_compared("lora", {use.name: use.hash for use in recipe.loras or ()}, here))
         here = {card.name: card.content_hash for card in self.embeddings.cards()}
         missing += list(_compared("embedding", recipe.embeddings or {}, here))
+        here = {card.name: card.content_hash for card in self.controlnets.cards()} if recipe.controls else {}
+        missing += list(_compared("control", {use.control: use.control_hash for use in recipe.controls or () if use.control is not None}, here))
+        here = {card.name: card.content_hash for card in self.ip_adapters.cards()} if recipe.references else {}
+        missing += list(_compared("adapter", {use.adapter: use.hash for use in recipe.references or () if use.adapter is not None}, here))
         if recipe.upscaler is not None:
             here = {card.name: card.content_hash for card in self.upscalers.cards()}
             missing += list(_compared("upscaler", {recipe.upscaler: recipe.upscaler_hash}, here))
-        gone = [digest for digest in recipe.inputs if not self._is_here(digest, owner)]
+        # The pictures that people brought; maps are made again from theirs.
+        guides = [use.image for use in (*(recipe.controls or ()), *(recipe.references or ()))]
+        gone = [one for one in dict.fromkeys((recipe.source, recipe.mask, *guides)) if one is not None and not self._is_here(one, owner)]
         missing += [_absent(_role(recipe, digest), digest) for digest in gone]
         values = _without(values, {*gone, *(one.name for one in missing if one.kind == "upscaler" and one.state == "absent")})
         absent = {one.name for one in missing if one.kind == "lora" and one.state == "absent"}
@@ -125,12 +139,12 @@ def _compared(kind: MissingKind, wanted: dict[str, str | None] | dict[str, str],
 
 def _absent(kind: MissingKind, name: str) -> Missing:
     called = "" if kind in ("source", "mask", "picture") else f" {name[:64]}"
-    what = {"lora": "LoRA", "source": "source picture"}.get(kind, kind)
+    what = {**_NAMES, "source": "source picture"}.get(kind, kind)
     return Missing(kind=kind, name=name, state="absent", message=f"The {what}{called} is not here. {_WHERE[kind]}", field=_FIELDS.get(kind, kind))
 
 
 def _changed(kind: MissingKind, name: str) -> Missing:
-    what = {"lora": "LoRA"}.get(kind, kind)
+    what = _NAMES.get(kind, kind)
     message = f"The {what} {name[:64]} is here with other content: the picture will come out a little different."
     return Missing(kind=kind, name=name, state="changed", message=message, field=_FIELDS.get(kind, kind))
 

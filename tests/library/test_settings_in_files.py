@@ -250,16 +250,19 @@ def test_what_is_missing_is_listed_and_left_out(engine: Engine) -> None:
     loras = [{"name": "ink", "weight": 1.0, "hash": "00" * 32}, {"name": "gone", "weight": 1.0, "hash": "00" * 32}]
     recipe = complete(
         engine, mode="inpaint", source=lost, mask="cd" * 32, strength=0.5, region="masked", padding=8, feather=2.0, is_soft=False, fill="blur",
-        loras=loras, model="other", model_hash="11" * 32, embeddings={"my-word": "22" * 32},
+        controls=[{"image": "ef" * 32, "control": "depth", "control_hash": "33" * 32, "map": "44" * 32}],
+        references=[{"image": lost, "adapter": "mine", "hash": "55" * 32}], loras=loras, model="other", model_hash="11" * 32, embeddings={"my-word": "22" * 32},
     )  # fmt: skip
     found = engine.read_settings(png_of(recipe), OWNER)
     said = {(one.kind, one.name, one.state) for one in found.missing}
     assert said == {
         ("model", "other", "absent"), ("lora", "ink", "changed"), ("lora", "gone", "absent"), ("embedding", "my-word", "absent"),
-        ("source", lost, "absent"), ("mask", "cd" * 32, "absent"),
+        ("source", lost, "absent"), ("mask", "cd" * 32, "absent"), ("picture", "ef" * 32, "absent"), ("control", "depth", "absent"),
+        ("adapter", "mine", "absent"),
     }  # fmt: skip
     assert not {"model", "source", "mask"} & found.values.keys()
     assert [use["name"] for use in found.values["loras"]] == ["ink"]
+    assert (found.values["controls"], found.values["references"]) == ([], [])
     assert all(one.message.endswith(".") and one.field for one in found.missing)
 
 

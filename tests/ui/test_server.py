@@ -72,14 +72,6 @@ def test_a_picture_can_be_downloaded_as_another_kind_of_file(result: list[dict[s
     assert status_of(f"{studio.url}{result[-1]['pictures'][0]['download']}&format=svg") == 422
 
 
-def test_the_program_in_the_readme_runs(studio: Studio) -> None:
-    code = (ROOT / "README.md").read_text(encoding="utf-8").split("<!-- client -->")[1].split("```python")[1].split("```")[0]
-    code = code.replace("http://127.0.0.1:7860", studio.url)
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=90, check=True)
-    assert "done" in done.stdout
-    assert done.stdout.strip().endswith("&download=1")
-
-
 def test_pictures_need_their_signature(result: list[dict[str, Any]], studio: Studio) -> None:
     path, signature = result[-1]["pictures"][0]["url"].split("?s=")
     assert status_of(f"{studio.url}{path}?s={signature}") == 200
