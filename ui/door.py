@@ -17,7 +17,7 @@ _NEEDED = re.compile(
 )
 _CLOSED = ("/monitoring", "/openapi.json")
 _SAFE = ("GET", "HEAD", "OPTIONS")
-_BODIES = {"/inputs": "application/octet-stream", "/login": "application/x-www-form-urlencoded"}
+_BODIES = {"/inputs": "application/octet-stream", "/loras": "application/octet-stream", "/login": "application/x-www-form-urlencoded"}
 
 
 class Door:
