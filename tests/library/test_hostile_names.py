@@ -109,6 +109,7 @@ FIELDS: dict[str, Callable[[Engine, str], object]] = {
     "words of a model": lambda engine, name: engine.words("x", name or "/"),
     "loras": lambda engine, name: _request(engine, loras=[{"name": name}]),
     "loras, past the contract": lambda engine, name: engine._loras.path(name),
+    "pictures of loras": lambda engine, name: engine.lora_picture(name),
     "embeddings": lambda engine, name: engine._embeddings.path(name),
     "wildcards": lambda engine, name: engine._wildcards.lines(name, "prompt"),
     "upscalers": lambda engine, name: engine._upscalers.path(name),
