@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -62,13 +63,14 @@ def test_brought_pictures_have_room_for_so_much(studio: Callable[..., Engine]) -
     engine.add_input(pictures[2], "visitor-other")
 
 
-def test_waiting_jobs_have_a_limit(studio: Callable[..., Engine], request_of: Wish) -> None:
-    engine = studio(queue_limit=2)
-    for _ in range(2):
-        engine.submit(request_of(steps=50, width=256, height=256), OWNER)
-    with pytest.raises(Busy, match="2 jobs waiting"):
-        engine.submit(request_of(), OWNER)
-    engine.submit(request_of(), "visitor-other")
+def test_waiting_jobs_have_a_limit(tmp_path: Path, request_of: Wish) -> None:
+    # Not started: nothing is drawn, so all of them wait.
+    with closing(Engine(Settings(data=tmp_path, worker="inline", queue_limit=2))) as engine:
+        for _ in range(2):
+            engine.submit(request_of(), OWNER)
+        with pytest.raises(Busy, match="2 jobs waiting"):
+            engine.submit(request_of(), OWNER)
+        engine.submit(request_of(), "visitor-other")
 
 
 @pytest.mark.parametrize("setting", ["device_seconds_per_hour", "upload_mb", "picture_limit", "queue_limit"])
