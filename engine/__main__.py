@@ -10,6 +10,7 @@ from typing import Never
 
 from engine import EngineError, InvalidRequest
 from engine.library.metadata import read_recipe
+from engine.terminal.controls import fetch_preprocessor
 from engine.terminal.flags import add_flags
 from engine.terminal.generate import generate
 
@@ -51,6 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     look = commands.add_parser("inspect", help="print the recipe of a picture as JSON")
     look.add_argument("file")
     look.set_defaults(run=inspect)
+    fetch = commands.add_parser("fetch-preprocessor", help="bring the weights of a preprocessor here, once; without a name, list them all")
+    fetch.add_argument("name", nargs="?")
+    fetch.add_argument("--yes", action="store_true", help="do not ask: size and licence are known")
+    fetch.add_argument("--data", help="data folder (default: EASEL_DATA or ./data)")
+    fetch.set_defaults(run=fetch_preprocessor)
     return parser
 
 

@@ -36,6 +36,7 @@ def parameters_text(recipe: Recipe) -> str:
         "Model hash": recipe.model_hash[:10],
         "Model": recipe.model,
         **_of_mode(recipe),
+        **_of_controls(recipe),
         "Version": "Easel",
     }
     # The tag is how that program asks for an adapter.
@@ -59,6 +60,18 @@ def _of_mode(recipe: Recipe) -> dict[str, object]:
         "Tiling": None if recipe.seamless is None else True,
     }
     return {name: f"{value:g}" if isinstance(value, float) else value for name, value in known.items() if value is not None}
+
+
+def _of_controls(recipe: Recipe) -> dict[str, str]:
+    """The units as that program's ControlNet extension writes them."""
+    fits = {"crop": "Crop and Resize", "pad": "Resize and Fill", "stretch": "Just Resize"}
+    return {
+        f"ControlNet {number}": (
+            f'"Module: {use.preprocessor}, Model: {use.control}, Weight: {use.weight:g}, Resize Mode: {fits[use.fit]}, '
+            f'Guidance Start: {use.start:g}, Guidance End: {use.end:g}"'
+        )
+        for number, use in enumerate(recipe.controls or ())
+    }
 
 
 def read_recipe(source: Path | BinaryIO) -> Recipe:
