@@ -225,6 +225,16 @@ class Upscale(Drawing):
         text = str(value).strip().lstrip("×x")
         return int(float(text)) if text in ("2", "4", "2.0", "4.0") else value
 
+    @model_validator(mode="after")
+    def _draws_what_is_controlled(self) -> Self:
+        if self.controls and not self.strength:
+            raise PydanticCustomError(
+                "control_unit",
+                "idle",
+                {"what": "At strength 0 nothing is drawn that a control could steer.", "hint": "Raise Strength, or turn the units off."},
+            )
+        return self
+
     @classmethod
     def needs_words(cls) -> bool:
         return False
@@ -256,7 +266,7 @@ def _in_words(detail: ErrorDetails) -> InvalidRequest:
     control = CONTROL_NAMES.get(field or "", field or "The request")
     if detail["type"] == "no_mask":
         return InvalidRequest("Nothing is masked.", "Paint over what should change, or grow the frame.", "mask")
-    if field == "controls":
+    if field == "controls" or detail["type"] == "control_unit":
         return unit_error(detail)
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
         return InvalidRequest(f"There is no control named {_shown(field)}.", "Remove it from the request.", field)

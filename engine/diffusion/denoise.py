@@ -13,6 +13,7 @@ import torch
 from engine.contract.guidance import GuidancePlan
 from engine.contract.schedulers import ScheduleName, SchedulerName
 from engine.diffusion.conditioning import Embeds, Told, tell
+from engine.diffusion.controlnet import Control
 from engine.diffusion.guidance import Guide
 from engine.diffusion.schedulers import SAMPLERS, Space, schedule_timesteps
 from engine.diffusion.score_guidance import Nudge
@@ -77,12 +78,13 @@ def denoise(
     keep: Keep | None = None,
     extra: torch.Tensor | None = None,
     nudge: Nudge | None = None,
+    control: Control | None = None,
 ) -> Iterator[Step]:
     """Walk from noisy `latents` (B, C, h, w), as `start_noise` or `start_from` made them, to clean ones.
 
     `begin` is the model call of the schedule to start at. `keep` may put known latents back after each step. `extra`
     (B, C', h, w) is appended to the model's input, as inpainting checkpoints want it. `nudge` says what to add to the
-    predicted clean latents of each guided step.
+    predicted clean latents of each guided step, `control` to what the model's encoder passes on.
     `embeds` is (2B, tokens, dim), negative half first, when guidance is on; else (B, tokens, dim); or, where words change
     on the way or pictures are shown, a function from index and number of model calls to that. The sample stays in
     float32 while the model runs in its own dtype: sampler sums lose nothing and the seed means the same in any dtype.
@@ -95,16 +97,18 @@ def denoise(
     batch = len(latents)
     guide = Guide(guidance, unet)
 
-    def predict(sample: torch.Tensor, timestep: torch.Tensor, told: Told) -> torch.Tensor:
+    def predict(sample: torch.Tensor, timestep: torch.Tensor, index: int, told: Told) -> torch.Tensor:
         """One run of the model: scaled `sample` (B, C, h, w) told n things, n·B rows → (n·B, C, h, w) float32."""
+        rows = len(told) // batch
+        added = {} if control is None else control(sample.repeat(rows, 1, 1, 1), timestep, told.words, batch=batch, index=index, calls=total)
         if extra is not None:
             sample = torch.cat([sample, extra], dim=1)
-        sample = sample.repeat(len(told) // batch, 1, 1, 1).to(told.dtype)
-        return unet(sample, timestep, **told.inputs(), return_dict=False)[0].float()
+        sample = sample.repeat(rows, 1, 1, 1).to(told.dtype)
+        return unet(sample, timestep, **told.inputs(), **added, return_dict=False)[0].float()
 
     for index, timestep in enumerate(timesteps):
         sample = scheduler.scale_model_input(latents, timestep)
-        prediction = guide.predict(partial(predict, sample, timestep), tell(embeds, index, total), batch=batch, index=index, calls=total)
+        prediction = guide.predict(partial(predict, sample, timestep, index), tell(embeds, index, total), batch=batch, index=index, calls=total)
         sigma, denoised = clean_latents(scheduler, SAMPLERS[name].space, begin + index, prediction, latents)
         if nudge is not None and guidance.is_active(index, total):
             change = nudge(denoised, sigma)

@@ -13,6 +13,7 @@ from engine.contract.errors import DamagedFile, OutOfMemory
 from engine.contract.recipe import Recipe
 from engine.contract.work import HostMessage, Loads, Pixels, Stepped, TilePixels, Work
 from engine.diffusion.adapters import AdapterShelf, Lora
+from engine.diffusion.controlnet import ControlShelf, Overlay, Unit
 from engine.diffusion.denoise import Step
 from engine.diffusion.device import pick_device, pick_dtype
 from engine.diffusion.embeddings import load_embeddings
@@ -43,6 +44,7 @@ class Painter:
         self._prompts: PromptEncoder | None = None
         self._shelf = AdapterShelf()
         self._references = ReferenceShelf()
+        self._controls = ControlShelf()
 
     def load(self, folder: Path) -> tuple[Components, PromptEncoder]:
         """The model of this folder, from memory when it is the resident one."""
@@ -64,17 +66,19 @@ class Painter:
             uses = work.recipe.loras or ()
             loras = tuple(Lora(path, use.weight, use.blocks) for use, path in zip(uses, work.loras, strict=True))
             learned = load_embeddings(work.recipe, work.embeddings, int(components.text_encoder.config.hidden_size))
+            overlay = yield from self._overlay(components, work)
+            nets = {id(unit.net): unit.net for unit in overlay.units}.values()
             with (
                 self._shelf.applied(components, loras) as is_spoken,
                 self._references.applied(components, _references(work)) as shown,
-                seamless([components.unet, components.vae], axes),
+                seamless([components.unet, components.vae, *nets], axes),
             ):
                 # What an adapted text encoder says must not be remembered as the model's own words.
                 prompts = PromptEncoder(components) if is_spoken else prompts
                 with prompts.knowing(learned, work.recipe.embeddings or {}), prompts.showing(shown):
                     for index in range(work.recipe.count):
                         if index not in work.skip:
-                            yield from _Picture(components, prompts, work, index, self._previews).draw()
+                            yield from _Picture(components, prompts, work, index, self._previews, overlay).draw()
         except torch.OutOfMemoryError as error:
             raise _out_of_memory(work.recipe) from error
         except RuntimeError as error:
@@ -83,22 +87,37 @@ class Painter:
                 raise _out_of_memory(work.recipe) from error
             raise
 
+    def _overlay(self, components: Components, work: Work) -> Generator[HostMessage, None, Overlay]:
+        """The control units that change anything, loaded, each with its map as it was made."""
+        units: list[Unit] = []
+        for use in work.recipe.controls or ():
+            if use.is_idle or use.control is None or use.map is None:
+                continue
+            path = work.controls[use.control]
+            if not self._controls.has(components, path, use.control_hash):
+                yield Loads(f"Loading the control {use.control}")
+            units.append(Unit(self._controls.net(components, path, use.control_hash), use, read_rgb(work.inputs[use.map])))
+        return Overlay(tuple(units))
+
 
 class _Picture:
     """One picture of a work on its way to messages."""
 
-    def __init__(self, components: Components, prompts: PromptEncoder, work: Work, index: int, previews: bool) -> None:
+    def __init__(self, components: Components, prompts: PromptEncoder, work: Work, index: int, previews: bool, overlay: Overlay) -> None:
         self._components, self._prompts, self._work, self._index, self._previews = components, prompts, work, index, previews
         self._recipe = work.recipe.for_picture(index)
+        self._overlay = overlay
 
     def draw(self) -> Generator[HostMessage, None, None]:
         start = time.perf_counter()
         match self._recipe.mode:
             case "txt2img":
-                rgb = yield from self._walk(text_to_image(self._components, self._prompts, self._recipe))
+                control = self._overlay.over(self._recipe.width, self._recipe.height).control()
+                rgb = yield from self._walk(text_to_image(self._components, self._prompts, self._recipe, control=control))
             case "img2img":
                 source = fit(self._source(), self._recipe.width, self._recipe.height, self._recipe.fit or "crop")
-                rgb = yield from self._walk(image_to_image(self._components, self._prompts, self._recipe, source))
+                control = self._overlay.over(self._recipe.width, self._recipe.height).control()
+                rgb = yield from self._walk(image_to_image(self._components, self._prompts, self._recipe, source, control=control))
             case "inpaint":
                 rgb = yield from self._inpaint()
             case "upscale":
@@ -120,12 +139,17 @@ class _Picture:
         recipe = self._recipe
         painted = None if recipe.mask is None else read_mask(self._path(recipe.mask, "mask"))
         plan = plan_repaint(recipe, self._source(), painted)
-        drawn = yield from self._walk(inpaint(self._components, self._prompts, recipe, plan.part, plan.part_mask))
+        # The map lies over the whole picture, the growth of its frame included.
+        part, canvas = plan.part, plan.canvas
+        control = self._overlay.over(canvas.shape[1], canvas.shape[0]).part(plan.box, part.shape[1], part.shape[0])
+        drawn = yield from self._walk(inpaint(self._components, self._prompts, recipe, part, plan.part_mask, control=control))
         return put_back(plan, drawn)
 
     def _upscale(self) -> Messages:
         finished = {tile: path for (picture, tile), path in self._work.tiles.items() if picture == self._index}
-        run = upscale(self._components, self._prompts, self._recipe, self._source(), upscaler=self._work.upscaler, finished=finished)
+        run = upscale(
+            self._components, self._prompts, self._recipe, self._source(), upscaler=self._work.upscaler, finished=finished, overlay=self._overlay
+        )  # fmt: skip
         total = max(self._recipe.steps_run, 1)
         while True:
             try:

@@ -153,7 +153,9 @@ def look_deep(estimator: Any, image: Rgb) -> Rgb:
 
     depth = np.asarray(estimator(Image.fromarray(image))["predicted_depth"], np.float32).squeeze()
     low, high = float(depth.min()), float(depth.max())
-    grey = np.rint((depth - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
+    # A plane is black, not the rounding of its own distance spread over all greys.
+    reach = high - low if high - low > 1e-5 * max(abs(high), abs(low)) else np.inf
+    grey = np.rint((depth - low) / reach * 255).astype(np.uint8)
     return np.ascontiguousarray(resize(np.repeat(grey[..., None], 3, axis=2), image.shape[1], image.shape[0]))
 
 

@@ -9,6 +9,8 @@ from engine.contract.tiles import plan_tiles
 
 # What a reference picture adds to a model call, as a share of it (the starter on a CPU, 256 × 256; less on larger models).
 _REFERENCE_COST = 0.06
+# A control is the denoiser's encoder once more and reads its map: measured on the starter, and near it for Stable Diffusion 1.
+CONTROL_COST = 0.5
 
 
 def work(recipe: Recipe, source: tuple[int, int] | None = None) -> float:
@@ -18,13 +20,18 @@ def work(recipe: Recipe, source: tuple[int, int] | None = None) -> float:
     """
     megapixels = recipe.width * recipe.height / 1e6
     calls = recipe.guidance.count_passes(model_calls(recipe.scheduler, recipe.steps_run), SCORE_CALLS if recipe.score_guidance else 0.0)
-    calls *= 1 + _REFERENCE_COST * sum(use.end - use.start for use in recipe.references or ())
+    calls *= 1 + _REFERENCE_COST * sum(use.end - use.start for use in recipe.references or ()) + control_cost(recipe)
     if recipe.mode == "upscale":
         width, height = ((edge * (recipe.factor or 2)) for edge in source or (recipe.width, recipe.height))
         tiles = len(plan_tiles(max(width, recipe.width), max(height, recipe.height), recipe.width, recipe.height, recipe.overlap or 0))
         # Encoding, decoding and the enlargement itself weigh about two steps a tile.
         return megapixels * (calls + 2) * tiles * recipe.count
     return megapixels * calls * recipe.count
+
+
+def control_cost(recipe: Recipe) -> float:
+    """What the control units add to a model call, as a share of it, on the mean over the steps."""
+    return CONTROL_COST * sum(use.end - use.start for use in recipe.controls or () if not use.is_idle)
 
 
 class Estimates:

@@ -27,6 +27,7 @@ def parameters_text(recipe: Recipe) -> str:
         "Model hash": recipe.model_hash[:10],
         "Model": recipe.model,
         **_of_mode(recipe),
+        **_of_controls(recipe),
         "Version": "Easel",
     }
     # The tag is how that program asks for an adapter.
@@ -56,6 +57,18 @@ def _number(value: float) -> str:
     """As short as people write it, and never another number."""
     short = f"{value:g}"
     return short if float(short) == value else repr(value)
+
+
+def _of_controls(recipe: Recipe) -> dict[str, str]:
+    """The units as that program's ControlNet extension writes them."""
+    fits = {"crop": "Crop and Resize", "pad": "Resize and Fill", "stretch": "Just Resize"}
+    return {
+        f"ControlNet {number}": (
+            f'"Module: {use.preprocessor}, Model: {use.control}, Weight: {use.weight:g}, Resize Mode: {fits[use.fit]}, '
+            f'Guidance Start: {use.start:g}, Guidance End: {use.end:g}"'
+        )
+        for number, use in enumerate(recipe.controls or ())
+    }
 
 
 def read_recipe(source: Path | BinaryIO) -> Recipe:

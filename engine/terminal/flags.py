@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine import Axis, InvalidRequest, parse_axis
+from engine.terminal.controls import read_unit
 from engine.terminal.guidance import add_guidance_flags, read_guidance
 
 
@@ -79,6 +80,8 @@ class Wish:
     styles: tuple[str, ...] = ()
     # Reference pictures with everything but the hash of the picture.
     refs: tuple[tuple[Path, dict[str, Any]], ...] = ()
+    # The picture of each control unit, and its values.
+    units: tuple[tuple[Path, dict[str, Any]], ...] = ()
 
     @property
     def is_folder(self) -> bool:
@@ -111,6 +114,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--ref-style", action="store_const", const=True, help="take only the style of the pictures of --ref")
     parser.add_argument("--ref-adapter", metavar="NAME", help="what lets the model see them; its own if left out")
+    parser.add_argument(
+        "--control",
+        metavar="UNIT",
+        action="append",
+        help="preprocessor:file:weight:start-end:model, the last three as you like: canny:sketch.png:0.8",
+    )
     parser.add_argument("--vary", metavar="CONTROL=VALUES", action="append", help="one picture for each value: guidance=3,6,9; at most twice")
     parser.add_argument("--dataset", action="store_const", const=True, help="a class for each of the {a|b} words of the prompt, with captions")
     parser.add_argument("--out", type=Path, help="file to write (easel.png, or easel.zip for a zip or a dataset)")
@@ -132,8 +141,10 @@ def read_wish(options: argparse.Namespace) -> Wish:
         values["loras"] = [_lora(one) for one in options.lora]
     values["mode"] = _mode(options, {*values, *(axis.field for axis in axes)})
     fallback = Path("easel.zip" if options.dataset or _is_zip(options.init) else "easel.png")
+    units = tuple(read_unit(one) for one in options.control or ())
     wish = Wish(
-        values, options.out or fallback, options.init, options.mask, axes, bool(options.dataset), tuple(options.style or ()), _references(options)
+        values, options.out or fallback, options.init, options.mask, axes, bool(options.dataset), tuple(options.style or ()), _references(options),
+        units,
     )  # fmt: skip
     _check_out(wish)
     return wish

@@ -76,7 +76,7 @@ def _submit_sheet(engine: Engine, wish: Wish) -> Sheet:
         for one in sources:
             if one.image is not None:
                 _tell(one.name, one.image.note)
-        return engine.submit_folder(sources, wish.values | _references(engine, wish), OWNER)
+        return engine.submit_folder(sources, wish.values | _references(engine, wish) | _units(engine, wish), OWNER)
     values = _with_inputs(engine, wish)
     return engine.submit_dataset(values, OWNER) if wish.is_dataset else engine.submit_grid(values, list(wish.axes), OWNER)
 
@@ -90,16 +90,24 @@ def _with_inputs(engine: Engine, wish: Wish) -> dict[str, Any]:
         _tell(wish.init.name, source.note)
         if wish.mask is not None:
             values["mask"] = engine.add_mask(source.hash, _read(wish.mask, "mask"), OWNER).hash
-    return values | _references(engine, wish)
+    return values | _references(engine, wish) | _units(engine, wish)
 
 
 def _references(engine: Engine, wish: Wish) -> dict[str, Any]:
-    found: list[dict[str, Any]] = []
-    for path, settings in wish.refs:
-        image = engine.add_input(_read(path, "ref"), OWNER)
-        _tell(path.name, image.note)
-        found.append({"image": image.hash, **settings})
+    found = [_with_picture(engine, path, settings, "ref") for path, settings in wish.refs]
     return {"references": found} if found else {}
+
+
+def _units(engine: Engine, wish: Wish) -> dict[str, Any]:
+    found = [_with_picture(engine, path, settings, "control") for path, settings in wish.units]
+    return {"controls": found} if found else {}
+
+
+def _with_picture(engine: Engine, path: Path, settings: dict[str, Any], flag: str) -> dict[str, Any]:
+    """What a flag says about a picture, with the picture brought in."""
+    image = engine.add_input(_read(path, flag), OWNER)
+    _tell(path.name, image.note)
+    return {"image": image.hash, **settings}
 
 
 def _tell(name: str, note: str) -> None:

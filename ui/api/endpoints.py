@@ -16,6 +16,7 @@ from engine import (
     Finished,
     ImageToImage,
     Inpaint,
+    InvalidRequest,
     Job,
     Loading,
     Picture,
@@ -33,6 +34,7 @@ from ui.messages import sentence
 from ui.owner import owner_of
 
 _POLL_S = 0.05
+_CONTROLNET = ("controls",)
 _MODES: tuple[tuple[type[Request], str], ...] = (
     (TextToImage, "Draw pictures from words."),
     (ImageToImage, "Draw pictures from words and a picture."),
@@ -53,14 +55,21 @@ def add_api(engine: Engine) -> None:
         endpoint = _endpoint(engine, mode, names_of(kind))
         sign_as(endpoint, kind, name=mode, text=f"{does} {_STREAMS}")
         gr.api(endpoint, api_name=mode, concurrency_limit=None)
+    # The same as txt2img, with units that have to be there.
+    endpoint = _endpoint(engine, "txt2img", names_of(TextToImage, _CONTROLNET), needs=_CONTROLNET)
+    text = f"Draw pictures from words that follow at least one control unit. {_STREAMS}"
+    sign_as(endpoint, TextToImage, name="controlnet", text=text, needs=_CONTROLNET)
+    gr.api(endpoint, api_name="controlnet", concurrency_limit=None)
 
 
-def _endpoint(engine: Engine, mode: str, names: tuple[str, ...]) -> Endpoint:
+def _endpoint(engine: Engine, mode: str, names: tuple[str, ...], *, needs: tuple[str, ...] = ()) -> Endpoint:
     async def endpoint(*given: Any) -> AsyncIterator[Message]:
         *values, request = given
         owner = owner_of(request)
         asked = {name: value for name, value in zip(names, values, strict=True) if value is not None}
         try:
+            if any(not asked.get(name) for name in needs):
+                raise InvalidRequest("There is no control unit.", "Give at least one, or use /txt2img.", "controls")
             # In a thread: a large picture takes a second to read, and everybody else's previews pass through this loop.
             job, notes = await asyncio.to_thread(_submit, engine, {"mode": mode, **asked}, owner)
             async for message in _follow(engine, job.id, owner, notes):

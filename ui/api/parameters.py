@@ -73,20 +73,20 @@ _OWN_TYPES: dict[str, Any] = {
 _PICTURES = ("source", "mask")
 
 
-def names_of(kind: type[Request]) -> tuple[str, ...]:
-    """Every field but the mode: what has to be there first, then the contract's order."""
-    required = [name for name, field in kind.model_fields.items() if field.is_required()]
+def names_of(kind: type[Request], needs: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Every field but the mode: what has to be there first, `needs` included, then the contract's order."""
+    required = [name for name, field in kind.model_fields.items() if field.is_required() or name in needs]
     return (*required, *(name for name in kind.model_fields if name not in required and name != "mode"))
 
 
-def sign_as(endpoint: Callable[..., Any], kind: type[Request], *, name: str, text: str) -> None:
+def sign_as(endpoint: Callable[..., Any], kind: type[Request], *, name: str, text: str, needs: tuple[str, ...] = ()) -> None:
     """Give a function of any values the signature and the docstring that Gradio reads an endpoint's description from."""
     properties: dict[str, dict[str, Any]] = kind.model_json_schema()["properties"]
-    schemas = {field: _chosen(properties[field]) for field in names_of(kind)}
+    schemas = {field: _chosen(properties[field]) for field in names_of(kind, needs)}
     hints: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []
     for field, schema in schemas.items():
-        is_required = kind.model_fields[field].is_required()
+        is_required = kind.model_fields[field].is_required() or field in needs
         hint = _OWN_TYPES.get(field) or _PYTHON[schema["type"]]
         hints[field] = hint if is_required else hint | None
         default = inspect.Parameter.empty if is_required else None

@@ -26,8 +26,9 @@ def bring(engine: Engine, asked: Mapping[str, Any], owner: str) -> tuple[dict[st
         notes.append(source.note)
         if "mask" in values:
             values["mask"] = _mask(engine, source.hash, values["mask"], owner)
-    if isinstance(values.get("references"), list):
-        values["references"] = [_reference(engine, one, owner, notes) for one in values["references"]]
+    for field in ("references", "controls"):
+        if isinstance(values.get(field), list):
+            values[field] = [_with_picture(engine, one, owner, field, notes) for one in values[field]]
     return values, [note for note in notes if note]
 
 
@@ -43,14 +44,14 @@ def _brought(engine: Engine, given: object, owner: str, field: str) -> InputImag
         raise type(error)(error.message, error.hint, field) from None
 
 
-def _reference(engine: Engine, given: Any, owner: str, notes: list[str]) -> Any:
-    """A reference with the hash of its picture. What else it may be is judged with the request."""
+def _with_picture(engine: Engine, given: Any, owner: str, field: str, notes: list[str]) -> Any:
+    """A reference or a control unit with the hash of its picture. What else it may be is judged with the request."""
     if not isinstance(given, dict) or "image" not in given:
         return given
     known = cast(dict[str, Any], given)
-    if _HASH.fullmatch(text := _text(known["image"], "references")):
+    if _HASH.fullmatch(text := _text(known["image"], field)):
         return {**known, "image": text}
-    image = _brought(engine, known["image"], owner, "references")
+    image = _brought(engine, known["image"], owner, field)
     notes.append(image.note)
     return {**known, "image": image.hash}
 
@@ -95,5 +96,5 @@ def _decoded(text: str, field: str) -> bytes:
 
 
 def _unreadable(field: str) -> InvalidRequest:
-    what = {"mask": "mask", "references": "reference picture"}.get(field, "source picture")
+    what = {"mask": "mask", "references": "reference picture", "controls": "picture of a control unit"}.get(field, "source picture")
     return InvalidRequest(f"The {what} cannot be read.", "Send the file in base64, the hash of one sent before, or the id of a result.", field)

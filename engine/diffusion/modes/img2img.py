@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from engine.contract.recipe import Recipe
+from engine.diffusion.controlnet import Control
 from engine.diffusion.denoise import Step, denoise, set_steps, start_from
 from engine.diffusion.images import Rgb, to_pixels
 from engine.diffusion.latents import encode
@@ -19,7 +20,13 @@ from engine.diffusion.text import PromptEncoder
 
 
 def image_to_image(
-    components: Components, prompts: PromptEncoder, recipe: Recipe, source: Rgb, *, noise: torch.Tensor | None = None
+    components: Components,
+    prompts: PromptEncoder,
+    recipe: Recipe,
+    source: Rgb,
+    *,
+    noise: torch.Tensor | None = None,
+    control: Control | None = None,
 ) -> Iterator[Step]:
     """The steps of all pictures as one batch. `source` has the size that is drawn; `noise` (B, C, h, w) replaces the seed's own.
 
@@ -42,6 +49,7 @@ def image_to_image(
             nudge=score_nudge(components, recipe),
             rng=rng,
             begin=begin,
+            control=control,
             extra=_all_masked(clean) if components.is_inpainting else None,
         )
 

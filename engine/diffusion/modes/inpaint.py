@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from engine.contract.recipe import Recipe
+from engine.diffusion.controlnet import Control
 from engine.diffusion.denoise import Step, denoise, set_steps, start_from, start_noise
 from engine.diffusion.images import Mask, Rgb, to_pixels
 from engine.diffusion.latents import encode
@@ -19,7 +20,9 @@ from engine.diffusion.score_guidance import score_nudge
 from engine.diffusion.text import PromptEncoder
 
 
-def inpaint(components: Components, prompts: PromptEncoder, recipe: Recipe, part: Rgb, mask: Mask) -> Iterator[Step]:
+def inpaint(
+    components: Components, prompts: PromptEncoder, recipe: Recipe, part: Rgb, mask: Mask, *, control: Control | None = None
+) -> Iterator[Step]:
     """The steps of all pictures as one batch. `part` (h, w, 3) and `mask` (h, w) have the size that is drawn.
 
     In the form of diffusers' StableDiffusionInpaintPipeline: at strength 1 the walk starts from pure noise, below from
@@ -50,6 +53,7 @@ def inpaint(components: Components, prompts: PromptEncoder, recipe: Recipe, part
             nudge=score_nudge(components, recipe),
             rng=rng,
             begin=begin,
+            control=control,
             keep=None if components.is_inpainting or clean is None else KeepOutside(clean, noise, latent_mask, is_soft=bool(recipe.is_soft)),
             extra=_known(components, pixels, mask, latent_mask, rng) if components.is_inpainting else None,
         )

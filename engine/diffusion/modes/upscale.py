@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ import torch
 from engine.contract.errors import DamagedFile
 from engine.contract.recipe import Recipe
 from engine.contract.tiles import Tile, plan_tiles
+from engine.diffusion.controlnet import Control, Overlay
 from engine.diffusion.denoise import Step
 from engine.diffusion.images import Rgb, read_rgb, to_rgb
 from engine.diffusion.latents import decode
@@ -51,7 +53,14 @@ class TileDone:
 
 
 def upscale(
-    components: Components, prompts: PromptEncoder, recipe: Recipe, source: Rgb, *, upscaler: Path | None, finished: Mapping[int, Path]
+    components: Components,
+    prompts: PromptEncoder,
+    recipe: Recipe,
+    source: Rgb,
+    *,
+    upscaler: Path | None,
+    finished: Mapping[int, Path],
+    overlay: Overlay,
 ) -> Generator[Enlarging | TileStep | TileDone, None, Rgb]:
     """Returns the large picture, (H·factor, W·factor, 3). Tiles in `finished` are read instead of drawn: the same bytes, sooner.
 
@@ -75,15 +84,24 @@ def upscale(
         (components.latent_channels, -(-large.shape[0] // scale), -(-large.shape[1] // scale)), generators([recipe.seed]), components.device
     )
     field = wrapped(field, recipe.seamless, own_width // scale, own_height // scale)
+    # The maps lie over the whole picture, and grow at its edges as it does.
+    wrap, edge = ((height - own_height, width - own_width), (large.shape[0] - height, large.shape[1] - width))
+    overlay = overlay.over(own_width, own_height).redrawn(lambda unit: _grown(_grown(unit.map, wrap, "wrap"), edge, "edge"))
     quilt = Quilt(large)
     for number, tile in enumerate(tiles):
         made = _kept(finished.get(number), tile)
         is_new = made is None
         if made is None:
-            made = yield from _draw_tile(components, prompts, recipe, base, field, number, tiles)
+            control = overlay.part(tile.box, tile.width, tile.height)
+            made = yield from _draw_tile(components, prompts, recipe, base, field, number, tiles, control)
         quilt.lay(tile, made)
         yield TileDone(number, len(tiles), made, large, is_new)
     return join_ends(large[:height, :width], own_width, own_height)
+
+
+def _grown(image: Rgb, by: tuple[int, int], how: Literal["wrap", "edge"]) -> Rgb:
+    """The picture with so many rows and columns more behind its end: its own start again, or its border repeated."""
+    return np.pad(image, ((0, by[0]), (0, by[1]), (0, 0)), mode=how)
 
 
 def _kept(path: Path | None, tile: Tile) -> Rgb | None:
@@ -98,7 +116,14 @@ def _kept(path: Path | None, tile: Tile) -> Rgb | None:
 
 
 def _draw_tile(
-    components: Components, prompts: PromptEncoder, recipe: Recipe, base: Rgb, field: torch.Tensor, number: int, tiles: list[Tile]
+    components: Components,
+    prompts: PromptEncoder,
+    recipe: Recipe,
+    base: Rgb,
+    field: torch.Tensor,
+    number: int,
+    tiles: list[Tile],
+    control: Control | None,
 ) -> Generator[TileStep, None, Rgb]:
     tile, scale = tiles[number], components.vae_scale
     x0, y0, x1, y1 = tile.box
@@ -106,7 +131,7 @@ def _draw_tile(
     left, top = x0 // scale, y0 // scale
     noise = field[:, :, top : top + tile.height // scale, left : left + tile.width // scale]
     latents = None
-    for step in image_to_image(components, prompts, recipe, np.ascontiguousarray(base[y0:y1, x0:x1]), noise=noise):
+    for step in image_to_image(components, prompts, recipe, np.ascontiguousarray(base[y0:y1, x0:x1]), noise=noise, control=control):
         latents = step.latents
         yield TileStep(number, len(tiles), step)
     assert latents is not None
