@@ -38,6 +38,7 @@ from engine.contract.models import ModelCard
 from engine.contract.preprocessors import NO_PREPROCESSOR, Knob
 from engine.contract.recipe import Recipe
 from engine.contract.references import REFERENCE_WEIGHT, REFERENCE_WEIGHT_MAX, REFERENCES_MAX, ReferenceAdapterCard, ReferenceUse
+from engine.contract.remarks import Remark
 from engine.contract.requests import (
     CONTROL_NAMES,
     COUNT_MAX,
@@ -162,6 +163,7 @@ __all__ = [
     "Recipe",
     "ReferenceAdapterCard",
     "ReferenceUse",
+    "Remark",
     "Request",
     "ScheduleName",
     "SchedulerFacts",

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from engine.contract.adapters import LoraCard
+from engine.contract.advice import advise
 from engine.contract.chunks import Counted
 from engine.contract.controls import ControlCard, PreprocessorCard
 from engine.contract.embeddings import EmbeddingCard
@@ -19,8 +20,10 @@ from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
 from engine.contract.models import ModelCard
 from engine.contract.recipe import Recipe
 from engine.contract.references import ReferenceAdapterCard
+from engine.contract.remarks import Remark
 from engine.contract.requests import Request, parse_request
 from engine.contract.results import Brought, InputImage, Job, Picture, UpscalerCard
+from engine.contract.schedulers import ScheduleName, SchedulerName
 from engine.contract.settings import Settings
 from engine.contract.sheet import Axis, CellView, Sheet
 from engine.contract.strokes import Stroke
@@ -43,6 +46,7 @@ from engine.library.ip_adapters import BUNDLED_IP_ADAPTERS, IpAdapters
 from engine.library.loras import BUNDLED_LORAS, Loras
 from engine.library.maps import Maps
 from engine.library.masks import rasterise
+from engine.library.noise_plan import noise_plan
 from engine.library.preprocessors import Preprocessors
 from engine.library.sheets import Sheets
 from engine.library.styles import BUNDLED_STYLES, Styles
@@ -50,6 +54,7 @@ from engine.library.uploads import read_mask_upload, read_upload
 from engine.library.upscalers import BUNDLED_UPSCALERS, Upscalers
 from engine.library.vocabulary import count_words
 from engine.library.wildcards import BUNDLED_WILDCARDS, Wildcards
+from engine.proofread import proofread
 from engine.resolver import Resolver
 from engine.sheets import SheetMaker
 from engine.store import open_store
@@ -292,6 +297,25 @@ class Engine:
         """What lets a model see reference pictures; one that cannot be used says why in its card."""
         return self._ip_adapters.cards()
 
+    def lora_picture(self, name: str) -> bytes | None:
+        """A small JPEG of what an adapter does; None where there is none. Raises `ModelNotFound`."""
+        return self._loras.picture(name)
+
+    @property
+    def may_add_loras(self) -> bool:
+        """Whether whoever opens the page may bring adapters: on one's own machine, or where the settings say so."""
+        return not self.settings.public or self.settings.visitor_adapters
+
+    def check_may_add_loras(self) -> None:
+        """Raises `InvalidRequest` where nobody may."""
+        if not self.may_add_loras:
+            raise InvalidRequest("Adapters cannot be brought to this studio.", "Ask whoever runs it to put the file into data/loras.", "loras")
+
+    def add_lora(self, name: str, data: BinaryIO) -> LoraCard:
+        """Keep a .safetensors file in `data/loras` under its name, once it is judged. Raises `EngineError` about the control "loras"."""
+        self.check_may_add_loras()
+        return self._loras.add(self.settings.data / "loras", name, data)
+
     def styles(self) -> list[Style]:
         return self._styles.cards()
 
@@ -308,9 +332,30 @@ class Engine:
         folder = self._catalogue.folder(model or self.settings.model)
         return count_words(prompt, folder, self._embeddings.cards(), lists=self._wildcards.lines)
 
+    def plan(self, scheduler: SchedulerName, schedule: ScheduleName | None, steps: int, model: str | None = None) -> tuple[float, ...]:
+        """Shares of noise before each step, and 0 behind the last: for a plot. Empty where the model's settings are unusual.
+
+        Raises `InvalidRequest` where the three do not go together.
+        """
+        return noise_plan(self._catalogue.folder(model or self.settings.model), scheduler, schedule, steps)
+
+    def advice(
+        self, scheduler: SchedulerName, schedule: ScheduleName | None, steps: int, guidance: float, model: str | None = None
+    ) -> tuple[str, ...]:
+        """Sentences about known pitfalls of a sampler on a model; what they warn of still runs."""
+        return advise(self._catalogue.card(model or self.settings.model), scheduler, schedule, steps, guidance)
+
+    def remarks(self, text: str, control: str = "prompt", model: str | None = None) -> tuple[Remark, ...]:
+        """What is wrong or odd about the words of a control, the gravest first, while they are being written."""
+        return proofread(text, control, model=model, resolver=self._resolver, embeddings=self._embeddings)
+
     def wildcards(self) -> list[str]:
         """Names of the lists that `__name__` in a prompt picks from."""
         return self._wildcards.names()
+
+    def wildcard(self, name: str) -> tuple[str, ...]:
+        """The lines of a list. Raises `InvalidRequest`."""
+        return self._wildcards.lines(name, "prompt")
 
     def health(self) -> Health:
         worker = self._host.state()

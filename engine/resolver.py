@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from engine.contract.adapters import merge_uses, take_tags
+from collections.abc import Iterable
+
+from engine.contract.adapters import LoraUse
 from engine.contract.errors import InvalidRequest
 from engine.contract.recipe import Recipe, resolve
 from engine.contract.references import without_nothing
@@ -63,9 +65,6 @@ class Resolver:
 
     def _without_embeddings(self, request: Request, owner: str, *, is_draft: bool) -> Recipe:
         card = self._catalogue.card(request.model or self._default_model)
-        words, tags = take_tags(request.prompt)
-        loras = self._loras.resolve(merge_uses(request.loras, tags), card)
-        request = request.model_copy(update={"prompt": words})
         for use in request.references:
             self._inputs.get(use.image, owner, field="references")
         references = self._ip_adapters.resolve(without_nothing(request.references), card, self._catalogue.folder(card.name))
@@ -82,9 +81,11 @@ class Resolver:
                 _check_large(width * (source.height + request.expand_top + request.expand_bottom), "expand_left")
         # Last, because making a map takes a while: everything else has been judged by now.
         controls = self._controls.resolve(request.controls, card, owner, makes_maps=not is_draft)
-        return resolve(
-            request, card, upscaler=upscaler, loras=loras, controls=controls, references=references, lists=self._wildcards.lines
-        )  # fmt: skip
+
+        def find_loras(uses: Iterable[LoraUse]) -> tuple[LoraUse, ...]:
+            return self._loras.resolve(tuple(uses), card)
+
+        return resolve(request, card, upscaler=upscaler, find_loras=find_loras, controls=controls, references=references, lists=self._wildcards.lines)
 
     def _with_embeddings(self, recipe: Recipe) -> Recipe:
         """Raises `IncompatibleAdapter` for one that does not fit, `InvalidRequest` for a name that may mean two."""

@@ -20,16 +20,19 @@ from ui.links import browser_key
 from ui.routes import PRESETS
 from ui.run import Page, wire_run
 from ui.sending import wire_sending
+from ui.writing import wire_writing
 
 
 def build_page(engine: Engine) -> gr.Blocks:
     """Controls, stage and tray. The stage and the tray are one for all tabs."""
-    card = next(card for card in engine.models() if card.name == engine.settings.model)
+    models = engine.models()
+    card = next(card for card in models if card.name == engine.settings.model)
+    others = [one.name for one in models if one is not card]
     with gr.Blocks(title="Easel", fill_width=True, analytics_enabled=False) as blocks:
         mode = build_header(card.title)
         with gr.Row(elem_id="room", equal_height=False):
             with gr.Column(elem_id="controls", min_width=300):
-                form = build_form(card, engine)
+                form = build_form(card, engine, others)
             with gr.Column(elem_id="stage-column", min_width=300):
                 build_views()
                 editor = build_editor()
@@ -51,6 +54,7 @@ def build_page(engine: Engine) -> gr.Blocks:
         )
         wire_run(page)
         wire_sending(page)
+        wire_writing(page)
         add_api(engine)
     return blocks
 

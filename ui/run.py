@@ -11,11 +11,11 @@ from typing import Any
 
 import gradio as gr
 
-from engine import SCHEDULER_LABELS, Cancelled, Drawn, Engine, EngineError, Failed, Finished, Job, NotFound, Sheet
+from engine import Cancelled, Drawn, Engine, EngineError, Failed, Finished, Job, NotFound, Sheet
 from ui.canvas.rack import card_views
 from ui.canvas.references import adapter_views
 from ui.canvas.units import control_views, method_views
-from ui.controls.form import Form, filled, fits, schedule_choices
+from ui.controls.form import Form, fits
 from ui.forms import FIELDS, nearest_size
 from ui.launch import Asked, launch, price
 from ui.links import picture_view
@@ -168,7 +168,7 @@ def wire_run(page: Page) -> None:
         """Saved form values; anything odd in the browser's store is left out rather than shown."""
         values = values if isinstance(values, dict) else {}
         sound = {name: value for name, value in values.items() if name in FIELDS and fits(name, value, form.sizes)}
-        return tuple(filled(sound, name) for name in FIELDS)
+        return tuple(sound.get(name, gr.skip()) for name in FIELDS)
 
     def take_example(event: gr.EventData) -> Update:
         data: dict[str, Any] = event._data  # type: ignore[assignment]
@@ -184,10 +184,6 @@ def wire_run(page: Page) -> None:
         upscalers = gr.update(choices=[(one.title, one.name) for one in engine.upscalers()])
         units = gr.update(controls=control_views(engine.controls()), methods=method_views(engine.preprocessors()))
         return upscalers, gr.update(cards=card_views(engine.loras())), units, gr.update(adapters=adapter_views(engine.reference_adapters()))
-
-    def offer_schedules(scheduler: Any, chosen: Any) -> Any:
-        choices = schedule_choices(scheduler) if scheduler in SCHEDULER_LABELS else []
-        return gr.update(choices=choices, value=chosen if chosen in [name for _, name in choices] else "")
 
     go = gr.on([form.go.click], generate, page.asked, page.outputs, api_name="generate", **RUN)
     form.halt.click(halt, page.watched, None, queue=False, **HIDDEN)
@@ -211,8 +207,6 @@ def wire_run(page: Page) -> None:
     gr.on([c.change for c in whole], None, whole, saved, js=keep, **HIDDEN)  # type: ignore[attr-defined]
     for button, by in ((form.undo, -1), (form.redo, 1)):
         button.click(None, None, whole, js=f"() => window.easelForm.go({by})", **HIDDEN)
-    scheduler, schedule = form.fields["scheduler"], form.fields["schedule"]
-    scheduler.change(offer_schedules, [scheduler, schedule], schedule, queue=False, **HIDDEN)  # type: ignore[attr-defined]
     _wire_frame(form)
     page.blocks.load(None, None, [page.mode, form.source, *form.racks], js=_RECALL, **HIDDEN)
     prompt = form.fields["prompt"]

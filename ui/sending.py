@@ -9,7 +9,6 @@ import gradio as gr
 
 from engine import Engine, EngineError, NotFound, Picture
 from ui.canvas.compare import pair
-from ui.controls.form import filled
 from ui.controls.header import MODES
 from ui.forms import FIELDS, from_recipe, tab_of
 from ui.guides import new_unit, reference_views, unit_views
@@ -112,7 +111,10 @@ def wire_sending(page: Page) -> None:
 
 
 def _rack(picture: Picture) -> list[dict[str, Any]]:
-    return [{"name": use.name, "weight": use.weight, "is_muted": False} for use in picture.recipe.loras or ()]
+    return [
+        {"name": use.name, "weight": use.weight, "is_muted": False, **({} if use.blocks is None else {"blocks": use.blocks})}
+        for use in picture.recipe.loras or ()
+    ]
 
 
 def _data(event: gr.EventData) -> dict[str, Any]:
@@ -121,7 +123,7 @@ def _data(event: gr.EventData) -> dict[str, Any]:
 
 
 def _fields(values: dict[str, Any]) -> Update:
-    return tuple(filled(values, name) for name in FIELDS)
+    return tuple(values.get(name, gr.skip()) for name in FIELDS)
 
 
 def _pictures(engine: Engine, picture: Picture, owner: str) -> Update:

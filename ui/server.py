@@ -11,9 +11,11 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine import Engine
+from ui.live import add_live
 from ui.owner import COOKIE, is_visitor_id
 from ui.page import build_page
 from ui.routes import add_routes
+from ui.shelf import add_shelf
 from ui.theme import CSS, KEYS_JS, build_theme
 
 # Each follower of a job holds one of these; the framework's own 40 would make the 41st visitor wait.
@@ -25,6 +27,8 @@ def build_app(engine: Engine) -> FastAPI:
     """The whole web application. The engine is started and closed by whoever calls this."""
     app = FastAPI(title="Easel", docs_url=None, redoc_url=None, openapi_url=None)
     add_routes(app, engine)
+    add_live(app, engine)
+    add_shelf(app, engine)
     page = build_page(engine)
     page.queue(default_concurrency_limit=None)
     page.max_threads = _FOLLOWERS_MAX
@@ -33,7 +37,7 @@ def build_app(engine: Engine) -> FastAPI:
         page,
         path="/",
         theme=build_theme(),
-        css_paths=CSS,
+        css_paths=list(CSS),
         js=KEYS_JS.read_text(encoding="utf-8"),
         show_error=False,
         run_history=False,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-CSS = Path(__file__).with_name("style.css")
+CSS = tuple(Path(__file__).with_name(name) for name in ("style.css", "words.css"))
 KEYS_JS = Path(__file__).with_name("keys.js")
 
 

@@ -25,7 +25,8 @@ Run = list[Placed]
 class Counted:
     """A prompt as one text encoder reads it, in its longest step: `chunks` of `room` tokens.
 
-    `unknown` are words that the vocabulary has only in pieces, and `<names>` that no embedding has.
+    `last` is how many of its tokens stand in the last chunk. `unknown` are words that the vocabulary has only in pieces,
+    and `<names>` that no embedding has; `unknown_share` says how many of the words that carry meaning are such, 0 to 1.
     """
 
     encoder: str
@@ -34,6 +35,13 @@ class Counted:
     room: int
     unknown: tuple[str, ...]
     embeddings: tuple[str, ...]
+    last: int = 0
+    unknown_share: float = 0.0
+
+    @property
+    def is_mostly_unknown(self) -> bool:
+        """Whether the model can only guess at most of the words."""
+        return self.unknown_share > 0.5
 
 
 def lay_out(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from engine.contract.adapters import LoraUse
+from engine.contract.adapters import LoraUse, merge_uses, take_tags
 from engine.contract.controls import ControlUse
 from engine.contract.embeddings import named_embeddings
 from engine.contract.errors import DamagedFile, InvalidRequest
@@ -69,6 +69,8 @@ _NEEDED: dict[str, tuple[str, ...]] = {
 
 # The lines of the wildcard list of a name, for a control.
 ListsFor = Callable[[str, str], Sequence[str]]
+# Adapters with the hashes of their files.
+FindLoras = Callable[[tuple[LoraUse, ...]], tuple[LoraUse, ...]]
 _WORDS = {"prompt": "prompts", "negative_prompt": "negative_prompts"}
 
 
@@ -100,6 +102,8 @@ class Recipe(BaseModel):
     loras: tuple[LoraUse, ...] | None = None
     controls: tuple[ControlUse, ...] | None = None
     references: tuple[ReferenceUse, ...] | None = None
+    # Those that were asked for beside the words, where the words of a batch bring their own.
+    loras_beside: tuple[LoraUse, ...] | None = None
     schedule: ScheduleName | None = None
     # What was written, where wildcards were filled in; and the words of each picture of a batch, where they differ.
     prompt_template: Words | None = None
@@ -163,7 +167,7 @@ class Recipe(BaseModel):
     def for_picture(self, index: int) -> Recipe:
         """The recipe of one picture of the batch: count 1, its own seed and its own words."""
         varied = "seed" if self.variation_seed is None else "variation_seed"
-        own: dict[str, object] = {varied: (getattr(self, varied) + index) % (SEED_MAX + 1), "count": 1}
+        own: dict[str, object] = {varied: (getattr(self, varied) + index) % (SEED_MAX + 1), "count": 1, "loras_beside": None}
         for one, several in _WORDS.items():
             if (words := getattr(self, several)) is not None:
                 own |= {one: words[index], several: None}
@@ -184,6 +188,9 @@ class Recipe(BaseModel):
         kind = REQUESTS[self.mode]
         values = self.to_plain()
         values |= {one: getattr(self, f"{one}_template") for one, several in _WORDS.items() if getattr(self, several) is not None}
+        if self.prompts is not None and self.loras_beside is not None:
+            # The template asks for the others again.
+            values["loras"] = self.loras_beside
         return kind.model_validate({name: value for name, value in values.items() if name in kind.model_fields})
 
     @property
@@ -236,16 +243,17 @@ def resolve(
     model: ModelCard,
     *,
     upscaler: tuple[str, str] | None = None,
-    loras: tuple[LoraUse, ...] = (),
+    find_loras: FindLoras = tuple,
     controls: tuple[ControlUse, ...] = (),
     references: tuple[ReferenceUse, ...] = (),
     lists: ListsFor = no_lists,
 ) -> Recipe:
     """Fill in what the request left open: the model's defaults, words left to chance and, without a seed, a random one.
 
-    `upscaler` is the name and content hash of the upscaler that will run, for the mode that has one, `loras` are the
-    adapters with the hashes of their files, and so are `references`; `controls` are the units with their maps. `lists` gives
-    the lines of a wildcard list by its name and the control that asks. Raises `InvalidRequest` about the words.
+    `upscaler` is the name and content hash of the upscaler that will run, for the mode that has one. `find_loras` gives
+    adapters the hashes of their files, `controls` are the units with their maps, `references` have the hashes of their
+    adapters, `lists` gives the lines of a wildcard list by its name and the control that asks. Raises `InvalidRequest`
+    about the words, and what `find_loras` raises.
     """
     width, height = model.default_size
     chosen = {name: value for name, value in request.model_dump().items() if value is not None}
@@ -261,8 +269,6 @@ def resolve(
     fixed: dict[str, object] = {"model": model.name, "model_hash": model.content_hash}
     chosen.pop("loras")
     chosen.pop("controls")
-    if loras:
-        fixed["loras"] = loras
     if controls:
         fixed["controls"] = controls
     chosen.pop("references")
@@ -272,9 +278,12 @@ def resolve(
         fixed["upscaler"], fixed["upscaler_hash"] = upscaler
     values: dict[str, Any] = {**open_choices, **chosen, **fixed}
     check_sampling(values["scheduler"], values.get("schedule"), values["steps"])
-    values |= _words(request, values["seed"], lists)
-    values |= _guidance(request)
-    recipe = Recipe.model_validate(values)
+    said, tags = _words(request, values["seed"], lists)
+    if loras := find_loras(merge_uses(request.loras, tags)):
+        said["loras"] = loras
+    if tags and "prompts" in said:
+        said["loras_beside"] = find_loras(merge_uses(request.loras))
+    recipe = Recipe.model_validate(values | said | _guidance(request))
     check_guidance(recipe.guidance, family=model.family, title=model.title)
     if recipe.score_guidance is not None and not model.has_scorer:
         label = SCORE_LABELS[recipe.score_guidance]
@@ -298,21 +307,35 @@ def _guidance(request: Request) -> dict[str, object]:
     return values
 
 
-def _words(request: Request, seed: int, lists: ListsFor) -> dict[str, object]:
-    """What every picture of the request says. Those of a variation share their seed, so they share their words."""
+def _words(request: Request, seed: int, lists: ListsFor) -> tuple[dict[str, object], tuple[LoraUse, ...]]:
+    """What every picture of the request says, and the LoRAs that the words ask for. Those of a variation share their words with their seed."""
     seeds = [seed if request.variation_strength else (seed + k) % (SEED_MAX + 1) for k in range(request.count)]
     said: dict[str, object] = {}
+    tags: tuple[LoraUse, ...] = ()
     for one, several in _WORDS.items():
         text: str = getattr(request, one)
         words: tuple[str, ...] = (text,)
         template = parse_template(text, one)
         if not is_plain(template):
             words = tuple(fill_in(template, seed=own, lists=lambda name, one=one: lists(name, one), control=one) for own in seeds)
-            said |= {one: words[0], f"{one}_template": text}
-            if len(set(words)) > 1:
-                said[several] = words
+            said[f"{one}_template"] = text
             if one == "prompt" and request.needs_words() and not all(word.strip() for word in words):
                 raise InvalidRequest("The prompt is empty with its wildcards filled in.", "Write a word that is always there.", one)
+        if one == "prompt":
+            words, tags = _without_tags(words)
+        said[one] = words[0]
+        if len(set(words)) > 1:
+            said[several] = words
         for word in words:
             check_words(word, one)
-    return said
+    return said, tags
+
+
+def _without_tags(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[LoraUse, ...]]:
+    """The words of each picture without their LoRA tags, which all pictures must share: a batch has one set of adapters."""
+    read = [take_tags(word) for word in words]
+    wanted = [sorted((use.name, use.weight) for use in merge_uses(tags)) for _, tags in read]
+    if any(one != wanted[0] for one in wanted):
+        message = "The wildcards choose different LoRAs for the pictures of one batch."
+        raise InvalidRequest(message, "Draw one picture at a time, or name the LoRA outside of the wildcards.", "prompt")
+    return tuple(text for text, _ in read), read[0][1]

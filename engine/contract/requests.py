@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from engine.contract.adapters import LORAS_MAX, LoraUse
+from engine.contract.adapters import LORAS_HINT, LORAS_MAX, LoraUse
 from engine.contract.controls import CONTROLS_MAX, ControlUse, unit_error
 from engine.contract.errors import InvalidRequest
 from engine.contract.guidance import (
@@ -290,7 +290,7 @@ _HINTS = {
     "variation_seed": _SEED_HINT,
     "variation_strength": "Choose a number from 0 to 1.",
     "seamless": "Choose x, y or xy, or leave it open.",
-    "loras": f"Name at most {LORAS_MAX} from the rack, each with a weight from -2 to 2.",
+    "loras": LORAS_HINT,
     "references": REFERENCES_HINT,
     "source": "Drop a picture here, paste one, or send one from the results.",
     "strength": "Choose a number above 0, up to 1.",

@@ -31,5 +31,6 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps …")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="precision of the weights")
     worker: Literal["process", "inline"] = Field("process", description="draw in a process of its own, or in this one")
+    visitor_adapters: bool = Field(False, description="let visitors of a public studio bring LoRA files")
     queue_limit: int = Field(100, ge=1, description="jobs that one visitor may have waiting")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")

@@ -22,7 +22,9 @@ Lists = Callable[[str], Sequence[str]]
 PICKS_MAX = 1_000
 LISTS_DEEP_MAX = 16
 _LISTED = r"__((?:(?!__)[^{}|\n]){1,300})__"
-_TOKEN = re.compile(rf"{_LISTED}|\\.|[{{}}|]|__|(?:(?!__)[^\\{{}}|])+|\\", re.DOTALL)
+# A LoRA's tag is letters: what stands in it is a file's name, underscores and all.
+_TAG = r"(?i:<lora:[^<>{}|\n]*>)"
+_TOKEN = re.compile(rf"{_LISTED}|{_TAG}|\\.|[{{}}|]|__|(?:(?!__|(?i:<lora:))[^\\{{}}|])+|[\\<]", re.DOTALL)
 _NAMED = re.compile(r"\S*[^\W_]\S*")
 _PATH = re.compile(r"[/\\:%~\x00-\x08]|\.\.|^\.")
 _CHANCE = re.compile(r"\s*(\d{1,6}(?:\.\d{0,6})?)::")

@@ -22,8 +22,8 @@ class Work:
     skip: frozenset[int] = frozenset()
     inputs: Mapping[str, Path] = field(default_factory=dict)
     upscaler: Path | None = None
-    # Files of the recipe's adapters with their weights.
-    loras: tuple[tuple[Path, float], ...] = ()
+    # Files of the recipe's adapters, in their order.
+    loras: tuple[Path, ...] = ()
     # For each of the recipe's references the file of its adapter and the folder of its image encoder.
     references: tuple[tuple[Path, Path], ...] = ()
     # Tiles that a stopped run has finished, by (picture, tile).

@@ -61,7 +61,8 @@ class Painter:
             components, prompts = self.load(work.model_folder)
             # The edges of an enlargement's tiles are not the edges of the picture.
             axes = None if work.recipe.mode == "upscale" else work.recipe.seamless
-            loras = tuple(Lora(path, weight) for path, weight in work.loras)
+            uses = work.recipe.loras or ()
+            loras = tuple(Lora(path, use.weight, use.blocks) for use, path in zip(uses, work.loras, strict=True))
             learned = load_embeddings(work.recipe, work.embeddings, int(components.text_encoder.config.hidden_size))
             with (
                 self._shelf.applied(components, loras) as is_spoken,

@@ -6,10 +6,8 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -25,6 +23,7 @@ from diffusers.schedulers.scheduling_tcd import TCDScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
 from engine.contract.schedulers import ScheduleName, SchedulerName
+from engine.contract.timesteps import schedule_timesteps as schedule_timesteps
 from engine.diffusion.mended import MendedKDPM2, MendedKDPM2Ancestral, MendedLMS, MendedPNDM
 
 # A model with zero terminal SNR knows no largest noise level. Even places in sigma begin at that of EDM (Karras et al. 2022,
@@ -111,28 +110,3 @@ def _betas_up_to(sigma_max: float, model_config: Mapping[str, Any]) -> list[floa
     floor = torch.linspace(1.01, 1.0, len(alphas), dtype=torch.float64) / (1 + sigma_max**2)
     alphas = torch.maximum(alphas, floor)
     return (1 - alphas / torch.cat([torch.ones(1, dtype=torch.float64), alphas[:-1]])).tolist()
-
-
-def schedule_timesteps(schedule: ScheduleName | None, steps: int, train_steps: int) -> list[int] | None:
-    """Timesteps to hand to the scheduler, where it does not know this schedule itself.
-
-    "beta" is that of Lee et al. 2024 (Beta Sampling is All You Need): quantiles of Beta(0.6, 0.6) over the timesteps.
-    diffusers' own spreads them over sigma instead and ends up to 77 % off on data with a known answer.
-    """
-    if schedule != "beta":
-        return None
-    places, quantiles = _beta_quantiles()
-    wanted = np.rint(np.interp(1 - np.arange(steps) / steps, quantiles, places) * (train_steps - 1)).astype(int)
-    # Dense ends fall on equal timesteps; each needs its own. At least steps − k lie below step k, at least k above it.
-    below, above = np.arange(steps)[::-1], train_steps - 1 - np.arange(steps)
-    wanted = np.minimum.accumulate(wanted + np.arange(steps)) - np.arange(steps)
-    return np.clip(wanted, below, above).tolist()
-
-
-@cache
-def _beta_quantiles(alpha: float = 0.6, points: int = 20_001) -> tuple[np.ndarray, np.ndarray]:
-    """Places x in 0…1 and the share of Beta(α, α) below each. With x = sin²θ the density is smooth up to its ends."""
-    theta = np.linspace(0, np.pi / 2, points)
-    density = (np.sin(theta) * np.cos(theta)) ** (2 * alpha - 1)
-    total = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return np.sin(theta) ** 2, total / total[-1]

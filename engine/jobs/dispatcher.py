@@ -211,7 +211,7 @@ class Dispatcher:
             skip=skip,
             inputs={digest: self._inputs.path(digest) for digest in recipe.inputs},
             upscaler=None if recipe.upscaler is None else self._upscalers.path(recipe.upscaler),
-            loras=tuple((self._loras.path(use.name), use.weight) for use in recipe.loras or ()),
+            loras=tuple(self._loras.path(use.name) for use in recipe.loras or ()),
             references=tuple(
                 (self._ip_adapters.path(use.adapter or ""), self._ip_adapters.encoder(use.image_encoder or "", folder))
                 for use in recipe.references or ()

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from engine.contract.errors import ModelNotFound
 from engine.contract.models import ModelCard
+from engine.library.noise_plan import noise_shares
 from engine.library.safe_path import safe_path
 
 BUNDLED = Path(__file__).resolve().parents[2] / "presets" / "models"
@@ -70,16 +71,10 @@ def noise_curve(folder: Path, places: int = 33) -> tuple[float, ...]:
     """Share of noise √(1 − ᾱ) from the start of the schedule to its end, read from the scheduler's settings; empty if unusual."""
     try:
         config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
-        first, last, count = config["beta_start"], config["beta_end"], config["num_train_timesteps"]
-        root = 0.5 if config["beta_schedule"] == "scaled_linear" else 1.0
-        betas = np.linspace(first**root, last**root, count) ** (1 / root)
+        noise = noise_shares(config)
     except (OSError, ValueError, KeyError, TypeError):
         return ()
-    signal = np.sqrt(np.cumprod(1 - betas))
-    if config.get("rescale_betas_zero_snr"):
-        signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
-    noise = np.sqrt(1 - signal**2)
-    at = np.linspace(count - 1, 0, places).round().astype(int)
+    at = np.linspace(len(noise) - 1, 0, places).round().astype(int)
     return tuple(round(float(value), 4) for value in noise[at])
 
 

@@ -7,11 +7,13 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from engine.contract.adapters import LoraCard, LoraUse
-from engine.contract.errors import IncompatibleAdapter, ModelNotFound
+from engine.contract.errors import IncompatibleAdapter, InvalidRequest, ModelNotFound
 from engine.contract.models import ModelCard
+from engine.library.adapter_uploads import keep_lora, plain_name
+from engine.library.thumbnails import find_picture, stamp, thumbnail
 
 BUNDLED_LORAS = Path(__file__).resolve().parents[2] / "presets" / "loras"
 _HEADER_MAX_BYTES = 8 * 1024 * 1024
@@ -34,8 +36,23 @@ class Loras:
         found: dict[str, LoraCard] = {}
         for root in self._roots:
             for path in sorted(root.glob("*.safetensors")):
-                found.setdefault(path.stem, read_card(path))
+                if path.stem not in found:
+                    beside = find_picture(path)
+                    found[path.stem] = read_card(path).model_copy(update={"picture": stamp(beside) if beside else None})
         return list(found.values())
+
+    def picture(self, name: str) -> bytes | None:
+        """A small JPEG of what an adapter does; None where there is none. Raises `ModelNotFound`."""
+        beside = find_picture(self.path(name))
+        return thumbnail(beside) if beside else None
+
+    def add(self, folder: Path, name: str, data: BinaryIO) -> LoraCard:
+        """Keep a file that somebody brings, once it is judged. Raises what `keep_lora` raises."""
+        plain = plain_name(name)
+        # A file system may not tell capitals apart, and people do not either.
+        if any(card.name.casefold() == plain.casefold() for card in self.cards()):
+            raise InvalidRequest(f"There is a LoRA named {plain} here already.", "Rename the file, or take the other one away.", "loras")
+        return read_card(keep_lora(folder, plain, data, read_card))
 
     def path(self, name: str) -> Path:
         """The file of an adapter. Raises `ModelNotFound`; a name is only ever compared, never joined to a path."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,10 @@ from engine.contract.words import parse_timeline, parse_weights, words_at
 _STEPS = 20
 _UNKNOWN_MAX = 20
 _WORD = re.compile(r"[^\W\d_]+")
+# A vocabulary of this size has the pieces of every word that anybody writes; only what it spells out is new to it.
+_LARGE = 8_000
+# "a", "of", "in" say nothing about whether a prompt is understood.
+_MEANS_FROM = 3
 _ANGLED = re.compile(r"<\s*([A-Za-z0-9._-]{1,64})\s*>")
 
 
@@ -54,9 +59,29 @@ def _count(texts: list[str], prompt: str, place: Path, tokenizer: Any, sizes: di
     longest = max(laid, key=lambda runs: (len(runs), sum(map(len, runs))))
     named = tuple(dict.fromkeys(name for text in texts for name in named_embeddings(text, sizes, control)))
     missing = [f"<{name}>" for name in _ANGLED.findall(prompt) if not named_embeddings(name, sizes, control)]
-    spelled = [word for text in texts for word in _WORD.findall(_without(text, named)) if len(tokenize(word)) > 1]
-    unknown = tuple(dict.fromkeys([*missing, *spelled]))[:_UNKNOWN_MAX]
-    return Counted(place.name, sum(map(len, longest)), len(longest), room, unknown, named)
+    is_large = tokenizer.get_vocab_size() > _LARGE
+    words = {word: len(tokenize(word)) for text in texts for word in _words(_without(text, named))}
+    spelled = [word for word, pieces in words.items() if pieces > 1 and (not is_large or pieces * 2 > len(word))]
+    return Counted(
+        encoder=place.name,
+        tokens=sum(map(len, longest)),
+        chunks=len(longest),
+        room=room,
+        unknown=tuple(dict.fromkeys([*missing, *spelled]))[:_UNKNOWN_MAX],
+        embeddings=named,
+        last=len(longest[-1]) if longest else 0,
+        unknown_share=_share(list(words), set(spelled)),
+    )
+
+
+def _words(text: str) -> list[str]:
+    """Words, and signs such as emoji, which an encoder reads as words too."""
+    return [*_WORD.findall(text), *(sign for sign in text if unicodedata.category(sign) == "So")]
+
+
+def _share(words: list[str], unknown: set[str]) -> float:
+    heavy = [word for word in words if len(word) >= _MEANS_FROM] or words
+    return sum(word in unknown for word in heavy) / len(heavy) if heavy else 0.0
 
 
 def _without(text: str, names: tuple[str, ...]) -> str:

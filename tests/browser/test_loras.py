@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from playwright.sync_api import Page, expect
+from safetensors.torch import save
 
 from tests.browser.conftest import SHOTS
 from tests.browser.hands import generate, shown_picture, stage, write
@@ -79,6 +81,30 @@ def test_one_that_does_not_fit_says_why(page: Page, studio: Studio) -> None:
     generate(page)
     expect(page.locator(".stage-title")).to_contain_text("The LoRA broken cannot be used")
     (folder / "broken.safetensors").unlink()
+
+
+def test_a_file_is_brought_into_the_rack_or_refused_in_a_sentence(page: Page, studio: Studio) -> None:
+    write(page, "a red castle", steps=2)
+    open_rack(page)
+    page.locator('.rack-card[data-name="neon"]').get_by_role("checkbox").check()
+    expect(page.locator('.rack-card[data-name="neon"] img')).to_have_js_property("naturalWidth", 128)
+    tensors = {"unet.a.attn2.to_k.lora_A.weight": torch.ones(2, 256), "unet.a.attn2.to_k.lora_B.weight": torch.ones(8, 2)}
+    bring = page.get_by_label("LoRA file")
+    bring.set_input_files({"name": "my mood.safetensors", "mimeType": "", "buffer": save(tensors, {"trigger": "my mood, soft haze"})})
+    expect(page.locator(".rack-said")).to_have_text("my-mood is in the rack.")
+    card = page.locator('.rack-card[data-name="my-mood"]')
+    expect(card).to_contain_text("for the starter · licence not stated")
+    # No picture beside it: a swatch of its own.
+    expect(card.locator("svg.rack-picture path")).to_have_count(4)
+    # The others keep what they were set to.
+    expect(page.locator('.rack-card[data-name="neon"]').get_by_role("checkbox")).to_be_checked()
+    card.get_by_role("button", name="+ soft haze").click()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a red castle, soft haze")
+    bring.set_input_files({"name": "my mood.safetensors", "mimeType": "", "buffer": save(tensors)})
+    expect(page.locator(".rack-said")).to_contain_text("There is a LoRA named my-mood here already.")
+    bring.set_input_files({"name": "x.safetensors", "mimeType": "", "buffer": b"pickle"})
+    expect(page.locator(".rack-said")).to_contain_text("The file of x is damaged")
+    (studio.data / "loras" / "my-mood.safetensors").unlink()
 
 
 def test_a_chosen_card_looks_chosen_in_the_light_theme(page: Page) -> None:

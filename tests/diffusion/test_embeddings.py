@@ -175,6 +175,22 @@ def test_unknown_words_are_told(engine: Engine) -> None:
     assert engine.words("(((" + "x" * 100_000)[0].chunks > 1
 
 
+@pytest.mark.parametrize(
+    ("text", "is_mostly"),
+    [
+        ("", False), ("a red castle in the mountains at sunset", False), ("a red zeppelin over the sea", False), ("ein rotes Schloss am Meer", True),
+        ("steampunk zeppelin over victorian london", True), ("замок на холме", True), ("赤い城", True), ("🏰🌅", True), ("mine <my-duo>", False), ("1234", False),
+    ],
+)  # fmt: skip
+def test_a_prompt_that_is_mostly_new_to_the_model_is_told_from_one_with_a_new_word(engine: Engine, text: str, is_mostly: bool) -> None:
+    assert engine.words(text)[0].is_mostly_unknown is is_mostly
+
+
+def test_the_last_chunk_is_counted_on_its_own(engine: Engine) -> None:
+    (counted,) = engine.words("a " * 80)
+    assert (counted.chunks, counted.tokens, counted.last) == (2, 80, 5)
+
+
 def test_older_tokenizer_folders_are_read_too(components: Components, tmp_path: Path) -> None:
     from engine.library.vocabulary import count_words
 

@@ -7,15 +7,17 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
+from diffusers.pipelines.pag.pipeline_pag_sd import StableDiffusionPAGPipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load, save_file
 
 from engine.contract.errors import EngineError
+from engine.contract.guidance import GuidanceStyle
 from engine.contract.recipe import Recipe
 from engine.contract.references import ReferenceUse
 from engine.diffusion.adapters import AdapterShelf, Lora
@@ -90,12 +92,13 @@ def tables(path: Path) -> dict[str, dict[str, torch.Tensor]]:
 class Theirs:
     """diffusers' pipeline on freshly loaded components, with its own way to reference pictures."""
 
-    def __init__(self, components: Components, room: Path, adapters: list[str]) -> None:
+    def __init__(self, components: Components, room: Path, adapters: list[str], cls: Any = StableDiffusionPipeline) -> None:
         fresh = load_components(components.folder, device=CPU, dtype=torch.float32)
-        self.pipe: Any = StableDiffusionPipeline(
+        more = {"pag_applied_layers": ["mid"]} if cls is StableDiffusionPAGPipeline else {}
+        self.pipe: Any = cls(
             vae=fresh.vae, text_encoder=fresh.text_encoder, tokenizer=fresh.tokenizer, unet=fresh.unet,
             scheduler=build_scheduler("ddim", fresh.scheduler_config), safety_checker=None, feature_extractor=None,
-            requires_safety_checker=False,
+            requires_safety_checker=False, **more,
         )  # fmt: skip
         self.pipe.set_progress_bar_config(disable=True)
         self.room, self.adapters = room, adapters
@@ -191,6 +194,28 @@ def test_windows_equal_scales_that_change_with_the_steps(components: Components,
 
     made = theirs.draw([["a"], ["b"]], steps[0], callback_on_step_end=after)
     check_equal("windows", ours, made, drawn(components))
+
+
+@pytest.mark.parametrize(("guidance", "count"), [(4.0, 1), (4.0, 3), (1.0, 2)])
+def test_guidance_that_looks_once_more_sees_the_pictures_too(components: Components, room: Path, guidance: float, count: int) -> None:
+    """PAG's third pass is of the prompt's half, with its pictures; without guidance there are no other halves."""
+    fields: dict[str, Any] = {"guidance_scale": guidance, "count": count, "guidance_style": "pag", "perturbed_scale": 3.0}
+    ours = drawn(components, reference(room, weight=0.7), reference(room, "b", "plus", weight=0.4), **fields)
+    theirs = Theirs(components, room, ["linear", "plus"], StableDiffusionPAGPipeline)
+    made = theirs.draw([["a"], ["b"]], [0.7, 0.4], guidance, count, pag_scale=3.0)
+    check_equal(f"PAG guidance {guidance} count {count}", ours, made, drawn(components, **fields))
+
+
+@pytest.mark.parametrize("style", get_args(GuidanceStyle))
+def test_every_guidance_style_goes_with_references(components: Components, room: Path, style: GuidanceStyle) -> None:
+    fields: dict[str, Any] = {"guidance_style": style, "guidance_start": 0.25, "guidance_end": 0.75}
+    fields["perturbed_scale"] = 3.0 if style in ("pag", "seg") else None
+    before, plain = state_of(components), drawn(components, **fields)
+    pictures = drawn(components, reference(room), **fields)
+    assert torch.isfinite(pictures).all()
+    assert not torch.equal(pictures, plain)
+    assert torch.equal(drawn(components, reference(room, weight=0.0), **fields), plain)
+    check_untouched(components, before)
 
 
 def test_no_weight_and_an_empty_window_are_nothing(components: Components, room: Path) -> None:

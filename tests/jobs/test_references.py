@@ -56,6 +56,16 @@ def test_a_reference_changes_the_picture_and_the_recipe_makes_it_again(studio: E
     assert pixels(draw(studio, request_of())) == plain
 
 
+def test_the_starter_brings_an_image_encoder(inline_engine: Engine, request_of: Make) -> None:
+    """An adapter made for its width needs nothing else."""
+    adapter = make_adapter(read_card(STARTER), embedding=128)
+    write_adapter(inline_engine.settings.data / "ip_adapters" / "mine.safetensors", adapter)
+    path = draw(inline_engine, request_of(references=[{"image": bring(inline_engine), "adapter": "mine"}]))
+    (use,) = read_recipe(path).references or ()
+    assert (use.image_encoder, use.image_encoder_hash) == ("model", None)
+    assert pixels(path) != pixels(draw(inline_engine, request_of()))
+
+
 def test_several_with_weights_windows_and_style(studio: Engine, request_of: Make) -> None:
     one, two = bring(studio), bring(studio, "lime")
     uses = [{"image": one, "weight": 0.5, "adapter": "mine"}, {"image": two, "style_only": True, "adapter": "mine"}]

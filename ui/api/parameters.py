@@ -36,7 +36,10 @@ MEANINGS = {
     "score_guidance": "experiment: a second model looks at each step and draws it towards score_target",
     "score_scale": "how hard score_guidance draws; 0 is none",
     "score_target": "what it looks for: for clip words, the prompt if left out; for classifier a label and others, castle | tower, ship",
-    "loras": 'adapters as {"name": …, "weight": -2 to 2}; <lora:name:0.8> in the prompt means the same',
+    "loras": (
+        'adapters as {"name": …, "weight": -2 to 2, "blocks": {"down": …, "mid": …, "up.1": …}}, blocks multiply the weight there; '
+        "<lora:name:0.8> in the prompt means the same"
+    ),
     "controls": (
         'control units as {"image": a picture, "preprocessor": "canny", "settings": {"low": 100}, "control": name of the model, "weight": 0 to 2, '
         '"start": 0, "end": 1, "fit": "crop"}; preprocessor "none" means that the picture already is a map'

@@ -11,41 +11,79 @@ function set(name, change) {
   render();
 }
 
-function make(tag, kind, text) {
-  const one = document.createElement(tag);
-  if (kind) one.className = kind;
-  if (text) one.textContent = text;
-  return one;
+// A picture of the same name beside the file, else strokes of its own colour: cards are told apart by eye.
+function swatch(card) {
+  if (card.picture) {
+    const picture = make("img", "rack-picture");
+    Object.assign(picture, { src: card.picture, alt: "", loading: "lazy", width: 44, height: 44 });
+    picture.addEventListener("error", () => picture.replaceWith(swatch({ ...card, picture: null })));
+    return picture;
+  }
+  let seed = 7;
+  for (const letter of card.name) seed = (seed * 31 + letter.codePointAt(0)) % 9973;
+  const space = "http://www.w3.org/2000/svg", drawn = document.createElementNS(space, "svg");
+  drawn.setAttribute("viewBox", "0 0 44 44");
+  drawn.setAttribute("class", "rack-picture");
+  drawn.setAttribute("aria-hidden", "true");
+  for (let stroke = 0; stroke < 4; stroke += 1) {
+    const line = document.createElementNS(space, "path"), y = 8 + stroke * 10, bend = ((seed >> stroke) % 15) - 7;
+    line.setAttribute("d", `M4 ${y}Q22 ${y + bend} 40 ${y}`);
+    line.setAttribute("stroke", `hsl(${(seed + stroke * 24) % 360} 45% 55%)`);
+    drawn.append(line);
+  }
+  return drawn;
+}
+
+function triggers(card) {
+  const row = make("div", "rack-triggers");
+  for (const words of (card.trigger || "").split(",").map((one) => one.trim()).filter(Boolean)) {
+    const add = make("button", "", `+ ${words}`);
+    add.type = "button";
+    add.title = "Put its trigger words into the prompt";
+    add.addEventListener("click", () => { window.easelTrigger = words; trigger("select"); });
+    row.append(add);
+  }
+  return row;
 }
 
 function entry(card) {
   const item = make("li", "rack-card"), state = find(card.name), isOn = Boolean(state && !state.is_muted);
   item.dataset.name = card.name;
   item.classList.toggle("is-on", isOn);
-  const head = make("label", "rack-head"), box = make("input");
+  const head = make("label", "rack-head"), box = make("input"), text = make("div", "rack-text");
   box.type = "checkbox";
   box.checked = isOn;
   box.disabled = Boolean(card.refusal);
   box.addEventListener("change", () => set(card.name, { is_muted: !box.checked }));
   head.append(box, make("span", "rack-title", card.title));
-  item.append(head);
-  item.append(make("p", "rack-facts", card.refusal ? `Cannot be used: ${card.refusal}` : [card.made_for && `for ${card.made_for}`, card.licence, card.size].filter(Boolean).join(" · ")));
-  if (card.refusal || !state) return item;
+  text.append(head);
+  const facts = [state?.is_muted && "muted", card.made_for && `for ${card.made_for}`, card.licence || "licence not stated", card.size];
+  text.append(make("p", "rack-facts", card.refusal ? `Cannot be used: ${card.refusal}` : facts.filter(Boolean).join(" · ")));
+  item.append(swatch(card), text);
+  if (card.refusal) return item;
+  if (card.trigger) text.append(triggers(card));
+  if (!state) return item;
   const row = make("div", "rack-row"), slider = make("input"), number = make("output", "", state.weight.toFixed(2));
   Object.assign(slider, { type: "range", min: -MOST, max: MOST, step: 0.05, value: state.weight });
   slider.setAttribute("aria-label", `Weight of ${card.title}`);
   slider.addEventListener("input", () => { number.textContent = Number(slider.value).toFixed(2); });
   slider.addEventListener("change", () => set(card.name, { weight: Number(slider.value) }));
   row.append(slider, number);
-  if (card.trigger) {
-    const add = make("button", "", `+ ${card.trigger}`);
-    add.type = "button";
-    add.title = "Put its trigger words into the prompt";
-    add.addEventListener("click", () => { window.easelTrigger = card.trigger; trigger("select"); });
-    row.append(add);
-  }
-  item.append(row);
+  text.append(row, blockRows(card, state));
   return item;
+}
+
+// How much of it each part of the denoiser hears: coarse shapes in the middle, texture towards the ends.
+const opened = new Set();
+function blockRows(card, state) {
+  const fold = make("details", "card-more"), blocks = state.blocks || {};
+  const changed = Object.entries(blocks).filter(([, weight]) => weight !== 1).map(([name, weight]) => `${name} ${weight.toFixed(2)}`).join(", ");
+  fold.append(make("summary", "", changed ? `Blocks: ${changed}` : "Blocks"));
+  fold.open = opened.has(card.name);
+  fold.addEventListener("toggle", () => (fold.open ? opened.add(card.name) : opened.delete(card.name)));
+  for (const name of ["down", "mid", "up"])
+    fold.append(sliderRow(name, blocks[name] ?? 1, { min: 0, max: 2, step: 0.05 }, (weight) => set(card.name, { blocks: { ...blocks, [name]: weight } })));
+  return fold;
 }
 
 function render() {
@@ -56,6 +94,29 @@ function render() {
   if (held) [...list.children].find((one) => one.dataset.name === held)?.querySelector(`input[type=${kind}]`)?.focus();
   if (window.easelRestored) try { localStorage.setItem(STORE, JSON.stringify(used())); } catch { /* a full store costs only the memory */ }
 }
+
+const bring = element.querySelector(".rack-bring"), file = bring.querySelector("input"), said = element.querySelector(".rack-said");
+bring.hidden = !__MAY_ADD__;
+bring.querySelector("button").addEventListener("click", () => file.click());
+file.addEventListener("change", async () => {
+  const one = file.files[0];
+  file.value = "";
+  if (!one) return;
+  said.classList.remove("is-wrong");
+  said.textContent = `Bringing in ${one.name} …`;
+  try {
+    const answer = await fetch(`/loras?name=${encodeURIComponent(one.name)}`, { method: "POST", body: one, headers: { "X-Easel": "1", "Content-Type": "application/octet-stream" } });
+    const found = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(found.message ? `${found.message} ${found.hint}` : found.detail || "This file could not be brought in. Try it again.");
+    props.cards = found.cards;
+    render();
+    said.textContent = `${found.name} is in the rack.`;
+    list.querySelector(`[data-name="${CSS.escape(found.name)}"] input`)?.focus();
+  } catch (error) {
+    said.classList.add("is-wrong");
+    said.textContent = error instanceof TypeError ? "The studio cannot be reached. Try it again." : error.message;
+  }
+});
 
 watch("value", render);
 watch("cards", render);

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 
 from engine import LORA_WEIGHT_MAX, LoraCard
+from ui.canvas.scripts import card_script
 
-_HERE = Path(__file__).parent
 _TEMPLATE = """
 <section class="rack" id="ctl-loras" aria-label="LoRA rack">
   <p class="rack-none">No adapters yet. Drop .safetensors files into data/loras; they are found at the next load.</p>
   <ul class="rack-list"></ul>
+  <div class="rack-bring" hidden><button type="button">Add a LoRA file</button><input type="file" accept=".safetensors" aria-label="LoRA file" hidden></div>
+  <p class="rack-said" role="status"></p>
 </section>
 """
 
@@ -24,13 +26,14 @@ def card_views(cards: list[LoraCard]) -> list[dict[str, Any]]:
         {
             "name": card.name, "title": card.title, "trigger": card.trigger, "licence": card.licence, "made_for": card.made_for,
             "refusal": card.refusal, "size": f"{card.bytes_on_disk / 1e6:.1f} MB",
+            "picture": f"/loras/{quote(card.name)}.jpg?{card.picture}" if card.picture else None,
         }
         for card in cards
     ]  # fmt: skip
 
 
-def build_rack(cards: list[LoraCard]) -> gr.HTML:
+def build_rack(cards: list[LoraCard], *, may_add: bool) -> gr.HTML:
     """A gr.HTML whose value is a list of {name, weight, is_muted}. Event: `select` = put a trigger word into the prompt."""
     # An update of one property loses the others: what never changes is part of the script.
-    script = (_HERE / "rack.js").read_text(encoding="utf-8").replace("__MOST__", f"{LORA_WEIGHT_MAX:g}")
+    script = card_script("rack").replace("__MOST__", f"{LORA_WEIGHT_MAX:g}").replace("__MAY_ADD__", str(may_add).lower())
     return gr.HTML([], html_template=_TEMPLATE, js_on_load=script, elem_id="rack", apply_default_css=False, cards=card_views(cards))

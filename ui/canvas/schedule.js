@@ -2,7 +2,7 @@
 const root = element.querySelector(".schedule");
 const $ = (selector) => root.querySelector(selector);
 const WIDTH = 320, HEIGHT = 56;
-const curve = props.curve && props.curve.length > 1 ? props.curve : [1, 0];
+let steps = 0, curve = props.curve && props.curve.length > 1 ? props.curve : [1, 0];
 const at = (share) => {
   const place = share * (curve.length - 1), low = Math.min(Math.floor(place), curve.length - 2);
   return curve[low] + (place - low) * (curve[low + 1] - curve[low]);
@@ -15,7 +15,10 @@ const points = (from) => {
   }
   return all;
 };
-$(".schedule-line").setAttribute("d", "M" + points(0).join("L"));
+// Only whole steps are walked, so a few of them start a little later than the strength says.
+function begin(strength) {
+  return steps ? 1 - (strength > 0 ? Math.max(1, Math.floor(steps * strength)) : 0) / steps : 1 - strength;
+}
 
 function mark(line, share) {
   line.toggleAttribute("hidden", share === null);
@@ -23,7 +26,8 @@ function mark(line, share) {
 }
 
 function render() {
-  const strength = Number(props.value), start = 1 - strength;
+  const strength = Number(props.value), start = begin(strength);
+  $(".schedule-line").setAttribute("d", "M" + points(0).join("L"));
   $(".schedule-words").textContent = (props.words.find(([limit]) => strength <= limit) || props.words.at(-1))[1];
   $(".schedule-area").setAttribute("d", strength > 0 ? `M${start * WIDTH},${HEIGHT}L${points(start).join("L")}L${WIDTH},${HEIGHT}Z` : "");
   $(".schedule-share").textContent = strength > 0 ? `starts with ${Math.round(at(start) * 100)} % noise` : "no step is walked";
@@ -31,8 +35,15 @@ function render() {
 }
 
 window.addEventListener("easel:progress", (event) => {
-  const { mode, step, steps } = event.detail, strength = Number(props.value);
-  mark($(".schedule-now"), mode === props.mode && step !== null ? 1 - strength + (strength * step) / steps : null);
+  const { mode, step, steps: all } = event.detail, start = begin(Number(props.value));
+  mark($(".schedule-now"), mode === props.mode && step !== null ? start + ((1 - start) * step) / all : null);
 });
+// The walk of the sampler and the noise schedule that are chosen, once it is known.
+function plan() {
+  if (window.easelPlan?.shares.length > 1) { curve = window.easelPlan.shares; steps = curve.length - 1; }
+  render();
+}
+
+window.addEventListener("easel:plan", plan);
 watch("value", render);
-render();
+plan();

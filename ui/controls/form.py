@@ -7,27 +7,15 @@ from typing import Any
 
 import gradio as gr
 
-from engine import (
-    GUIDANCE_FACTS,
-    SCHEDULE_LABELS,
-    SCHEDULE_NOTES,
-    SCHEDULER_FACTS,
-    SCHEDULER_GROUPS,
-    SCHEDULER_LABELS,
-    SCHEDULER_NOTES,
-    SCORE_LABELS,
-    STEPS_MAX,
-    Engine,
-    ModelCard,
-    SchedulerName,
-    schedules_of,
-)
+from engine import GUIDANCE_FACTS, SCHEDULE_LABELS, SCHEDULER_LABELS, SCORE_LABELS, STEPS_MAX, Engine, ModelCard
 from ui.canvas.rack import build_rack
 from ui.canvas.references import build_references
 from ui.canvas.source import build_source
 from ui.canvas.units import build_units
+from ui.canvas.words import build_words
 from ui.controls.guidance import build_guidance, explain_negative
 from ui.controls.more import build_more
+from ui.controls.sampling import build_plan, build_sampling
 from ui.forms import FIELDS, guidance_word, size_label
 from ui.tabs.image import build_image
 from ui.tabs.inpaint import build_inpaint
@@ -47,6 +35,9 @@ class Form:
     rack: gr.HTML
     units: gr.HTML
     references: gr.HTML
+    # What stands under each prompt, and the plan of the steps.
+    words: dict[str, gr.HTML]
+    plan: gr.HTML
     go: gr.Button
     halt: gr.Button
     undo: gr.Button
@@ -62,14 +53,17 @@ class Form:
         return [self.fields[name] for name in FIELDS]
 
 
-def build_form(card: ModelCard, engine: Engine) -> Form:
+def build_form(card: ModelCard, engine: Engine, others: list[str]) -> Form:
+    """The whole form for a model; `others` are the titles of the other models that are here."""
     sizes = [size_label(*size) for size in card.sizes]
     source = build_source()
-    fields = {**_words(), **build_image(card), **build_inpaint(card), **build_upscale(card, engine.upscalers()), **_look(card, sizes)}
+    prompts, words = _words(card, others)
+    fields = {**prompts, **build_image(card), **build_inpaint(card), **build_upscale(card, engine.upscalers()), **_look(card, sizes)}
+    plan = build_plan()
     units = build_units(engine.controls(), engine.preprocessors())
     references = build_references(engine.reference_adapters())
     with gr.Accordion("LoRA styles", open=False, elem_classes="fold"):
-        rack = build_rack(engine.loras())
+        rack = build_rack(engine.loras(), may_add=engine.may_add_loras)
     fields.update({**build_guidance(card), **build_more(), **_expert(card)})
     _wire_negative(fields)
     with gr.Row(elem_id="go-row"):
@@ -77,20 +71,23 @@ def build_form(card: ModelCard, engine: Engine) -> Form:
         redo = gr.Button("↷", size="sm", elem_id="redo", min_width=36)
         go = gr.Button("Generate", variant="primary", elem_id="go")
         halt = gr.Button("Stop", variant="stop", elem_id="halt", visible=False)
-    return Form(fields, source, rack, units, references, go, halt, undo, redo, sizes)
+    return Form(fields, source, rack, units, references, words, plan, go, halt, undo, redo, sizes)
 
 
-def _words() -> Fields:
+def _words(card: ModelCard, others: list[str]) -> tuple[Fields, dict[str, gr.HTML]]:
     fields: Fields = {}
+    words: dict[str, gr.HTML] = {}
     fields["prompt"] = gr.Textbox(
         label="Prompt", placeholder="A red mushroom in a forest by day", lines=3, max_lines=8, autofocus=True, elem_id="ctl-prompt"
     )
-    with gr.Accordion("What you do not want", open=False, elem_classes="fold"):
+    words["prompt"] = build_words("prompt", card, others)
+    with gr.Accordion("What you do not want", open=False, elem_classes="fold", elem_id="negative-fold"):
         fields["negative_prompt"] = gr.Textbox(
             label="Negative prompt", placeholder="blurry, low quality", lines=2, max_lines=4, elem_id="ctl-negative_prompt"
         )
         fields[_NOTE] = gr.HTML("", elem_classes="note", elem_id="negative-note")
-    return fields
+        words["negative_prompt"] = build_words("negative_prompt", card, others)
+    return fields, words
 
 
 def _look(card: ModelCard, sizes: list[str]) -> Fields:
@@ -110,17 +107,8 @@ def _look(card: ModelCard, sizes: list[str]) -> Fields:
 def _expert(card: ModelCard) -> Fields:
     fields: Fields = {}
     with gr.Accordion("Expert", open=False, elem_classes="fold"):
-        # Grouped by what they do with more steps: settle, keep changing, or need few.
-        grouped = sorted(SCHEDULER_LABELS, key=lambda name: list(SCHEDULER_GROUPS).index(SCHEDULER_FACTS[name].group))
-        choices = [(f"{SCHEDULER_LABELS[name]}: {SCHEDULER_NOTES[name]}", name) for name in grouped]
-        fields["scheduler"] = gr.Dropdown(choices, value=card.default_scheduler, label="Sampler", elem_id="ctl-scheduler")  # type: ignore[arg-type]
-        fields["schedule"] = gr.Dropdown(
-            schedule_choices(card.default_scheduler),  # type: ignore[arg-type]
-            value="",
-            label="Noise schedule",
-            info="How the steps are spread over the noise",
-            elem_id="ctl-schedule",
-        )
+        sampling = build_sampling(card)
+        fields["scheduler"], fields["schedule"] = sampling.scheduler, sampling.schedule
         with gr.Row(elem_classes="seed-row"):
             fields["seed"] = seed = gr.Textbox(label="Seed", placeholder="a new one each time", max_lines=1, elem_id="ctl-seed", min_width=120)
             dice = gr.Button("New seed", size="sm", elem_id="dice", min_width=90)
@@ -161,20 +149,6 @@ def _wire_negative(fields: Fields) -> None:
     gr.on(changes, show, [scale, style], [note, negative], queue=False, show_progress="hidden", api_visibility="private")
 
 
-def schedule_choices(scheduler: SchedulerName) -> list[tuple[str, str]]:
-    """What goes with this sampler; pairs that do not exist are not offered."""
-    return [("The model's own", ""), *((f"{SCHEDULE_LABELS[name]}: {SCHEDULE_NOTES[name]}", name) for name in schedules_of(scheduler))]
-
-
-def filled(values: dict[str, Any], name: str) -> Any:
-    """What the control `name` is set to: its value, and for the noise schedule also what goes with the sampler."""
-    if name == "schedule" and values.get("scheduler") in SCHEDULER_LABELS:
-        choices = schedule_choices(values["scheduler"])
-        chosen = values.get(name, "")
-        return gr.update(choices=choices, value=chosen if chosen in [key for _, key in choices] else "")
-    return values.get(name, gr.skip())
-
-
 def _guidance_info(scale: float) -> str:
     return f"How closely to follow the words: {guidance_word(scale)}"
 
@@ -188,35 +162,14 @@ def fits(name: str, value: Any, sizes: list[str]) -> bool:
             return isinstance(value, bool)
         case "count":
             return value in (1, 2, 4, 8, 16)
-        case (
-            "guidance_style"
-            | "score_guidance"
-            | "fit"
-            | "region"
-            | "fill"
-            | "factor"
-            | "seamless"
-            | "sheet"
-            | "scheduler"
-            | "schedule"
-            | "vary_x"
-            | "vary_y"
-            | "upscaler"
-        ):
+        case "scheduler":
+            return value in SCHEDULER_LABELS
+        case _ if name in _CHOICES:
+            return isinstance(value, str) and value in _CHOICES[name]
+        case "vary_x" | "vary_y" | "upscaler":
+            return isinstance(value, str)
             return isinstance(value, str) and value in _CHOICES.get(name, (value,))
-        case (
-            "perturbed_scale"
-            | "guidance_rescale"
-            | "guidance_start"
-            | "guidance_end"
-            | "score_scale"
-            | "guidance_scale"
-            | "steps"
-            | "padding"
-            | "feather"
-            | "overlap"
-            | "variation_strength"
-        ):
+        case _ if name in _NUMBERS:
             return isinstance(value, (int, float))
         case _ if name.endswith("strength"):
             return isinstance(value, (int, float))
@@ -224,9 +177,14 @@ def fits(name: str, value: Any, sizes: list[str]) -> bool:
             return isinstance(value, str) and len(value) <= 20_000
 
 
+_NUMBERS = (
+    "perturbed_scale", "guidance_rescale", "guidance_start", "guidance_end", "score_scale", "guidance_scale", "steps", "padding", "feather", "overlap",
+    "variation_strength",
+)  # fmt: skip
 _CHOICES = {
     "fit": ("crop", "pad", "stretch"), "region": ("masked", "whole"), "fill": ("original", "blur", "neighbours", "noise"),
-    "guidance_style": tuple(GUIDANCE_FACTS), "score_guidance": ("", *SCORE_LABELS), "factor": ("2", "4"), "seamless": ("", "x", "y", "xy"), "sheet": ("", "grid", "dataset"),
+    "guidance_style": tuple(GUIDANCE_FACTS), "score_guidance": ("", *SCORE_LABELS), "schedule": ("", *SCHEDULE_LABELS), "factor": ("2", "4"),
+    "seamless": ("", "x", "y", "xy"), "sheet": ("", "grid", "dataset"),
 }  # fmt: skip
 
 # The word beside the slider follows the thumb without asking the server.

@@ -1,0 +1,86 @@
+"""How a run walks down the noise: the share of it before every step, read from a model's settings, without torch and without weights.
+
+For a plot. tests/diffusion/test_noise_plan.py holds it against what the scheduler classes really walk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.contract.schedulers import ScheduleName, SchedulerName, check_sampling, schedules_of
+from engine.contract.timesteps import schedule_timesteps
+
+# Classes that lay their even steps from the last timestep down to a step above 0; the others go down to 0 itself.
+_ABOVE_ZERO = ("dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2s", "unipc", "deis", "sa_solver")
+# Where a model's settings do not say, these begin every stretch at its start (Lin et al. 2024, table 2: "leading").
+_LEADING = ("ddim", "pndm", "ddpm")
+_FEW = ("lcm", "tcd")
+_FEW_ORIGIN = 50
+_SIGMA_MAX_EDM, _RHO = 80.0, 7.0
+
+
+def noise_plan(folder: Path, scheduler: SchedulerName, schedule: ScheduleName | None, steps: int) -> tuple[float, ...]:
+    """Shares of noise √(1 − ᾱ) before each of `steps` steps, and 0 behind the last; empty where the model's settings are unusual.
+
+    Raises `InvalidRequest` where sampler, schedule and steps do not go together.
+    """
+    check_sampling(scheduler, schedule, steps)
+    try:
+        config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+        shares = noise_shares(config)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    if schedule is None and config.get("use_karras_sigmas") and "karras" in schedules_of(scheduler):
+        schedule = "karras"
+    if schedule in ("karras", "exponential"):
+        plan = _by_sigma(schedule, shares, steps)
+    else:
+        plan = np.interp(_timesteps(scheduler, schedule, steps, config, len(shares)), np.arange(len(shares)), shares)
+    return (*(round(float(share), 4) for share in plan), 0.0)
+
+
+def noise_shares(config: Mapping[str, Any]) -> np.ndarray:
+    """√(1 − ᾱ) of every timestep. Raises `KeyError` and its kin for settings that say no betas."""
+    first, last, count = config["beta_start"], config["beta_end"], config["num_train_timesteps"]
+    root = 0.5 if config["beta_schedule"] == "scaled_linear" else 1.0
+    betas = np.linspace(first**root, last**root, count) ** (1 / root)
+    signal = np.sqrt(np.cumprod(1 - betas))
+    if config.get("rescale_betas_zero_snr"):
+        signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
+    return np.sqrt(1 - signal**2)
+
+
+def _by_sigma(schedule: ScheduleName, shares: np.ndarray, steps: int) -> np.ndarray:
+    """Even places in the seventh root of sigma (Karras et al. 2022, equation 5), or in its logarithm."""
+    sigma = shares / np.sqrt(np.maximum(1 - shares**2, 1e-12))
+    least, most = sigma[0], sigma[-1] if shares[-1] < 1 - 1e-9 else _SIGMA_MAX_EDM
+    places = np.linspace(0, 1, steps)
+    if schedule == "karras":
+        found = (most ** (1 / _RHO) + places * (least ** (1 / _RHO) - most ** (1 / _RHO))) ** _RHO
+    else:
+        found = np.exp(np.log(most) + places * (np.log(least) - np.log(most)))
+    return found / np.sqrt(1 + found**2)
+
+
+def _timesteps(scheduler: SchedulerName, schedule: ScheduleName | None, steps: int, config: Mapping[str, Any], count: int) -> np.ndarray:
+    if (own := schedule_timesteps(schedule, steps, count)) is not None:
+        return np.array(own)
+    if scheduler in _FEW:
+        origin = (np.arange(1, _FEW_ORIGIN + 1) * (count // _FEW_ORIGIN) - 1)[::-1]
+        return origin[np.floor(np.linspace(0, len(origin), steps, endpoint=False)).astype(int)]
+    spacing = {"normal": "linspace", "trailing": "trailing"}.get(schedule or "") or config.get("timestep_spacing")
+    if scheduler == "dpmpp_2s":
+        spacing = "linspace"
+    match spacing or ("leading" if scheduler in _LEADING else "linspace"):
+        case "trailing":
+            return np.round(count - np.arange(steps) * (count / steps)) - 1
+        case "leading":
+            more = scheduler in _ABOVE_ZERO
+            return (np.arange(steps) + more)[::-1] * (count // (steps + more)) + config.get("steps_offset", 0)
+        case _:
+            return np.linspace(0, count - 1, steps + 1)[:0:-1] if scheduler in _ABOVE_ZERO else np.linspace(0, count - 1, steps)[::-1]

@@ -1,0 +1,99 @@
+"""What the page asks while somebody writes: answered at once, checked like everything that a browser sends."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from engine import Counted
+from tests.studio import Studio
+from tests.ui.test_routes import call
+from ui.live import counts_view
+
+
+def ask(studio: Studio, what: str, **given: object) -> dict[str, Any]:
+    status, content = call(studio, f"/live/{what}", json.dumps(given).encode())
+    assert status == 200, content
+    return json.loads(content)
+
+
+def test_words_are_counted_and_judged(studio: Studio) -> None:
+    assert ask(studio, "words", control="prompt", text="a red castle") == {
+        "counts": [{"last": 3, "room": 75, "chunks": 1, "encoder": ""}], "remarks": [], "is_new": False, "unknown": [],
+    }  # fmt: skip
+    long = ask(studio, "words", control="prompt", text="a " * 80)["counts"]
+    assert (long[0]["last"], long[0]["chunks"]) == (5, 2)
+    new = ask(studio, "words", control="prompt", text="steampunk zeppelin over victorian london")
+    assert new["is_new"]
+    assert "zeppelin" in new["unknown"]
+    assert not ask(studio, "words", control="negative_prompt", text="steampunk zeppelin")["is_new"]
+    (refused,) = ask(studio, "words", control="negative_prompt", text="a __nowhere__")["remarks"]
+    assert refused["is_refusal"]
+    assert "no wildcard list named nowhere" in refused["text"]
+
+
+def test_encoders_that_read_differently_are_told_apart() -> None:
+    clip, other = Counted("tokenizer", 80, 2, 75, (), (), last=5), Counted("tokenizer_3", 90, 1, 256, (), (), last=90)
+    assert [one["encoder"] for one in counts_view((clip, clip))] == [""]
+    assert counts_view((clip, other))[1] == {"last": 90, "room": 256, "chunks": 1, "encoder": "encoder 2"}
+    assert counts_view(()) == []
+
+
+def test_a_style_is_shown_to_the_letter(studio: Studio) -> None:
+    groups = ask(studio, "styles", control="prompt")["groups"]
+    assert sum(len(group["styles"]) for group in groups) == 49
+    assert [group["group"] for group in ask(studio, "styles", control="negative_prompt")["groups"]] == ["Against weak spots"]
+    shown = ask(studio, "style", style="Blueprint", prompt="a castle", negative_prompt="blurry")
+    before, own, behind = shown["prompt"]
+    assert (before, own) == ("blueprint of ", "a castle")
+    assert behind.startswith(", white lines")
+    assert shown["negative_prompt"] == ["", "blurry", ", shading, colour, photograph"]
+    status, content = call(studio, "/live/style", json.dumps({"style": "Nothing"}).encode())
+    assert (status, json.loads(content)["message"]) == (422, "There is no style named Nothing here.")
+
+
+def test_what_can_be_named_says_whether_it_fits(studio: Studio) -> None:
+    (studio.data / "embeddings").mkdir(exist_ok=True)
+    (studio.data / "embeddings" / "old.pt").write_bytes(b"pickled")
+    offers = ask(studio, "offers")
+    assert {one["name"] for one in offers["loras"]} >= {"ink", "neon"}
+    assert "colour" in [one["name"] for one in offers["wildcards"]]
+    (old,) = [one for one in offers["embeddings"] if one["name"] == "old"]
+    assert "pickle" in old["refusal"]
+
+
+def test_the_plan_of_the_steps(studio: Studio) -> None:
+    chosen = {"scheduler": "euler", "schedule": "karras", "steps": 20, "guidance": 4, "strength": 0.6}
+    plan = ask(studio, "plan", mode="img2img", **chosen)
+    assert (len(plan["shares"]), plan["start"], plan["advice"], plan["refusal"]) == (21, 8, [], None)
+    assert ask(studio, "plan", mode="txt2img", **chosen)["start"] == 0
+    assert "few for Euler" in ask(studio, "plan", **{**chosen, "steps": 6})["advice"][0]
+    refused = ask(studio, "plan", **{**chosen, "scheduler": "ddim"})
+    assert (refused["shares"], refused["refusal"][:29]) == ([], "Noise schedule cannot be Karr")
+
+
+@pytest.mark.parametrize("what", ["words", "style", "styles", "plan"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"null", b'{"control": ["prompt"], "scheduler": {}, "style": 7}', b"[" * 50_000])
+def test_nonsense_is_refused(studio: Studio, what: str, body: bytes) -> None:
+    assert call(studio, f"/live/{what}", body)[0] == 422
+
+
+def test_strangers_and_heavy_bodies_are_turned_away(studio: Studio) -> None:
+    assert call(studio, "/live/words", b"{}", header=False)[0] == 403
+    assert call(studio, "/live/words", b"x" * 600_000)[0] == 413
+    for steps in ("many", -1, 1e9, True, None):
+        status, _ = call(studio, "/live/plan", json.dumps({"scheduler": "euler", "steps": steps, "strength": "x"}).encode())
+        assert status == (200 if steps is None else 422)
+
+
+def test_a_keystroke_is_answered_at_once(studio: Studio) -> None:
+    ask(studio, "words", control="prompt", text="warm")
+    took: list[float] = []
+    for number in range(20):
+        start = time.perf_counter()
+        ask(studio, "words", control="prompt", text=f"a (red:1.2) castle __colour__ [day:night:0.5], number {number} " * 20)
+        took.append(time.perf_counter() - start)
+    assert sorted(took)[10] < 0.15

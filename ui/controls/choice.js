@@ -1,0 +1,47 @@
+// A native list in groups: it opens as the device is used to, by mouse, touch, keyboard or screen reader.
+const select = element.querySelector("select"), note = element.querySelector(".choice-note");
+const { name, groups, exists, labels } = __CHOICES__;
+const every = groups.flatMap((group) => group.options);
+
+for (const { label, options } of groups) {
+  const into = label ? document.createElement("optgroup") : select;
+  if (label) { into.label = label; select.append(into); }
+  for (const [key, title] of options) into.append(new Option(title, key));
+}
+
+// What does not exist with the sampler says so in the list; it is never taken away under somebody's hand.
+function offer() {
+  const sampler = window.easelSampler, known = exists?.[sampler];
+  for (const option of select.options) {
+    const title = every.find(([key]) => key === option.value)[1];
+    option.disabled = Boolean(known && option.value && !known.includes(option.value));
+    option.textContent = option.disabled ? `${title} (not with ${labels[sampler]})` : title;
+  }
+}
+
+function render() {
+  if (exists) offer();
+  const value = every.some(([key]) => key === props.value) ? props.value : "";
+  select.value = value;
+  const about = every.find(([key]) => key === value)?.[2] || "";
+  note.textContent = about && about[0].toUpperCase() + about.slice(1);
+  if (name === "scheduler" && window.easelSampler !== value) {
+    window.easelSampler = value;
+    window.dispatchEvent(new CustomEvent("easel:sampler"));
+  }
+}
+
+select.addEventListener("change", () => {
+  props.value = select.value;
+  render();
+  if (name === "scheduler") window.dispatchEvent(new CustomEvent("easel:sampler", { detail: "by hand" }));
+});
+if (exists) window.addEventListener("easel:sampler", (event) => {
+  const lost = props.value && !exists[window.easelSampler]?.includes(props.value) ? every.find(([key]) => key === props.value)[1] : "";
+  // A choice that came with a picture or from memory is left as it is; one's own change of sampler lets the schedule fall back, and says so.
+  if (lost && event.detail === "by hand") props.value = "";
+  render();
+  if (lost && event.detail === "by hand") note.textContent = `${lost} does not exist for ${labels[window.easelSampler]}: the model's own is used.`;
+});
+watch("value", render);
+render();
