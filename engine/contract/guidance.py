@@ -44,7 +44,7 @@ class GuidanceFacts:
 GUIDANCE_FACTS: dict[GuidanceStyle, GuidanceFacts] = {
     "cfg": GuidanceFacts("CFG", "towards the words, away from the negative prompt; the usual way"),
     "cfg_zero_star": GuidanceFacts("CFG-Zero*", "like CFG with a negative side that is fitted first: nearly the same picture, a little bolder"),
-    "apg": GuidanceFacts("APG", "high guidance without burnt colours: crisp shapes, quieter colours"),
+    "apg": GuidanceFacts("APG", "high guidance without burnt colours: try 9 and more"),
     "tangential": GuidanceFacts("Tangential CFG", "only the main direction of the negative side: smoother surfaces"),
     "pag": GuidanceFacts("PAG", "firmer shapes, also without a negative prompt; half as long again", calls=3, needs_attention=True),
     "seg": GuidanceFacts("SEG", "like PAG by blurred attention; as long as PAG", calls=3, needs_attention=True),

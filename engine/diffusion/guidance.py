@@ -20,8 +20,7 @@ __all__ = ["Guide", "apg", "cfg", "cfg_zero_star", "is_guided", "rescale", "tang
 # n things to tell the model, n·B rows → predictions (n·B, C, h, w) for the same B latents.
 Predict = Callable[[Told], torch.Tensor]
 
-# APG (Sadat et al. 2024): a momentum that leaves out what the last call gave already, and the longest step. On the starter
-# at scale 9 a shorter one turns pictures grey.
+# APG (Sadat et al. 2024): a momentum that leaves out what the last call gave already, and the longest step.
 APG_MOMENTUM, APG_LENGTH = -0.5, 15.0
 
 
@@ -54,7 +53,7 @@ class Guide:
             case "apg":
                 change = conditional - unconditional
                 self._momentum = change if self._momentum is None else change + APG_MOMENTUM * self._momentum
-                return apg(unconditional, conditional, self._momentum, scale)
+                return apg(conditional, self._momentum, scale)
             case "tangential":
                 return tangential(unconditional, conditional, scale)
             case _:
@@ -76,10 +75,12 @@ def cfg_zero_star(unconditional: torch.Tensor, conditional: torch.Tensor, scale:
     return cfg(unconditional * share, conditional, scale)
 
 
-def apg(unconditional: torch.Tensor, conditional: torch.Tensor, change: torch.Tensor, scale: float) -> torch.Tensor:
+def apg(conditional: torch.Tensor, change: torch.Tensor, scale: float) -> torch.Tensor:
     """Adaptive projected guidance (Sadat et al. 2024, algorithm 1) with η = 0: what of `change` turns the prediction, and nothing along it.
 
-    `change` is the difference of the two with its momentum; what is longer than `APG_LENGTH` is shortened to it.
+    `change` is conditional minus unconditional with its momentum; what is longer than `APG_LENGTH` is shortened to it. From
+    the conditional prediction on, as the authors write it: diffusers' default begins at the unconditional one, which
+    loses what lies along the prediction also from guidance 1, and turns pictures grey.
     """
     axes = (1, 2, 3)
     change = change * (APG_LENGTH / torch.linalg.vector_norm(change, dim=axes, keepdim=True)).clamp(max=1.0)
@@ -87,7 +88,7 @@ def apg(unconditional: torch.Tensor, conditional: torch.Tensor, change: torch.Te
     exact, along = change.double(), conditional.double()
     along = along / torch.linalg.vector_norm(along, dim=axes, keepdim=True).clamp(min=1e-12)
     across = exact - (exact * along).sum(axes, keepdim=True) * along
-    return unconditional + scale * across.to(change.dtype)
+    return conditional + (scale - 1) * across.to(change.dtype)
 
 
 def tangential(unconditional: torch.Tensor, conditional: torch.Tensor, scale: float) -> torch.Tensor:

@@ -82,6 +82,7 @@ def guider_of(asked: Recipe) -> Any:
     }  # fmt: skip
     match asked.guidance_style:
         case "apg":
+            options |= {"guidance_scale": asked.guidance_scale - 1, "use_original_formulation": True}
             made = AdaptiveProjectedGuidance(
                 adaptive_projected_guidance_momentum=APG_MOMENTUM, adaptive_projected_guidance_rescale=APG_LENGTH, eta=0.0, **options
             )
