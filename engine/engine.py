@@ -14,10 +14,12 @@ from PIL import Image
 from engine.contract.adapters import LoraCard
 from engine.contract.advice import advise
 from engine.contract.chunks import Counted
+from engine.contract.controls import ControlCard, PreprocessorCard
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
 from engine.contract.models import ModelCard
 from engine.contract.recipe import Recipe
+from engine.contract.references import ReferenceAdapterCard
 from engine.contract.remarks import Remark
 from engine.contract.requests import Request, parse_request
 from engine.contract.results import Brought, InputImage, Job, Picture, UpscalerCard
@@ -26,20 +28,26 @@ from engine.contract.settings import Settings
 from engine.contract.sheet import Axis, CellView, Sheet
 from engine.contract.strokes import Stroke
 from engine.contract.styles import Style
+from engine.controls import ControlDesk
 from engine.jobs.dispatcher import Dispatcher
 from engine.jobs.hosts.base import Host
 from engine.jobs.hosts.inline import InlineHost
+from engine.jobs.hosts.maps import InlineMaps, ProcessMaps
 from engine.jobs.hosts.process import ProcessHost
 from engine.jobs.journal import Journal
 from engine.jobs.watch import Watch
 from engine.library.archive import read_sources, write_dataset, write_pictures
 from engine.library.catalogue import BUNDLED, Catalogue
+from engine.library.controlnets import BUNDLED_CONTROLS, ControlNets
 from engine.library.embeddings import Embeddings
 from engine.library.history import History
 from engine.library.inputs import Inputs
+from engine.library.ip_adapters import BUNDLED_IP_ADAPTERS, IpAdapters
 from engine.library.loras import BUNDLED_LORAS, Loras
+from engine.library.maps import Maps
 from engine.library.masks import rasterise
 from engine.library.noise_plan import noise_plan
+from engine.library.preprocessors import Preprocessors
 from engine.library.sheets import Sheets
 from engine.library.styles import BUNDLED_STYLES, Styles
 from engine.library.uploads import read_mask_upload, read_upload
@@ -76,12 +84,18 @@ class Engine:
         self._catalogue = Catalogue((BUNDLED, settings.data / "models"))
         self._upscalers = Upscalers((BUNDLED_UPSCALERS, settings.data / "upscalers"))
         self._loras = Loras((BUNDLED_LORAS, settings.data / "loras"))
+        self._ip_adapters = IpAdapters((BUNDLED_IP_ADAPTERS, settings.data / "ip_adapters"), (settings.data / "image_encoders",))
         self._wildcards = Wildcards((settings.data / "wildcards", BUNDLED_WILDCARDS))
         self._styles = Styles((BUNDLED_STYLES, settings.data / "styles"))
         self._embeddings = Embeddings((settings.data / "embeddings",))
+        self._controlnets = ControlNets((BUNDLED_CONTROLS, settings.data / "controlnets"))
+        self._controls = ControlDesk(
+            shelf=self._controlnets, preprocessors=Preprocessors(settings.data / "preprocessors"), maps=Maps(self._store), inputs=self._inputs,
+            host=(ProcessMaps if settings.worker == "process" else InlineMaps)(device=settings.device),
+        )  # fmt: skip
         self._resolver = Resolver(
             default_model=settings.model, catalogue=self._catalogue, inputs=self._inputs, upscalers=self._upscalers, loras=self._loras,
-            wildcards=self._wildcards, embeddings=self._embeddings,
+            wildcards=self._wildcards, embeddings=self._embeddings, controls=self._controls, ip_adapters=self._ip_adapters,
         )  # fmt: skip
         self._sheet_maker = SheetMaker(self._sheets, self._resolver, self._accept)
         self._host = host or _host(settings)
@@ -94,6 +108,8 @@ class Engine:
             upscalers=self._upscalers,
             loras=self._loras,
             embeddings=self._embeddings,
+            controls=self._controlnets,
+            ip_adapters=self._ip_adapters,
             data=settings.data,
         )
 
@@ -131,7 +147,7 @@ class Engine:
 
     def estimate_s(self, request: Request, owner: str) -> float | None:
         """Seconds of drawing for this request; None while nothing is known about this machine."""
-        return self._dispatcher.seconds(self._resolver.recipe(request, owner))
+        return self._dispatcher.seconds(self._resolver.recipe(request, owner, is_draft=True))
 
     # Pictures that people bring
 
@@ -257,6 +273,30 @@ class Engine:
         """The adapters that are here now; one that cannot be used says why in its card."""
         return self._loras.cards()
 
+    def controls(self) -> list[ControlCard]:
+        """The control models that are here now; one that cannot be used says why in its card."""
+        return self._controls.cards()
+
+    def preprocessors(self) -> list[PreprocessorCard]:
+        """What makes maps, ready or not; one that needs weights says how many megabytes and under which licence."""
+        return self._controls.preprocessors()
+
+    def control_map(self, source: str, preprocessor: str, settings: Mapping[str, float], owner: str) -> InputImage:
+        """The map of one of the owner's pictures, as an input of theirs; "none" is the picture itself. Made once, then remembered.
+
+        It may take seconds, and a quarter of a minute the first time: call it in a thread. Raises `NotFound`,
+        `InvalidRequest`, `ModelNotFound` where weights are not here yet, or `WorkerLost`; all of them about "controls".
+        """
+        return self._controls.map(source, preprocessor, settings, owner)
+
+    def fetch_preprocessor(self, name: str) -> Path:
+        """Bring the weights of one preprocessor here: for an operator who has read their size and licence. Raises `EngineError`."""
+        return self._controls.fetch(name)
+
+    def reference_adapters(self) -> list[ReferenceAdapterCard]:
+        """What lets a model see reference pictures; one that cannot be used says why in its card."""
+        return self._ip_adapters.cards()
+
     def lora_picture(self, name: str) -> bytes | None:
         """A small JPEG of what an adapter does; None where there is none. Raises `ModelNotFound`."""
         return self._loras.picture(name)
@@ -323,6 +363,7 @@ class Engine:
 
     def close(self) -> None:
         """Stop the worker; unfinished jobs stay in the journal and go on at the next start."""
+        self._controls.close()
         self._dispatcher.close()
         self._store.dispose()
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from engine.contract.adapters import LoraUse
 from engine.contract.errors import InvalidRequest
 from engine.contract.recipe import Recipe, resolve
+from engine.contract.references import without_nothing
 from engine.contract.requests import Request
 from engine.contract.results import InputImage
+from engine.controls import ControlDesk
 from engine.library.catalogue import Catalogue
 from engine.library.embeddings import Embeddings
 from engine.library.inputs import Inputs
+from engine.library.ip_adapters import IpAdapters
 from engine.library.loras import Loras
 from engine.library.uploads import PIXELS_MAX
 from engine.library.upscalers import Upscalers
@@ -28,6 +34,8 @@ class Resolver:
         loras: Loras,
         wildcards: Wildcards,
         embeddings: Embeddings,
+        controls: ControlDesk,
+        ip_adapters: IpAdapters,
     ) -> None:
         self._default_model = default_model
         self._catalogue = catalogue
@@ -36,10 +44,15 @@ class Resolver:
         self._loras = loras
         self._wildcards = wildcards
         self._embeddings = embeddings
+        self._controls = controls
+        self._ip_adapters = ip_adapters
 
-    def recipe(self, request: Request, owner: str) -> Recipe:
-        """Raises `ModelNotFound`, `NotFound`, `IncompatibleAdapter`, or `InvalidRequest` that names the control at fault."""
-        return self._with_embeddings(self._without_embeddings(request, owner))
+    def recipe(self, request: Request, owner: str, *, is_draft: bool = False) -> Recipe:
+        """Raises `ModelNotFound`, `NotFound`, `IncompatibleAdapter`, or `InvalidRequest` that names the control at fault.
+
+        A draft cannot be drawn: its control units have no maps yet. It says how long the job will take.
+        """
+        return self._with_embeddings(self._without_embeddings(request, owner, is_draft=is_draft))
 
     def check_mask(self, source: InputImage, mask: str | None, owner: str) -> None:
         """Raises `NotFound`, or `InvalidRequest` when the mask has another size than the source."""
@@ -50,8 +63,11 @@ class Resolver:
             message = f"The mask is {known.width} × {known.height} and the source {source.width} × {source.height}."
             raise InvalidRequest(message, "Use a mask of the same size.", "mask")
 
-    def _without_embeddings(self, request: Request, owner: str) -> Recipe:
+    def _without_embeddings(self, request: Request, owner: str, *, is_draft: bool) -> Recipe:
         card = self._catalogue.card(request.model or self._default_model)
+        for use in request.references:
+            self._inputs.get(use.image, owner, field="references")
+        references = self._ip_adapters.resolve(without_nothing(request.references), card, self._catalogue.folder(card.name))
         upscaler = None
         if request.mode != "txt2img":
             source = self._inputs.get(request.source, owner, field="source")
@@ -63,7 +79,13 @@ class Resolver:
                 self.check_mask(source, request.mask, owner)
                 width = source.width + request.expand_left + request.expand_right
                 _check_large(width * (source.height + request.expand_top + request.expand_bottom), "expand_left")
-        return resolve(request, card, upscaler=upscaler, find_loras=lambda uses: self._loras.resolve(uses, card), lists=self._wildcards.lines)
+        # Last, because making a map takes a while: everything else has been judged by now.
+        controls = self._controls.resolve(request.controls, card, owner, makes_maps=not is_draft)
+
+        def find_loras(uses: Iterable[LoraUse]) -> tuple[LoraUse, ...]:
+            return self._loras.resolve(tuple(uses), card)
+
+        return resolve(request, card, upscaler=upscaler, find_loras=find_loras, controls=controls, references=references, lists=self._wildcards.lines)
 
     def _with_embeddings(self, recipe: Recipe) -> Recipe:
         """Raises `IncompatibleAdapter` for one that does not fit, `InvalidRequest` for a name that may mean two."""

@@ -56,6 +56,16 @@ inputs_table = Table(
     Column("created_at", Float, nullable=False),
 )
 
+# Which map a preprocessor made of which picture: the key says all that the map depends on.
+maps_table = Table(
+    "maps",
+    tables,
+    Column("key", String(64), primary_key=True),
+    Column("map", String(64), nullable=False),
+    Column("note", Text, nullable=False, default=""),
+    Column("created_at", Float, nullable=False),
+)
+
 sheets_table = Table(
     "sheets",
     tables,

@@ -47,7 +47,11 @@ def offenders(folder: str, *, forbidden: tuple[str, ...], allowed: tuple[str, ..
         ("engine", ("gradio", "ui"), ()),
         ("engine/contract", ("torch", "engine.jobs", "engine.library", "engine.diffusion", "engine.starter"), ()),
         ("engine/library", ("torch", "engine.diffusion", "engine.jobs", "engine.starter"), ()),
-        ("engine/jobs", ("torch", "engine.starter", "engine.diffusion"), ("engine.diffusion.painter", "engine.diffusion.quiet")),
+        (
+            "engine/jobs",
+            ("torch", "engine.starter", "engine.diffusion"),
+            ("engine.diffusion.painter", "engine.diffusion.preprocessors", "engine.diffusion.quiet"),
+        ),
         ("engine/diffusion", ("engine.jobs", "engine.library", "engine.starter", "ui"), ()),
         ("engine/starter", ("engine.jobs", "engine.library", "ui"), ()),
     ],

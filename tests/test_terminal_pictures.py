@@ -16,8 +16,11 @@ from PIL import Image
 
 from engine import Engine, Progress
 from engine.__main__ import main
+from engine.library.catalogue import read_card
 from engine.library.metadata import read_recipe
 from engine.terminal.generate import bar
+from tests.conftest import STARTER
+from tests.diffusion.ip_adapters import make_adapter, write_adapter, write_encoder
 
 SMALL = ("--steps", "2", "--width", "64", "--height", "64", "--seed", "5")
 
@@ -264,3 +267,44 @@ def test_help_names_the_flags(easel: Easel) -> None:
     assert done.code == 0
     for flag in ("--init", "--mask", "--outpaint", "--upscale", "--vary", "--dataset", "--seamless", "--variation-seed", "--soft-mask"):
         assert flag in done.stdout
+
+
+@pytest.fixture
+def seeing(tmp_path: Path) -> None:
+    """An adapter for the starter and an image encoder where people drop them."""
+    write_adapter(tmp_path / "data" / "ip_adapters" / "mine.safetensors", make_adapter(read_card(STARTER)))
+    write_encoder(tmp_path / "data" / "image_encoders" / "tower")
+
+
+@pytest.mark.usefixtures("seeing")
+def test_reference_pictures(easel: Easel, source: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "at 12:30.png"
+    odd.write_bytes(source.read_bytes())
+    done = easel("a castle", "--ref", f"{source}:0.8:0-0.5", "--ref", str(odd), "--ref", f"{odd}:0.25-1", "--ref-adapter", "mine", "--json", *SMALL)
+    assert done.code == 0, done.stderr
+    uses = done.json["pictures"][0]["recipe"]["references"]
+    assert [(use["weight"], use["start"], use["end"], use["style_only"]) for use in uses] == [
+        (0.8, 0.0, 0.5, False), (0.6, 0.0, 1.0, False), (0.6, 0.25, 1.0, False),
+    ]  # fmt: skip
+    assert {use["adapter"] for use in uses} == {"mine"}
+    styled = easel("a castle", "--ref", f"{source}:1", "--ref-style", "--ref-adapter", "mine", "--json", *SMALL)
+    assert styled.json["pictures"][0]["recipe"]["references"][0]["style_only"] is True
+
+
+@pytest.mark.usefixtures("seeing")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--ref-style",), "--ref-style needs --ref."),
+        (("--ref", "nowhere.png:0.5"), "Cannot read nowhere.png"),
+        (("--ref", "{source}:3"), "The weight of reference picture 1 cannot be '3'. Choose a number from 0 to 2."),
+        (("--ref", "{source}:1:0.8-0.2"), "The window of reference picture 1 ends before it starts."),
+        (("--ref", "{source}", "--ref-adapter", "nothing"), "There is no reference adapter named nothing here."),
+        (("--ref", "{source}") * 5, "That would be more than 4 reference pictures."),
+    ],
+)
+def test_bad_references_are_one_sentence(easel: Easel, source: Path, arguments: tuple[str, ...], words: str) -> None:
+    done = easel("a castle", *(one.format(source=source) for one in arguments), *SMALL)
+    assert done.code in (1, 2)
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

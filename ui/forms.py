@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine import Recipe
+from engine import GUIDANCE_FACTS, Recipe
 
 # What every tab has, then what one tab has. The names of the components, in the order in which values travel.
 SHARED = (
     "prompt", "negative_prompt", "size", "count", "guidance_scale", "steps", "scheduler", "schedule", "seed", "is_seed_kept", "width", "height",
-    "variation_strength", "variation_seed", "seamless",
+    "variation_strength", "variation_seed", "seamless", "guidance_style", "perturbed_scale", "guidance_rescale", "guidance_start", "guidance_end",
+    "score_guidance", "score_scale", "score_target",
 )  # fmt: skip
+# What each tab asks the engine for, where that has another name: ControlNet is words with a picture that leads.
+_REQUESTS = {"controlnet": "txt2img"}
 OF_MODE: dict[str, dict[str, str]] = {
     "txt2img": {},
     "img2img": {"strength": "strength", "fit": "fit"},
@@ -23,9 +26,15 @@ OF_MODE: dict[str, dict[str, str]] = {
 SHEET = ("sheet", "vary_x", "vary_x_values", "vary_y", "vary_y_values")
 FIELDS = (*SHARED, *(name for names in OF_MODE.values() for name in names), *SHEET)
 
-_PLAIN = ("prompt", "negative_prompt", "steps", "guidance_scale", "scheduler", "schedule", "count")
+_PLAIN = (
+    "prompt", "negative_prompt", "steps", "guidance_scale", "scheduler", "schedule", "count", "guidance_style", "guidance_rescale", "guidance_start",
+    "guidance_end", "score_guidance",
+)  # fmt: skip
+# Scales and words of what is switched on by another control.
+_SCORE = ("score_scale", "score_target")
 # Where one noise canvas is all there is; an enlargement has none of these.
 _NOISE = ("variation_strength", "variation_seed")
+_PERTURBED = [name for name, facts in GUIDANCE_FACTS.items() if facts.needs_attention]
 EXPAND = ("expand_left", "expand_top", "expand_right", "expand_bottom")
 
 
@@ -51,8 +60,17 @@ def nearest_size(width: int, height: int, sizes: list[str]) -> str:
     return min(sizes, key=distance)
 
 
+def request_mode(tab: str) -> str:
+    return _REQUESTS.get(tab, tab)
+
+
+def tab_of(recipe: Recipe) -> str:
+    """The tab that a picture came from."""
+    return "controlnet" if recipe.mode == "txt2img" and recipe.controls else recipe.mode
+
+
 def to_request_values(form: Mapping[str, Any], mode: str = "txt2img") -> dict[str, Any]:
-    """What `parse_request` takes, without the pictures. Empty controls are left out: "not chosen" is never zero."""
+    """What `parse_request` takes for a request of this mode, without the pictures. Empty controls are left out: "not chosen" is never zero."""
     values = {name: form.get(name) for name in _PLAIN}
     if (size := parse_size(form.get("size"))) is not None:
         values["width"], values["height"] = size
@@ -66,6 +84,10 @@ def to_request_values(form: Mapping[str, Any], mode: str = "txt2img") -> dict[st
         values.update({name: form.get(name) for name in _NOISE})
     if mode in ("txt2img", "img2img"):
         values["seamless"] = form.get("seamless")
+    if form.get("guidance_style") in _PERTURBED:
+        values["perturbed_scale"] = form.get("perturbed_scale")
+    if form.get("score_guidance"):
+        values.update({name: form.get(name) for name in _SCORE})
     # The fields of free text are empty when nothing is chosen; the prompts may be empty and are judged as such.
     kept = {name: value for name, value in values.items() if value is not None and (value != "" or name.endswith("prompt"))}
     return kept if mode == "txt2img" else {"mode": mode, **kept}
@@ -97,6 +119,14 @@ def from_recipe(recipe: Recipe, sizes: list[str]) -> dict[str, Any]:
         "variation_strength": recipe.variation_strength or 0,
         "variation_seed": "" if recipe.variation_seed is None else str(recipe.variation_seed),
         "seamless": recipe.seamless or "",
+        "guidance_style": recipe.guidance_style or "cfg",
+        "guidance_rescale": recipe.guidance_rescale or 0,
+        "guidance_start": recipe.guidance_start or 0,
+        "guidance_end": 1 if recipe.guidance_end is None else recipe.guidance_end,
+        **({} if recipe.perturbed_scale is None else {"perturbed_scale": recipe.perturbed_scale}),
+        "score_guidance": recipe.score_guidance or "",
+        **({} if recipe.score_scale is None else {"score_scale": recipe.score_scale}),
+        "score_target": recipe.score_target or "",
         **own,
         "sheet": "",
     }

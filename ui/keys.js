@@ -63,7 +63,7 @@
       f: () => tell("easel:do", "full"), u: () => tell("easel:do", "reuse"), "?": () => toggleHelp(),
       p: () => { if (document.body.dataset.mode === "inpaint") setView(document.body.dataset.view === "paint" ? "result" : "paint"); },
     };
-    for (const number of [1, 2, 3, 4]) actions[number] = () => tell("easel:choose", number - 1);
+    for (const number of [1, 2, 3, 4, 5]) actions[number] = () => tell("easel:choose", number - 1);
     // On a slider the arrows belong to the slider.
     if (event.target.matches?.("input[type=range], input[type=radio]") && event.key.startsWith("Arrow")) return;
     const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine import Brought, Engine, InvalidRequest, Job, Sheet, parse_axis, parse_request, parse_strokes
-from ui.forms import EXPAND, FIELDS, to_request_values
+from ui.forms import EXPAND, FIELDS, request_mode, to_request_values
+from ui.guides import control_uses, reference_uses
 
 # Whatever a browser sends: nothing is believed before it is checked.
 Loose = Mapping[str, Any]
@@ -15,29 +16,39 @@ Loose = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Asked:
-    """The page's values: tab, source picture or folder, mask and growth, adapters, and the form by name."""
+    """The page's values: tab, source picture or folder, mask and growth, adapters, pictures that lead, and the form by name."""
 
-    mode: str
+    tab: str
     source: Loose
     painted: Loose
     rack: list[Any]
+    units: list[Any]
+    references: list[Any]
     form: dict[str, Any]
 
     @staticmethod
-    def read(mode: object, source: object, painted: object, rack: object, values: tuple[Any, ...]) -> Asked:
+    def read(values: tuple[Any, ...]) -> Asked:
+        """From `Page.asked`, in its order."""
+        tab, source, painted, *lists = values[:6]
         return Asked(
-            mode if isinstance(mode, str) and mode else "txt2img",
+            tab if isinstance(tab, str) and tab else "txt2img",
             source if isinstance(source, Mapping) else {},
             painted if isinstance(painted, Mapping) else {},
-            rack if isinstance(rack, list) else [],
-            dict(zip(FIELDS, values, strict=True)),
+            *(one if isinstance(one, list) else [] for one in lists),
+            form=dict(zip(FIELDS, values[6:], strict=True)),
         )
+
+    @property
+    def mode(self) -> str:
+        """The mode of the request that this tab makes."""
+        return request_mode(self.tab)
 
 
 def launch(engine: Engine, asked: Asked, owner: str) -> Job | Sheet:
     """Accept what the page asks for."""
     values = to_request_values(asked.form, asked.mode)
     values["loras"] = _loras(asked.rack)
+    values.update(_guides(asked))
     if asked.mode != "txt2img" and asked.source.get("kind") == "folder":
         if asked.mode == "inpaint":
             raise InvalidRequest("A folder cannot be inpainted.", "Choose one picture, or go to the Image or Upscale tab.", "source")
@@ -90,6 +101,18 @@ def _pictures(engine: Engine, asked: Asked, owner: str) -> dict[str, Any]:
                 raise
     elif base:
         values["mask"] = base
+    return values
+
+
+def _guides(asked: Asked) -> dict[str, Any]:
+    """Units where the tab shows them; reference pictures everywhere but in an enlargement."""
+    values: dict[str, Any] = {}
+    if asked.tab in ("controlnet", "img2img", "inpaint"):
+        values["controls"] = control_uses(asked.units)
+        if asked.tab == "controlnet" and not values["controls"]:
+            raise InvalidRequest("No unit has a picture.", "Choose a picture whose structure should lead, or go to the Text tab.", "controls")
+    if asked.tab != "upscale":
+        values["references"] = reference_uses(asked.references)
     return values
 
 

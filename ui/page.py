@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -19,11 +17,10 @@ from ui.canvas.views import build_views
 from ui.controls.form import build_form
 from ui.controls.header import build_header
 from ui.links import browser_key
+from ui.routes import PRESETS
 from ui.run import Page, wire_run
 from ui.sending import wire_sending
 from ui.writing import wire_writing
-
-PRESETS = Path(__file__).resolve().parents[1] / "presets"
 
 
 def build_page(engine: Engine) -> gr.Blocks:
@@ -35,7 +32,7 @@ def build_page(engine: Engine) -> gr.Blocks:
         mode = build_header(card.title)
         with gr.Row(elem_id="room", equal_height=False):
             with gr.Column(elem_id="controls", min_width=300):
-                form = build_form(card, engine.upscalers(), engine.loras(), others, may_add=engine.may_add_loras)
+                form = build_form(card, engine, others)
             with gr.Column(elem_id="stage-column", min_width=300):
                 build_views()
                 editor = build_editor()
@@ -62,11 +59,7 @@ def build_page(engine: Engine) -> gr.Blocks:
     return blocks
 
 
-def load_examples(limit: int = 6) -> list[dict[str, Any]]:
-    """Example prompts with their pictures as data URIs; a picture that is missing leaves its words."""
-    examples: list[dict[str, Any]] = json.loads((PRESETS / "examples.json").read_text(encoding="utf-8"))[:limit]
-    for number, example in enumerate(examples):
-        picture = PRESETS / "examples" / f"{number + 1}.jpg"
-        if picture.is_file():
-            example["image"] = "data:image/jpeg;base64," + base64.b64encode(picture.read_bytes()).decode()
-    return examples
+def load_examples() -> list[dict[str, Any]]:
+    """Example prompts with the addresses of their pictures."""
+    examples: list[dict[str, Any]] = json.loads((PRESETS / "examples.json").read_text(encoding="utf-8"))
+    return [{**example, "image": f"/examples/{number}.jpg"} for number, example in enumerate(examples, start=1)]

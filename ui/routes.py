@@ -1,23 +1,32 @@
-"""Plain HTTP beside the page: pictures out, pictures in, sheets as a zip, health."""
+"""Plain HTTP beside the page: pictures out, pictures in, maps of pictures, sheets as a zip, health."""
 
 from __future__ import annotations
 
 import io
 import tempfile
-from typing import Any, BinaryIO, cast
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, cast
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, Response
+from pydantic import BaseModel, Field
 from starlette.background import BackgroundTask
 
 from engine import UPLOAD_BYTES_MAX, Engine, EngineError, NotFound
 from ui.links import is_signed, source_view
 from ui.owner import COOKIE, is_visitor_id, visitor
 
+PRESETS = Path(__file__).resolve().parents[1] / "presets"
 # A zip of sources may be larger than one picture; the engine judges what it unpacks to.
 _BODY_MAX = 3 * UPLOAD_BYTES_MAX
 _FOREVER = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+
+
+class MapWanted(BaseModel):
+    source: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    preprocessor: Annotated[str, Field(max_length=64)]
+    settings: Annotated[dict[str, float], Field(max_length=16)] = {}
 
 
 def add_routes(app: FastAPI, engine: Engine) -> None:
@@ -42,6 +51,14 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
         saved_as = f"easel-{found.seed}.png" if download else None
         return FileResponse(found.path, media_type="image/png", headers=_FOREVER, filename=saved_as)
 
+    @app.get("/examples/{number}.jpg")
+    def example(number: int) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """The picture of one of the example prompts. The number is a number: no name reaches the disk."""
+        path = PRESETS / "examples" / f"{number}.jpg"
+        if not path.is_file():
+            raise HTTPException(404, "There is no such example.")
+        return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "public, max-age=3600"})
+
     @app.get("/inputs/{name}")
     def source(name: str, s: str = "") -> Response:  # pyright: ignore[reportUnusedFunction]
         """A source or mask that somebody brought, for whoever has the signed link."""
@@ -62,6 +79,16 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
             return JSONResponse(await run_in_threadpool(_keep, engine, body, owner, mask_of))
         except EngineError as error:
             return JSONResponse(error.to_plain(), 422)
+
+    @app.post("/maps")
+    async def make_map(request: Request, wanted: MapWanted) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        """What a preprocessor sees in a source of the visitor's: a picture like any other."""
+        owner = _owner(request)
+        try:
+            made = await run_in_threadpool(engine.control_map, wanted.source, wanted.preprocessor, wanted.settings, owner)
+        except EngineError as error:
+            return JSONResponse(error.to_plain(), 422)
+        return JSONResponse(source_view(made, engine.secret))
 
     @app.get("/sheets/{name}")
     def sheet(name: str, request: Request, dataset: bool = False) -> Response:  # pyright: ignore[reportUnusedFunction]

@@ -13,6 +13,8 @@ import gradio as gr
 
 from engine import Cancelled, Drawn, Engine, EngineError, Failed, Finished, Job, NotFound, Sheet
 from ui.canvas.rack import card_views
+from ui.canvas.references import adapter_views
+from ui.canvas.units import control_views, method_views
 from ui.controls.form import Form, fits
 from ui.forms import FIELDS, nearest_size
 from ui.launch import Asked, launch, price
@@ -51,16 +53,12 @@ class Page:
     @property
     def asked(self) -> list[gr.components.Component]:
         """Components in the order of `read`."""
-        return [self.mode, self.form.source, self.editor, self.form.rack, *self.form.inputs()]
+        return [self.mode, self.form.source, self.editor, *self.form.racks, *self.form.inputs()]
 
     @property
     def outputs(self) -> list[Any]:
         """Outputs of a run: stage, tray, Generate, Stop, what is watched."""
         return [self.stage, self.strip, self.form.go, self.form.halt, self.watched]
-
-
-def read(values: tuple[Any, ...]) -> Asked:
-    return Asked.read(values[0], values[1], values[2], values[3], values[4:])
 
 
 class Follower:
@@ -136,7 +134,7 @@ def wire_run(page: Page) -> None:
         owner = owner_of(request)
         try:
             # A large mask takes a moment to draw: not on the thread that everybody's page hangs on.
-            accepted = await asyncio.to_thread(launch, engine, read(values), owner)
+            accepted = await asyncio.to_thread(launch, engine, Asked.read(values), owner)
         except EngineError as error:
             yield failed_view(error), gr.skip(), *buttons(False), None
             return
@@ -159,9 +157,9 @@ def wire_run(page: Page) -> None:
         for job_id in reversed(wanted):
             engine.cancel(job_id, owner=owner)
 
-    def show_price(request: gr.Request, mode: Any, source: Any, *values: Any) -> Any:
+    def show_price(request: gr.Request, mode: Any, source: Any, units: Any, references: Any, *values: Any) -> Any:
         try:
-            estimate = price(engine, Asked.read(mode, source, None, None, values), owner_of(request))
+            estimate = price(engine, Asked.read((mode, source, None, None, units, references, *values)), owner_of(request))
         except EngineError:
             estimate = None
         return gr.update(value=f"Generate  {seconds(estimate)}" if estimate else "Generate")
@@ -181,9 +179,11 @@ def wire_run(page: Page) -> None:
         is_picture = isinstance(source, dict) and source.get("kind") == "picture"
         return nearest_size(source["width"], source["height"], form.sizes) if is_picture and mode == "img2img" else gr.skip()
 
-    def find_files() -> tuple[Any, Any]:
-        """Upscalers and adapters that were dropped into their folders are there at the next load, without a restart."""
-        return gr.update(choices=[(one.title, one.name) for one in engine.upscalers()]), gr.update(cards=card_views(engine.loras()))
+    def find_files() -> Update:
+        """Upscalers, adapters and control models that were dropped into their folders are there at the next load, without a restart."""
+        upscalers = gr.update(choices=[(one.title, one.name) for one in engine.upscalers()])
+        units = gr.update(controls=control_views(engine.controls()), methods=method_views(engine.preprocessors()))
+        return upscalers, gr.update(cards=card_views(engine.loras())), units, gr.update(adapters=adapter_views(engine.reference_adapters()))
 
     go = gr.on([form.go.click], generate, page.asked, page.outputs, api_name="generate", **RUN)
     form.halt.click(halt, page.watched, None, queue=False, **HIDDEN)
@@ -191,25 +191,27 @@ def wire_run(page: Page) -> None:
     page.stage.submit(take_example, None, targets, queue=False, **HIDDEN).then(generate, page.asked, page.outputs, **RUN)
     form.source.upload(suggest_size, [form.source, page.mode], form.fields["size"], queue=False, **HIDDEN)
 
-    priced = ("size", "count", "steps", "scheduler", "guidance_scale", "width", "height", "strength", "inpaint_strength", "upscale_strength",
+    priced = ("guidance_style", "guidance_start", "guidance_end", "score_guidance", "size", "count", "steps", "scheduler", "guidance_scale", "width", "height", "strength", "inpaint_strength", "upscale_strength",
               "factor", "overlap", "sheet", "vary_x_values", "vary_y_values", "vary_x", "vary_y")  # fmt: skip
-    pricing = ([page.mode, form.source, *inputs], form.go)
-    changes = [c.change for c in (page.mode, form.source, *(form.fields[name] for name in priced))]  # type: ignore[attr-defined]
+    leading = (page.mode, form.source, form.units, form.references)
+    pricing = ([*leading, *inputs], form.go)
+    changes = [c.change for c in (*leading, *(form.fields[name] for name in priced))]  # type: ignore[attr-defined]
     gr.on(changes, show_price, *pricing, queue=False, trigger_mode="always_last", **HIDDEN)
     go.then(show_price, *pricing, queue=False, **HIDDEN)
 
     # Kept in the browser by the browser: no request for a keystroke.
     names = ", ".join(FIELDS)
-    whole = [page.mode, form.source, form.rack, *inputs]
-    keep = f"(mode, source, rack, {names}) => {{ window.easelForm?.keep([mode, source, rack, {names}]); return {{{names}}}; }}"
+    whole = [page.mode, form.source, *form.racks, *inputs]
+    others = "mode, source, rack, units, references"
+    keep = f"({others}, {names}) => {{ window.easelForm?.keep([{others}, {names}]); return {{{names}}}; }}"
     gr.on([c.change for c in whole], None, whole, saved, js=keep, **HIDDEN)  # type: ignore[attr-defined]
     for button, by in ((form.undo, -1), (form.redo, 1)):
         button.click(None, None, whole, js=f"() => window.easelForm.go({by})", **HIDDEN)
     _wire_frame(form)
-    page.blocks.load(None, None, [page.mode, form.source, form.rack], js=_RECALL, **HIDDEN)
+    page.blocks.load(None, None, [page.mode, form.source, *form.racks], js=_RECALL, **HIDDEN)
     prompt = form.fields["prompt"]
     form.rack.select(None, prompt, prompt, js=_ADD_TRIGGER, **HIDDEN)
-    page.blocks.load(find_files, None, [form.fields["upscaler"], form.rack], queue=False, **HIDDEN)
+    page.blocks.load(find_files, None, [form.fields["upscaler"], *form.racks], queue=False, **HIDDEN)
     loaded = page.blocks.load(restore, saved, inputs, queue=False, **HIDDEN)
     loaded.then(resume, None, page.outputs, **RUN).then(show_price, *pricing, queue=False, **HIDDEN)
 
@@ -218,7 +220,7 @@ def wire_run(page: Page) -> None:
 _RECALL = """() => {
   window.easelRestored = true;
   const kept = (name, fallback) => { try { return JSON.parse(localStorage.getItem(name)) ?? fallback; } catch { return fallback; } };
-  return [localStorage.getItem("easel_mode") || "txt2img", kept("easel_source", null), kept("easel_loras", [])];
+  return [localStorage.getItem("easel_mode") || "txt2img", kept("easel_source", null), kept("easel_loras", []), kept("easel_units", []), kept("easel_references", [])];
 }"""
 _ADD_TRIGGER = """(prompt) => {
   const words = window.easelTrigger || "";

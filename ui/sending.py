@@ -10,26 +10,38 @@ import gradio as gr
 from engine import Engine, EngineError, NotFound, Picture
 from ui.canvas.compare import pair
 from ui.controls.header import MODES
-from ui.forms import FIELDS, from_recipe
+from ui.forms import FIELDS, from_recipe, tab_of
+from ui.guides import new_unit, reference_views, unit_views
 from ui.links import source_url, source_view
 from ui.owner import owner_of
 from ui.run import HIDDEN, RUN, Follower, Page, Update, buttons
 from ui.stream import failed_view
 
 # What a result brings along into another tab; the tab's own controls and the size of an enlargement stay out of it.
-_CARRIED = ("prompt", "negative_prompt", "guidance_scale", "steps", "scheduler", "schedule")
+_CARRIED = (
+    "prompt",
+    "negative_prompt",
+    "guidance_scale",
+    "steps",
+    "scheduler",
+    "schedule",
+    "guidance_style",
+    "guidance_rescale",
+    "guidance_start",
+    "guidance_end",
+)
 
 
 def wire_sending(page: Page) -> None:
     engine, form = page.engine, page.form
-    targets = [page.mode, form.source, page.editor, form.rack, *form.inputs()]
+    targets = [page.mode, form.source, page.editor, *form.racks, *form.inputs()]
 
     def reuse(event: gr.EventData, request: gr.Request) -> Update:
         """Everything that makes this picture again: tab, source, mask and form."""
         owner = owner_of(request)
         try:
             picture = engine.picture(str(_data(event).get("id")), owner)
-            return (*_pictures(engine, picture, owner), _rack(picture), *_fields(from_recipe(picture.recipe, form.sizes)))
+            return (*_pictures(engine, picture, owner), *racks(picture, owner), *_fields(from_recipe(picture.recipe, form.sizes)))
         except EngineError as error:
             gr.Warning(f"{error.message} {error.hint}")
             return tuple(gr.skip() for _ in targets)
@@ -40,8 +52,10 @@ def wire_sending(page: Page) -> None:
         try:
             picture = engine.picture(str(_data(event).get("id")), owner)
             values = from_recipe(picture.recipe, form.sizes)
+            rack, _, references = racks(picture, owner)
             if to not in MODES or to == "txt2img":
-                return "txt2img", gr.skip(), gr.skip(), _rack(picture), *_fields({name: values[name] for name in (*_CARRIED, "seed", "is_seed_kept")})
+                words = {name: values[name] for name in (*_CARRIED, "seed", "is_seed_kept")}
+                return "txt2img", gr.skip(), gr.skip(), rack, gr.skip(), references, *_fields(words)
             source = source_view(engine.input_from_picture(picture.id, owner), engine.secret)
         except EngineError as error:
             gr.Warning(f"{error.message} {error.hint}")
@@ -49,7 +63,13 @@ def wire_sending(page: Page) -> None:
         carried = {name: values[name] for name in _CARRIED} | {"is_seed_kept": False, "sheet": ""}
         if picture.recipe.mode == "txt2img":
             carried |= {name: values[name] for name in ("size", "width", "height")}
-        return to, source, gr.skip(), _rack(picture), *_fields(carried)
+        if to == "controlnet":
+            # Its structure leads the next one: a unit like the last one, with this picture in it.
+            return to, gr.skip(), gr.skip(), rack, [new_unit(source)], references, *_fields(carried)
+        return to, source, gr.skip(), rack, gr.skip(), references, *_fields(carried)
+
+    def racks(picture: Picture, owner: str) -> tuple[Any, Any, Any]:
+        return _rack(picture), unit_views(engine, picture.recipe, owner), reference_views(engine, picture.recipe, owner)
 
     def compare(event: gr.EventData, request: gr.Request) -> Any:
         try:
@@ -107,7 +127,7 @@ def _pictures(engine: Engine, picture: Picture, owner: str) -> Update:
     """Tab, source and mask editor as this picture's recipe had them."""
     recipe = picture.recipe
     if recipe.source is None:
-        return recipe.mode, gr.skip(), gr.skip()
+        return tab_of(recipe), gr.skip(), gr.skip()
     source = source_view(engine.input_image(recipe.source, owner), engine.secret)
     if recipe.mode != "inpaint":
         return recipe.mode, source, gr.skip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engine.contract.errors import InvalidRequest
 
@@ -15,16 +15,28 @@ _NAME = r"^[A-Za-z0-9._-]{1,64}$"
 _TAG = re.compile(r"<lora:([^<>:]*)(?::([^<>]*))?>", re.IGNORECASE)
 
 LoraWeight = Annotated[float, Field(ge=-LORA_WEIGHT_MAX, le=LORA_WEIGHT_MAX, allow_inf_nan=False)]
+# A side of the denoiser, a block of it, a layer of that: "up", "up.1", "up.1.0". Between the sides lies "mid".
+Block = Annotated[str, Field(pattern=r"^(mid|(down|up)(\.\d{1,2}){0,2})$")]
+LORAS_HINT = f"Name at most {LORAS_MAX} from the rack, each with a weight from -2 to 2; blocks are down, mid, up, up.1 or up.1.0."
 
 
 class LoraUse(BaseModel):
-    """One adapter and how much of it. `hash` is of its file: a recipe has it, a request leaves it open."""
+    """One adapter and how much of it. `hash` is of its file: a recipe has it, a request leaves it open.
+
+    `blocks` multiply the weight in parts of the denoiser; the finest one that names a layer counts, and 1 elsewhere.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(pattern=_NAME)]
     weight: LoraWeight = 1.0
+    blocks: dict[Block, LoraWeight] | None = None
     hash: str | None = None
+
+    @field_validator("blocks", mode="after")
+    @classmethod
+    def _leave_out_what_changes_nothing(cls, blocks: dict[str, float] | None) -> dict[str, float] | None:
+        return None if blocks is None or all(weight == 1 for weight in blocks.values()) else blocks
 
 
 class LoraCard(BaseModel):
@@ -66,8 +78,13 @@ def take_tags(prompt: str) -> tuple[str, tuple[LoraUse, ...]]:
 def merge_uses(*groups: tuple[LoraUse, ...]) -> tuple[LoraUse, ...]:
     """All uses in order, each adapter once: asked for twice, its weights add up. What comes to nothing is left out."""
     weights: dict[str, float] = {}
+    blocks: dict[str, dict[str, float] | None] = {}
     for use in (use for group in groups for use in group):
         weights[use.name] = weights.get(use.name, 0.0) + use.weight
+        # Two weights have a sum; two sets of blocks have none.
+        if blocks.setdefault(use.name, use.blocks) != use.blocks:
+            message = f"The LoRA {use.name} is asked for twice, with different weights for its blocks."
+            raise InvalidRequest(message, "Ask for it once.", "loras")
     if len(weights) > LORAS_MAX:
         raise InvalidRequest(f"That would be {len(weights)} LoRAs at once.", f"Use at most {LORAS_MAX}.", "loras")
     over = [name for name, weight in weights.items() if abs(weight) > LORA_WEIGHT_MAX]
@@ -75,4 +92,4 @@ def merge_uses(*groups: tuple[LoraUse, ...]) -> tuple[LoraUse, ...]:
         raise InvalidRequest(
             f"The LoRA {over[0]} is asked for twice and comes to more than {LORA_WEIGHT_MAX:g}.", "Lower one of its weights.", "loras"
         )
-    return tuple(LoraUse(name=name, weight=weight) for name, weight in weights.items() if weight)
+    return tuple(LoraUse(name=name, weight=weight, blocks=blocks[name]) for name, weight in weights.items() if weight)

@@ -24,7 +24,13 @@ class ModelCard(BaseModel):
     default_scheduler: SchedulerName = "dpmpp_2m"
     # Width of the text embeddings that the denoiser takes: adapters are made for one.
     text_width: int | None = None
+    # Channels of what its denoiser's encoder passes on, in order: a control adds to exactly these.
+    residuals: tuple[int, ...] = ()
+    # Widths of its cross-attention layers, on the way down, on the way up, then between: adapters bring weights for each.
+    attention_widths: tuple[int, ...] = ()
     licence: str = ""
     note: str = ""
+    # Whether something in its folder can score pictures: CLIP and classifier guidance need that.
+    has_scorer: bool = False
     # Share of noise, 0 to 1, at 33 even places of the schedule from start to end: what a plot of it needs.
     noise_curve: tuple[float, ...] = ()

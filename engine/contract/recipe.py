@@ -11,9 +11,25 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.contract.adapters import LoraUse, merge_uses, take_tags
+from engine.contract.controls import ControlUse
 from engine.contract.embeddings import named_embeddings
 from engine.contract.errors import DamagedFile, InvalidRequest
+from engine.contract.guidance import (
+    GUIDANCE_FACTS,
+    PERTURBED_DEFAULT,
+    SCORE_LABELS,
+    GuidancePlan,
+    GuidanceShare,
+    GuidanceStyle,
+    PerturbedScale,
+    ScoreGuidance,
+    ScoreScale,
+    ScoreTarget,
+    check_guidance,
+    parse_target,
+)
 from engine.contract.models import ModelCard
+from engine.contract.references import ReferenceUse
 from engine.contract.requests import (
     PROMPT_MAX,
     REQUESTS,
@@ -84,6 +100,8 @@ class Recipe(BaseModel):
     variation_strength: Share | None = None
     seamless: Seamless | None = None
     loras: tuple[LoraUse, ...] | None = None
+    controls: tuple[ControlUse, ...] | None = None
+    references: tuple[ReferenceUse, ...] | None = None
     # Those that were asked for beside the words, where the words of a batch bring their own.
     loras_beside: tuple[LoraUse, ...] | None = None
     schedule: ScheduleName | None = None
@@ -94,6 +112,15 @@ class Recipe(BaseModel):
     negative_prompts: tuple[Words, ...] | None = None
     # Embeddings that the words name, with the hashes of their files.
     embeddings: dict[str, str] | None = None
+    # None is plain CFG over all steps.
+    guidance_style: GuidanceStyle | None = None
+    guidance_rescale: GuidanceShare | None = None
+    guidance_start: GuidanceShare | None = None
+    guidance_end: GuidanceShare | None = None
+    perturbed_scale: PerturbedScale | None = None
+    score_guidance: ScoreGuidance | None = None
+    score_scale: ScoreScale | None = None
+    score_target: ScoreTarget | None = None
     source: InputHash | None = None
     strength: Share | None = None
     fit: Fit | None = None
@@ -118,6 +145,10 @@ class Recipe(BaseModel):
             raise ValueError(f"a recipe of {self.mode} needs {_NEEDED[self.mode]}")
         if not is_possible(self.scheduler, self.schedule, self.steps):
             raise ValueError("sampler, noise schedule and steps do not go together")
+        if GUIDANCE_FACTS[self.guidance_style or "cfg"].needs_attention and self.perturbed_scale is None:
+            raise ValueError("a style that perturbs needs its scale")
+        if self.score_guidance is not None and self.score_scale is None:
+            raise ValueError("score guidance needs its scale")
         if any(words is not None and len(words) != self.count for words in (self.prompts, self.negative_prompts)):
             raise ValueError("a batch needs words for each picture")
         return self
@@ -164,8 +195,10 @@ class Recipe(BaseModel):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Hashes of the pictures that this recipe starts from."""
-        return tuple(one for one in (self.source, self.mask) if one is not None)
+        """Hashes of the pictures that drawing this recipe needs."""
+        maps = (use.map for use in self.controls or () if not use.is_idle)
+        references = (use.image for use in self.references or ())
+        return tuple(one for one in (self.source, self.mask, *maps, *references) if one is not None)
 
     @property
     def steps_run(self) -> int:
@@ -173,6 +206,19 @@ class Recipe(BaseModel):
         if self.strength is None:
             return self.steps
         return max(1, min(int(self.steps * self.strength), self.steps)) if self.strength > 0 else 0
+
+    @property
+    def guidance(self) -> GuidancePlan:
+        """How each walk of this recipe is guided."""
+        return GuidancePlan(
+            scale=self.guidance_scale,
+            style=self.guidance_style or "cfg",
+            rescale=self.guidance_rescale or 0.0,
+            start=self.guidance_start or 0.0,
+            end=1.0 if self.guidance_end is None else self.guidance_end,
+            perturbed_scale=self.perturbed_scale or 0.0,
+            steps=self.steps_run or None,
+        )
 
     @property
     def expand(self) -> tuple[int, int, int, int]:
@@ -193,13 +239,21 @@ def no_lists(name: str, control: str) -> Sequence[str]:
 
 
 def resolve(
-    request: Request, model: ModelCard, *, upscaler: tuple[str, str] | None = None, find_loras: FindLoras = tuple, lists: ListsFor = no_lists
+    request: Request,
+    model: ModelCard,
+    *,
+    upscaler: tuple[str, str] | None = None,
+    find_loras: FindLoras = tuple,
+    controls: tuple[ControlUse, ...] = (),
+    references: tuple[ReferenceUse, ...] = (),
+    lists: ListsFor = no_lists,
 ) -> Recipe:
     """Fill in what the request left open: the model's defaults, words left to chance and, without a seed, a random one.
 
     `upscaler` is the name and content hash of the upscaler that will run, for the mode that has one. `find_loras` gives
-    adapters the hashes of their files, `lists` the lines of a wildcard list by its name and the control that asks.
-    Raises `InvalidRequest` about the words, and what `find_loras` raises.
+    adapters the hashes of their files, `controls` are the units with their maps, `references` have the hashes of their
+    adapters, `lists` gives the lines of a wildcard list by its name and the control that asks. Raises `InvalidRequest`
+    about the words, and what `find_loras` raises.
     """
     width, height = model.default_size
     chosen = {name: value for name, value in request.model_dump().items() if value is not None}
@@ -214,6 +268,12 @@ def resolve(
         open_choices["variation_seed"] = secrets.randbelow(SEED_MAX + 1)
     fixed: dict[str, object] = {"model": model.name, "model_hash": model.content_hash}
     chosen.pop("loras")
+    chosen.pop("controls")
+    if controls:
+        fixed["controls"] = controls
+    chosen.pop("references")
+    if references:
+        fixed["references"] = references
     if upscaler is not None:
         fixed["upscaler"], fixed["upscaler_hash"] = upscaler
     values: dict[str, Any] = {**open_choices, **chosen, **fixed}
@@ -223,8 +283,28 @@ def resolve(
         said["loras"] = loras
     if tags and "prompts" in said:
         said["loras_beside"] = find_loras(merge_uses(request.loras))
-    values |= said
-    return Recipe.model_validate(values)
+    recipe = Recipe.model_validate(values | said | _guidance(request))
+    check_guidance(recipe.guidance, family=model.family, title=model.title)
+    if recipe.score_guidance is not None and not model.has_scorer:
+        label = SCORE_LABELS[recipe.score_guidance]
+        raise InvalidRequest(
+            f"{label} is not available: {model.title} brings no scorer.", "Turn it off, or choose a model with one.", "score_guidance"
+        )
+    return recipe
+
+
+def _guidance(request: Request) -> dict[str, object]:
+    """What differs from plain CFG over all steps; a scale that nothing takes is left out."""
+    plain = {"guidance_style": "cfg", "guidance_rescale": 0.0, "guidance_start": 0.0, "guidance_end": 1.0}
+    values: dict[str, object] = {name: value if (value := getattr(request, name)) != usual else None for name, usual in plain.items()}
+    values["perturbed_scale"] = None
+    if GUIDANCE_FACTS[request.guidance_style].needs_attention:
+        values["perturbed_scale"] = PERTURBED_DEFAULT if request.perturbed_scale is None else request.perturbed_scale
+    values |= {"score_guidance": None, "score_scale": None, "score_target": None}
+    if request.score_guidance is not None and request.score_scale > 0:
+        parse_target(request.score_guidance, request.score_target)
+        values |= {"score_guidance": request.score_guidance, "score_scale": request.score_scale, "score_target": request.score_target.strip() or None}
+    return values
 
 
 def _words(request: Request, seed: int, lists: ListsFor) -> tuple[dict[str, object], tuple[LoraUse, ...]]:

@@ -8,8 +8,21 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from engine.contract.adapters import LORAS_MAX, LoraUse
+from engine.contract.adapters import LORAS_HINT, LORAS_MAX, LoraUse
+from engine.contract.controls import CONTROLS_MAX, ControlUse, unit_error
 from engine.contract.errors import InvalidRequest
+from engine.contract.guidance import (
+    GUIDANCE_CONTROLS,
+    GUIDANCE_HINTS,
+    SCORE_DEFAULT,
+    GuidanceShare,
+    PerturbedScale,
+    ScoreField,
+    ScoreScale,
+    ScoreTarget,
+    StyleField,
+)
+from engine.contract.references import REFERENCES_HINT, REFERENCES_MAX, ReferenceUse, explain_reference
 from engine.contract.schedulers import SCHEDULE_LABELS, SCHEDULER_LABELS, ScheduleName, SchedulerName, schedule_key, scheduler_key
 
 PROMPT_MAX = 4_000
@@ -45,6 +58,8 @@ CONTROL_NAMES = {
     "variation_strength": "Variation",
     "seamless": "Seamless",
     "loras": "LoRA",
+    "controls": "Control",
+    "references": "Reference pictures",
     "source": "Source picture",
     "strength": "Strength",
     "fit": "Fit",
@@ -61,6 +76,7 @@ CONTROL_NAMES = {
     "factor": "Enlarge",
     "upscaler": "Upscaler",
     "overlap": "Overlap",
+    **GUIDANCE_CONTROLS,
 }
 
 Steps = Annotated[int, Field(ge=1, le=STEPS_MAX)]
@@ -104,6 +120,16 @@ class Drawing(BaseModel):
     variation_strength: Share = 0.0
     seamless: Seamless | None = None
     loras: Annotated[tuple[LoraUse, ...], Field(max_length=LORAS_MAX)] = ()
+    guidance_style: StyleField = "cfg"
+    guidance_rescale: GuidanceShare = 0.0
+    guidance_start: GuidanceShare = 0.0
+    guidance_end: GuidanceShare = 1.0
+    perturbed_scale: PerturbedScale | None = None
+    score_guidance: ScoreField | None = None
+    score_scale: ScoreScale = SCORE_DEFAULT
+    score_target: ScoreTarget = ""
+    controls: Annotated[tuple[ControlUse, ...], Field(max_length=CONTROLS_MAX)] = ()
+    references: Annotated[tuple[ReferenceUse, ...], Field(max_length=REFERENCES_MAX)] = ()
 
     @field_validator("prompt", mode="after")
     @classmethod
@@ -230,7 +256,9 @@ def _in_words(detail: ErrorDetails) -> InvalidRequest:
     control = CONTROL_NAMES.get(field or "", field or "The request")
     if detail["type"] == "no_mask":
         return InvalidRequest("Nothing is masked.", "Paint over what should change, or grow the frame.", "mask")
-    if detail["type"] == "extra_forbidden":
+    if field == "controls":
+        return unit_error(detail)
+    if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
         return InvalidRequest(f"There is no control named {_shown(field)}.", "Remove it from the request.", field)
     if field == "source" and detail["type"] == "missing":
         return InvalidRequest("There is no source picture.", _HINTS["source"], field)
@@ -240,6 +268,8 @@ def _in_words(detail: ErrorDetails) -> InvalidRequest:
         return InvalidRequest("The prompt is empty.", "Write what you want to see, for example “a red castle at sunset”.", field)
     if field == "negative_prompt" and detail["type"] == "string_too_long":
         return _too_long(control, field)
+    if field == "references":
+        return explain_reference(detail["loc"][1:], detail["type"], _shown(detail["input"]))
     return InvalidRequest(f"{control} cannot be {_shown(detail['input'])}.", _HINTS.get(field or "", "Check this value."), field)
 
 
@@ -260,7 +290,8 @@ _HINTS = {
     "variation_seed": _SEED_HINT,
     "variation_strength": "Choose a number from 0 to 1.",
     "seamless": "Choose x, y or xy, or leave it open.",
-    "loras": f"Name at most {LORAS_MAX} from the rack, each with a weight from -2 to 2.",
+    "loras": LORAS_HINT,
+    "references": REFERENCES_HINT,
     "source": "Drop a picture here, paste one, or send one from the results.",
     "strength": "Choose a number above 0, up to 1.",
     "fit": "Choose crop, pad or stretch.",
@@ -277,6 +308,7 @@ _HINTS = {
     "factor": "Choose 2 or 4.",
     "upscaler": "Choose an upscaler from the list.",
     "overlap": "Choose 16 to 256 pixels, in steps of 8.",
+    **GUIDANCE_HINTS,
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from engine.contract.errors import InvalidRequest
+from engine.contract.guidance import GUIDANCE_LABELS, SCORE_LABELS
 from engine.contract.requests import CONTROL_NAMES, PROMPT_MAX
 from engine.contract.results import Picture
 from engine.contract.schedulers import SCHEDULE_LABELS, SCHEDULER_LABELS
@@ -18,10 +19,20 @@ from engine.contract.wildcards import Choice, count_choices, every_choice, parse
 CELLS_MAX = 64
 VARIED = (
     "guidance_scale", "steps", "scheduler", "seed", "strength", "prompt", "negative_prompt", "variation_strength", "width", "height",
-    "feather", "padding", "fill", "factor", "upscaler", "schedule",
+    "feather", "padding", "fill", "factor", "upscaler", "schedule", "guidance_style", "guidance_rescale", "guidance_start", "guidance_end", "perturbed_scale",
+    "score_guidance", "score_scale", "score_target",
 )  # fmt: skip
-_SHORT = {"guidance": "guidance_scale", "cfg": "guidance_scale", "sampler": "scheduler", "variation": "variation_strength"}
-_LABELS: dict[str, Mapping[Any, str]] = {"scheduler": SCHEDULER_LABELS, "schedule": SCHEDULE_LABELS}
+_SHORT = {
+    "guidance": "guidance_scale",
+    "cfg": "guidance_scale",
+    "sampler": "scheduler",
+    "variation": "variation_strength",
+    "style": "guidance_style",
+    "rescale": "guidance_rescale",
+}
+_LABELS: dict[str, Mapping[Any, str]] = {
+    "scheduler": SCHEDULER_LABELS, "schedule": SCHEDULE_LABELS, "guidance_style": GUIDANCE_LABELS, "score_guidance": SCORE_LABELS,
+}  # fmt: skip
 
 SheetKind = Literal["grid", "folder", "dataset"]
 

@@ -13,7 +13,7 @@ from engine.contract.recipe import Recipe
 class Work:
     """One recipe to draw with the model in `model_folder`, skipping pictures and tiles that an earlier attempt finished.
 
-    `inputs` are files of the recipe's source and mask by hash.
+    `inputs` are files of the recipe's pictures by hash.
     """
 
     job_id: str
@@ -22,12 +22,36 @@ class Work:
     skip: frozenset[int] = frozenset()
     inputs: Mapping[str, Path] = field(default_factory=dict)
     upscaler: Path | None = None
-    # Files of the recipe's adapters with their weights.
-    loras: tuple[tuple[Path, float], ...] = ()
+    # Files of the recipe's adapters, in their order.
+    loras: tuple[Path, ...] = ()
+    # For each of the recipe's references the file of its adapter and the folder of its image encoder.
+    references: tuple[tuple[Path, Path], ...] = ()
     # Tiles that a stopped run has finished, by (picture, tile).
     tiles: Mapping[tuple[int, int], Path] = field(default_factory=dict)
     # Files of the recipe's embeddings, by name.
     embeddings: Mapping[str, Path] = field(default_factory=dict)
+    # Files or folders of the recipe's controls, by name.
+    controls: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MapTask:
+    """One map to make of the picture in `source`. `weights` is the folder of what the preprocessor was taught, where it was taught."""
+
+    preprocessor: str
+    settings: Mapping[str, float]
+    source: Path
+    weights: Path | None = None
+
+
+@dataclass(frozen=True)
+class MapPixels:
+    """A finished map: height × width × 3 bytes. `note` says what a person should know about it."""
+
+    width: int
+    height: int
+    rgb: bytes
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from diffusers.utils.peft_utils import delete_adapter_layers, recurse_remove_pef
 from safetensors.torch import load_file
 
 from engine.contract.errors import DamagedFile, IncompatibleAdapter
+from engine.diffusion.blocks import weigh_blocks
 from engine.diffusion.loading import Components
 from engine.diffusion.safetensors_header import check_header
 
@@ -24,10 +25,11 @@ _FILES_KEPT = 8
 
 @dataclass(frozen=True)
 class Lora:
-    """An adapter's file and the weight that it gets, -2 to 2."""
+    """An adapter's file and the weight that it gets, -2 to 2; `blocks` multiply it in parts of the denoiser (`LoraUse`)."""
 
     path: Path
     weight: float
+    blocks: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ class AdapterShelf:
             for lora, name, state in zip(loras, names, states, strict=True):
                 _attach(unet, text_encoder, name, state, lora.path.stem)
             _weigh(unet, [(name, lora.weight) for lora, name, state in zip(loras, names, states, strict=True) if state.has_unet])
+            for lora, name in zip(loras, names, strict=True):
+                if lora.blocks is not None:
+                    weigh_blocks(unet, name, lora.weight, lora.blocks, lora.path.stem)
             spoken = [(name, lora.weight) for lora, name, state in zip(loras, names, states, strict=True) if state.has_text_encoder]
             _weigh(text_encoder, spoken)
             # What is put in is new: it has to come to where the model is, in the model's own type.

@@ -5,14 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
+from engine.contract.guidance import GuidancePlan
 from engine.contract.schedulers import ScheduleName, SchedulerName
-from engine.diffusion.guidance import guide, is_guided
+from engine.diffusion.conditioning import Embeds, Told, tell
+from engine.diffusion.guidance import Guide
 from engine.diffusion.schedulers import SAMPLERS, Space, schedule_timesteps
-from engine.diffusion.text import Embeds
+from engine.diffusion.score_guidance import Nudge
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ class Step:
     latents: torch.Tensor
     denoised: torch.Tensor
 
+
+# Where there is next to no signal, or noise, left to divide by.
+_ALPHA_MIN = 1e-4
 
 # (latents after the step, scheduler, index of the step, timesteps of this walk) → latents to go on with.
 Keep = Callable[[torch.Tensor, Any, int, Any], torch.Tensor]
@@ -65,18 +71,20 @@ def denoise(
     name: SchedulerName,
     latents: torch.Tensor,
     embeds: Embeds,
-    guidance_scale: float,
+    guidance: GuidancePlan,
     rng: Sequence[torch.Generator],
     begin: int = 0,
     keep: Keep | None = None,
     extra: torch.Tensor | None = None,
+    nudge: Nudge | None = None,
 ) -> Iterator[Step]:
     """Walk from noisy `latents` (B, C, h, w), as `start_noise` or `start_from` made them, to clean ones.
 
     `begin` is the model call of the schedule to start at. `keep` may put known latents back after each step. `extra`
-    (B, C', h, w) is appended to the model's input, as inpainting checkpoints want it.
-    `embeds` is (2B, tokens, dim), negative half first, when guidance is on; else (B, tokens, dim); or, where the words
-    change on the way, a function from the index and number of model calls to such a tensor. The sample stays in
+    (B, C', h, w) is appended to the model's input, as inpainting checkpoints want it. `nudge` says what to add to the
+    predicted clean latents of each guided step.
+    `embeds` is (2B, tokens, dim), negative half first, when guidance is on; else (B, tokens, dim); or, where words change
+    on the way or pictures are shown, a function from index and number of model calls to that. The sample stays in
     float32 while the model runs in its own dtype: sampler sums lose nothing and the seed means the same in any dtype.
     In float32 every value equals that of diffusers' StableDiffusionPipeline.
     """
@@ -84,18 +92,24 @@ def denoise(
     options: dict[str, Any] = {"generator": list(rng)} if takes_generator else {}
     timesteps = scheduler.timesteps[begin:]
     total = len(timesteps)
-    if extra is not None and is_guided(guidance_scale):
-        extra = torch.cat([extra] * 2)
-    for index, timestep in enumerate(timesteps):
-        doubled = torch.cat([latents] * 2) if is_guided(guidance_scale) else latents
-        scaled = scheduler.scale_model_input(doubled, timestep)
+    batch = len(latents)
+    guide = Guide(guidance, unet)
+
+    def predict(sample: torch.Tensor, timestep: torch.Tensor, told: Told) -> torch.Tensor:
+        """One run of the model: scaled `sample` (B, C, h, w) told n things, n·B rows → (n·B, C, h, w) float32."""
         if extra is not None:
-            scaled = torch.cat([scaled, extra], dim=1)
-        words = embeds if isinstance(embeds, torch.Tensor) else embeds(index, total)
-        prediction = unet(scaled.to(words.dtype), timestep, encoder_hidden_states=words, return_dict=False)[0].float()
-        if is_guided(guidance_scale):
-            prediction = guide(prediction, guidance_scale)
+            sample = torch.cat([sample, extra], dim=1)
+        sample = sample.repeat(len(told) // batch, 1, 1, 1).to(told.dtype)
+        return unet(sample, timestep, **told.inputs(), return_dict=False)[0].float()
+
+    for index, timestep in enumerate(timesteps):
+        sample = scheduler.scale_model_input(latents, timestep)
+        prediction = guide.predict(partial(predict, sample, timestep), tell(embeds, index, total), batch=batch, index=index, calls=total)
         sigma, denoised = clean_latents(scheduler, SAMPLERS[name].space, begin + index, prediction, latents)
+        if nudge is not None and guidance.is_active(index, total):
+            change = nudge(denoised, sigma)
+            prediction = moved(scheduler, SAMPLERS[name].space, begin + index, prediction, change)
+            denoised = denoised + change
         latents = scheduler.step(prediction, timestep, latents, return_dict=False, **options)[0]
         if keep is not None:
             latents = keep(latents, scheduler, index, timesteps)
@@ -107,16 +121,7 @@ def clean_latents(scheduler: Any, space: Space, index: int, prediction: torch.Te
 
     With x = α·x₀ + σ·ε: from ε, x₀ = (x − σ·ε) / α; from v, x₀ = α·x − σ·v (Salimans & Ho 2022, appendix D).
     """
-    if space is Space.ALPHAS:
-        alpha_squared = float(scheduler.alphas_cumprod[int(scheduler.timesteps[index])])
-        alpha, sigma = alpha_squared**0.5, (1 - alpha_squared) ** 0.5
-        noise_level = sigma / max(alpha, 1e-8)
-    else:
-        # The second half of a KDPM2 step lies between two noise levels.
-        is_between = index % 2 == 1 and hasattr(scheduler, "sigmas_interpol")
-        noise_level = float((scheduler.sigmas_interpol if is_between else scheduler.sigmas)[index])
-        alpha = (1 + noise_level**2) ** -0.5
-        sigma = noise_level * alpha
+    noise_level, alpha, sigma = signal_and_noise(scheduler, space, index)
     sample = latents * alpha if space is Space.VARIANCE_EXPLODING else latents
     match scheduler.config["prediction_type"]:
         case "v_prediction":
@@ -124,5 +129,30 @@ def clean_latents(scheduler: Any, space: Space, index: int, prediction: torch.Te
         case "sample":
             denoised = prediction
         case _:
-            denoised = (sample - sigma * prediction) / max(alpha, 1e-4)
+            denoised = (sample - sigma * prediction) / max(alpha, _ALPHA_MIN)
     return noise_level, denoised
+
+
+def moved(scheduler: Any, space: Space, index: int, prediction: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+    """The prediction whose clean latents are those of `prediction` plus `change`: `clean_latents` solved for it. All (B, C, h, w)."""
+    _, alpha, sigma = signal_and_noise(scheduler, space, index)
+    match scheduler.config["prediction_type"]:
+        case "v_prediction":
+            return prediction - change / max(sigma, _ALPHA_MIN)
+        case "sample":
+            return prediction + change
+        case _:
+            return prediction - change * max(alpha, _ALPHA_MIN) / max(sigma, _ALPHA_MIN)
+
+
+def signal_and_noise(scheduler: Any, space: Space, index: int) -> tuple[float, float, float]:
+    """Noise level σ/α, α and σ at step `index`, with α² + σ² = 1, before the scheduler has moved on."""
+    if space is Space.ALPHAS:
+        alpha_squared = float(scheduler.alphas_cumprod[int(scheduler.timesteps[index])])
+        alpha, sigma = alpha_squared**0.5, (1 - alpha_squared) ** 0.5
+        return sigma / max(alpha, 1e-8), alpha, sigma
+    # The second half of a KDPM2 step lies between two noise levels.
+    is_between = index % 2 == 1 and hasattr(scheduler, "sigmas_interpol")
+    noise_level = float((scheduler.sigmas_interpol if is_between else scheduler.sigmas)[index])
+    alpha = (1 + noise_level**2) ** -0.5
+    return noise_level, alpha, noise_level * alpha

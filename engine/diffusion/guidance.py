@@ -1,16 +1,113 @@
-"""Classifier-free guidance (Ho & Salimans 2022, eq. 6), in the form that diffusers uses."""
+"""Guidance: from what the model predicts with and without the words to the prediction that a sampler goes by.
+
+Predictions are (B, C, h, w) float32 and of any type: noise, velocity or clean latents. Each formula equals that of
+diffusers' guider of the same name (tests/diffusion/test_guidance_equality.py).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
+from engine.contract.guidance import GuidancePlan, is_guided
+from engine.diffusion.conditioning import Told
+from engine.diffusion.perturbation import perturbed
 
-def is_guided(guidance_scale: float) -> bool:
-    """At 1 and below the unconditional half cancels out and is not computed."""
-    return guidance_scale > 1.0
+__all__ = ["Guide", "apg", "cfg", "cfg_zero_star", "is_guided", "rescale", "tangential"]
+
+# n things to tell the model, n·B rows → predictions (n·B, C, h, w) for the same B latents.
+Predict = Callable[[Told], torch.Tensor]
+
+# What the authors of APG use for Stable Diffusion (Sadat et al. 2024, appendix): nothing along the prediction, a
+# momentum that leaves out what the last call already gave, and a longest step of 15 on SDXL's 4 × 128 × 128 latents.
+_APG_MOMENTUM = -0.5
+_APG_LENGTH, _APG_VALUES = 15.0, 4 * 128 * 128
 
 
-def guide(prediction: torch.Tensor, guidance_scale: float) -> torch.Tensor:
-    """(2B, C, h, w) with the unconditional half first → (B, C, h, w)."""
-    unconditional, conditional = prediction.chunk(2)
-    return unconditional + guidance_scale * (conditional - unconditional)
+class Guide:
+    """How one walk is guided. Made anew for each: APG remembers the calls before."""
+
+    def __init__(self, plan: GuidancePlan, unet: Any) -> None:
+        self._plan = plan
+        self._unet = unet
+        self._momentum: torch.Tensor | None = None
+
+    def predict(self, predict: Predict, told: Told, *, batch: int, index: int, calls: int) -> torch.Tensor:
+        """(B, C, h, w). `told` has the negative half first where the plan uses it; `batch` is B, `index` the model call."""
+        plan = self._plan
+        if not plan.is_active(index, calls):
+            return predict(told[-batch:])
+        prediction = predict(told)
+        conditional = prediction[-batch:]
+        guided = self._guided(prediction[:batch], conditional) if plan.uses_negative else conditional
+        if plan.is_perturbed:
+            with perturbed(self._unet, plan.style):
+                guided = guided + plan.perturbed_scale * (conditional - predict(told[-batch:]))
+        return rescale(guided, conditional, plan.rescale) if plan.rescale else guided
+
+    def _guided(self, unconditional: torch.Tensor, conditional: torch.Tensor) -> torch.Tensor:
+        scale = self._plan.scale
+        match self._plan.style:
+            case "cfg_zero_star":
+                return cfg_zero_star(unconditional, conditional, scale)
+            case "apg":
+                change = conditional - unconditional
+                self._momentum = change if self._momentum is None else change + _APG_MOMENTUM * self._momentum
+                return apg(unconditional, conditional, self._momentum, scale)
+            case "tangential":
+                return tangential(unconditional, conditional, scale)
+            case _:
+                return cfg(unconditional, conditional, scale)
+
+
+def cfg(unconditional: torch.Tensor, conditional: torch.Tensor, scale: float) -> torch.Tensor:
+    """Classifier-free guidance (Ho & Salimans 2022, eq. 6), in the form that diffusers uses."""
+    return unconditional + scale * (conditional - unconditional)
+
+
+def cfg_zero_star(unconditional: torch.Tensor, conditional: torch.Tensor, scale: float) -> torch.Tensor:
+    """CFG-Zero* (Fan et al. 2025, eq. 13): the unconditional side is first scaled to fit the conditional one in the least squares.
+
+    Their zero steps at the start are for flow models; on these they would only lose the first steps.
+    """
+    axes = (1, 2, 3)
+    share = (conditional * unconditional).sum(axes, keepdim=True) / (unconditional.square().sum(axes, keepdim=True) + 1e-8)
+    return cfg(unconditional * share, conditional, scale)
+
+
+def apg(unconditional: torch.Tensor, conditional: torch.Tensor, change: torch.Tensor, scale: float) -> torch.Tensor:
+    """Adaptive projected guidance (Sadat et al. 2024, algorithm 1) with η = 0: `change` shortened, and only what of it turns the prediction.
+
+    `change` is the difference of the two with its momentum. Its longest length grows with the root of the number of
+    values, so that the style looks alike at every size.
+    """
+    axes = (1, 2, 3)
+    longest = apg_length(change[0].numel())
+    change = change * (longest / torch.linalg.vector_norm(change, dim=axes, keepdim=True)).clamp(max=1.0)
+    # In float64, as the authors do: the two lie nearly along each other.
+    exact, along = change.double(), conditional.double()
+    along = along / torch.linalg.vector_norm(along, dim=axes, keepdim=True).clamp(min=1e-12)
+    across = exact - (exact * along).sum(axes, keepdim=True) * along
+    return unconditional + scale * across.to(change.dtype)
+
+
+def apg_length(values: int) -> float:
+    """The longest step of APG for a picture of so many latent values."""
+    return _APG_LENGTH * (values / _APG_VALUES) ** 0.5
+
+
+def tangential(unconditional: torch.Tensor, conditional: torch.Tensor, scale: float) -> torch.Tensor:
+    """Tangential classifier-free guidance (Kwon et al. 2025): the unconditional side keeps only what lies along the pair's main direction."""
+    both = torch.stack([conditional.flatten(1), unconditional.flatten(1)], dim=1)
+    main = torch.linalg.svd(both, full_matrices=False).Vh[:, :1]
+    kept = (unconditional.flatten(1)[:, None] @ main.transpose(1, 2)) @ main
+    return cfg(kept.reshape(unconditional.shape), conditional, scale)
+
+
+def rescale(guided: torch.Tensor, conditional: torch.Tensor, share: float) -> torch.Tensor:
+    """Guidance brought back to the spread of the conditional prediction by `share`, 0 to 1 (Lin et al. 2024, eqs. 15 and 16)."""
+    axes = (1, 2, 3)
+    narrowed = guided * (conditional.std(axes, keepdim=True) / guided.std(axes, keepdim=True))
+    return share * narrowed + (1 - share) * guided

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from engine.contract.errors import DamagedFile, ModelNotFound
 from engine.diffusion.families import FAMILIES, Family
 from engine.diffusion.preview import LatentToRgb
 from engine.diffusion.safetensors_header import check_header
+from engine.diffusion.scorer import Scorer, has_scorer, load_scorer
 
 _MODEL_CLASSES: dict[str, Any] = {cls.__name__: cls for cls in (AutoencoderKL, AutoencoderTiny, UNet2DConditionModel, CLIPTextModel)}
 
@@ -51,6 +53,16 @@ class Components:
     def encodes_by_chance(self) -> bool:
         """Whether encoding draws from a generator: a variational encoder does, a plain one does not."""
         return isinstance(self.vae, AutoencoderKL)
+
+    @cached_property
+    def scorer(self) -> Scorer | None:
+        """What scores pictures for this model: its own, or a CLIP model in its folder `clip`. Loaded at the first look; None where there is none."""
+        found = next((folder for folder in (self.folder, self.folder / "clip") if has_scorer(folder)), None)
+        if found is None:
+            return None
+        # Gradients go through it, also where the first look comes out of a run without any.
+        with torch.inference_mode(False):
+            return load_scorer(found, device=self.device)
 
     @property
     def vae_scale(self) -> int:

@@ -25,6 +25,7 @@ from engine.diffusion.modes.inpaint import inpaint
 from engine.diffusion.modes.txt2img import text_to_image
 from engine.diffusion.modes.upscale import Enlarging, TileDone, TileStep, upscale
 from engine.diffusion.preview import picture_jpeg
+from engine.diffusion.references import Reference, ReferenceShelf
 from engine.diffusion.seamless import seamless
 from engine.diffusion.text import PromptEncoder
 
@@ -41,6 +42,7 @@ class Painter:
         self._components: Components | None = None
         self._prompts: PromptEncoder | None = None
         self._shelf = AdapterShelf()
+        self._references = ReferenceShelf()
 
     def load(self, folder: Path) -> tuple[Components, PromptEncoder]:
         """The model of this folder, from memory when it is the resident one."""
@@ -59,12 +61,17 @@ class Painter:
             components, prompts = self.load(work.model_folder)
             # The edges of an enlargement's tiles are not the edges of the picture.
             axes = None if work.recipe.mode == "upscale" else work.recipe.seamless
-            loras = tuple(Lora(path, weight) for path, weight in work.loras)
+            uses = work.recipe.loras or ()
+            loras = tuple(Lora(path, use.weight, use.blocks) for use, path in zip(uses, work.loras, strict=True))
             learned = load_embeddings(work.recipe, work.embeddings, int(components.text_encoder.config.hidden_size))
-            with self._shelf.applied(components, loras) as is_spoken, seamless([components.unet, components.vae], axes):
+            with (
+                self._shelf.applied(components, loras) as is_spoken,
+                self._references.applied(components, _references(work)) as shown,
+                seamless([components.unet, components.vae], axes),
+            ):
                 # What an adapted text encoder says must not be remembered as the model's own words.
                 prompts = PromptEncoder(components) if is_spoken else prompts
-                with prompts.knowing(learned, work.recipe.embeddings or {}):
+                with prompts.knowing(learned, work.recipe.embeddings or {}), prompts.showing(shown):
                     for index in range(work.recipe.count):
                         if index not in work.skip:
                             yield from _Picture(components, prompts, work, index, self._previews).draw()
@@ -151,6 +158,11 @@ class _Picture:
         if path is None:
             raise DamagedFile("The source picture is not here any more.", "Choose it again.", field)
         return path
+
+
+def _references(work: Work) -> tuple[Reference, ...]:
+    uses = work.recipe.references or ()
+    return tuple(Reference(use, work.inputs[use.image], adapter, encoder) for use, (adapter, encoder) in zip(uses, work.references, strict=True))
 
 
 def _out_of_memory(recipe: Recipe) -> OutOfMemory:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +12,14 @@ import torch
 
 from engine.contract.chunks import Run, lay_out
 from engine.contract.words import Passage, Timeline, parse_timeline, parse_weights, words_at
+from engine.diffusion.conditioning import Embeds
 from engine.diffusion.embeddings import Spoken, spoken
 from engine.diffusion.loading import Components
+from engine.diffusion.references import Shown
 
 _CACHED_PROMPTS = 64
 # Below this share of their mean size the values are balanced around zero, and their mean says nothing about their scale.
 _BALANCED = 0.02
-
-# What the denoising loop is told: one tensor for the whole walk, or (index of the model call, number of calls) → tensor.
-Embeds = torch.Tensor | Callable[[int, int], torch.Tensor]
 
 
 class PromptEncoder:
@@ -33,6 +32,7 @@ class PromptEncoder:
         self._cache: OrderedDict[tuple[tuple[Passage, ...], int, tuple[str, ...]], torch.Tensor] = OrderedDict()
         self._learned: Mapping[str, torch.Tensor] = {}
         self._hashes: tuple[str, ...] = ()
+        self.shown: tuple[Shown, ...] = ()
 
     @contextmanager
     def knowing(self, learned: Mapping[str, torch.Tensor], hashes: Mapping[str, str]) -> Generator[None]:
@@ -42,6 +42,15 @@ class PromptEncoder:
             yield
         finally:
             self._learned, self._hashes = {}, ()
+
+    @contextmanager
+    def showing(self, shown: tuple[Shown, ...]) -> Generator[None]:
+        """While inside, walks are told these reference pictures beside the words."""
+        self.shown = shown
+        try:
+            yield
+        finally:
+            self.shown = ()
 
     def encode(self, prompt: str, negative_prompt: str | None) -> torch.Tensor:
         """(1, 77·k, dim), or (2, 77·k, dim) with the negative prompt first; k is the number of chunks of the longer one.

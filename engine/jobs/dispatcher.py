@@ -23,9 +23,11 @@ from engine.jobs.journal import ATTEMPTS_MAX, Journal
 from engine.jobs.queue import FairQueue
 from engine.jobs.watch import Broadcast, Watch
 from engine.library.catalogue import Catalogue
+from engine.library.controlnets import ControlNets
 from engine.library.embeddings import Embeddings
 from engine.library.history import History
 from engine.library.inputs import Inputs
+from engine.library.ip_adapters import IpAdapters
 from engine.library.loras import Loras
 from engine.library.pictures import write_picture
 from engine.library.tiles import FinishedTiles
@@ -48,6 +50,8 @@ class Dispatcher:
         upscalers: Upscalers,
         loras: Loras,
         embeddings: Embeddings,
+        controls: ControlNets,
+        ip_adapters: IpAdapters,
         data: Path,
     ) -> None:
         self._host = host
@@ -58,6 +62,8 @@ class Dispatcher:
         self._upscalers = upscalers
         self._loras = loras
         self._embeddings = embeddings
+        self._controls = controls
+        self._ip_adapters = ip_adapters
         self._images = data / "images"
         self._tiles = FinishedTiles(data / "tiles")
         self.estimates = Estimates()
@@ -205,9 +211,14 @@ class Dispatcher:
             skip=skip,
             inputs={digest: self._inputs.path(digest) for digest in recipe.inputs},
             upscaler=None if recipe.upscaler is None else self._upscalers.path(recipe.upscaler),
-            loras=tuple((self._loras.path(use.name), use.weight) for use in recipe.loras or ()),
+            loras=tuple(self._loras.path(use.name) for use in recipe.loras or ()),
+            references=tuple(
+                (self._ip_adapters.path(use.adapter or ""), self._ip_adapters.encoder(use.image_encoder or "", folder))
+                for use in recipe.references or ()
+            ),
             tiles=self._tiles.of(recipe),
             embeddings={name: self._embeddings.path(name) for name in recipe.embeddings or ()},
+            controls={use.control: self._controls.pinned(use.control, use.control_hash) for use in recipe.controls or () if use.control},
         )
 
     def _keep(self, job: Job, pixels: Pixels) -> Picture:

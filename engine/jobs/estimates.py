@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from engine.contract.guidance import SCORE_CALLS
 from engine.contract.recipe import Recipe
 from engine.contract.schedulers import model_calls
 from engine.contract.tiles import plan_tiles
 
+# What a reference picture adds to a model call, as a share of it (the starter on a CPU, 256 × 256; less on larger models).
+_REFERENCE_COST = 0.06
+
 
 def work(recipe: Recipe, source: tuple[int, int] | None = None) -> float:
-    """Megapixel-steps of the whole batch, doubled where guidance runs the model on two prompts.
+    """Megapixel-steps of the whole batch, each as often as its guidance runs the model in it.
 
     `source` is the size of the source picture: an enlargement draws as many tiles as that asks for.
     """
-    guided = 2 if recipe.guidance_scale > 1 else 1
     megapixels = recipe.width * recipe.height / 1e6
-    calls = model_calls(recipe.scheduler, recipe.steps_run) * guided
+    calls = recipe.guidance.count_passes(model_calls(recipe.scheduler, recipe.steps_run), SCORE_CALLS if recipe.score_guidance else 0.0)
+    calls *= 1 + _REFERENCE_COST * sum(use.end - use.start for use in recipe.references or ())
     if recipe.mode == "upscale":
         width, height = ((edge * (recipe.factor or 2)) for edge in source or (recipe.width, recipe.height))
         tiles = len(plan_tiles(max(width, recipe.width), max(height, recipe.height), recipe.width, recipe.height, recipe.overlap or 0))

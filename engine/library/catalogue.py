@@ -58,6 +58,9 @@ def read_card(folder: Path) -> ModelCard:
     facts.update(name=folder.name, content_hash=content_hash(folder), bytes_on_disk=sum(p.stat().st_size for p in _weights(folder)))
     facts["noise_curve"] = noise_curve(folder)
     facts["text_width"] = text_width(folder)
+    facts["residuals"] = residuals(folder)
+    facts["attention_widths"] = attention_widths(folder)
+    facts["has_scorer"] = (folder / "scorer.safetensors").is_file() or (folder / "clip" / "config.json").is_file()
     try:
         return ModelCard.model_validate(facts)
     except ValidationError as error:
@@ -84,6 +87,20 @@ def text_width(folder: Path) -> int | None:
     return width if isinstance(width, int) else None
 
 
+def residuals(folder: Path) -> tuple[int, ...]:
+    """Channels of what the denoiser's encoder passes on: its input, each layer, each halving. Empty where its settings do not say."""
+    try:
+        config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
+        channels, layers = [int(one) for one in config["block_out_channels"]], config["layers_per_block"]
+        counts = [int(layers)] * len(channels) if isinstance(layers, int) else [int(one) for one in layers]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    passed = [channels[0]] if channels else []
+    for level, (channel, count) in enumerate(zip(channels, counts, strict=False)):
+        passed += [channel] * (count + (level < len(channels) - 1))
+    return tuple(passed)
+
+
 def content_hash(folder: Path) -> str:
     """SHA-256 over the names and bytes of every weight and configuration file. Cached by size and time of change."""
     stamps = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in _hashed(folder))
@@ -108,3 +125,25 @@ def _weights(folder: Path) -> list[Path]:
 def _hashed(folder: Path) -> list[Path]:
     # easel.json and the card describe the model; they do not change what it draws.
     return sorted([*_weights(folder), *(p for p in folder.rglob("*.json") if p.name != "easel.json")])
+
+
+def attention_widths(folder: Path) -> tuple[int, ...]:
+    """Widths of the UNet's cross-attention layers in the order of its `attn_processors`; empty where its settings do not say."""
+    try:
+        config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
+        channels, down, up = config["block_out_channels"], config["down_block_types"], config["up_block_types"]
+        layers, deep = (_per_block(config.get(name, 1), len(channels)) for name in ("layers_per_block", "transformer_layers_per_block"))
+        widths: list[int] = []
+        for block, kind in enumerate(down):
+            widths += [channels[block]] * (layers[block] * deep[block]) if "CrossAttn" in kind else []
+        for block, kind in enumerate(up):
+            # The way up takes its blocks from the other end, each with one layer more.
+            mirror = len(channels) - 1 - block
+            widths += [channels[mirror]] * ((layers[mirror] + 1) * deep[mirror]) if "CrossAttn" in kind else []
+        return (*widths, *([channels[-1]] * deep[-1] if "CrossAttn" in config.get("mid_block_type", "CrossAttn") else []))
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return ()
+
+
+def _per_block(value: Any, blocks: int) -> list[int]:
+    return [value] * blocks if isinstance(value, int) else list(value)

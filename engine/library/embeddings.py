@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -13,8 +12,8 @@ from typing import Any
 from engine.contract.embeddings import VECTORS_MAX, EmbeddingCard, named_embeddings
 from engine.contract.errors import IncompatibleAdapter, ModelNotFound
 from engine.contract.models import ModelCard
+from engine.library.headers import read_header
 
-_HEADER_MAX_BYTES = 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PICKLES = (".pt", ".bin", ".ckpt", ".pth")
 
@@ -72,9 +71,10 @@ def _card(name: str, size: int, _mtime: int) -> EmbeddingCard:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     known: dict[str, Any] = {"name": path.stem, "bytes_on_disk": size, "content_hash": digest}
-    shapes = _shapes(path, size)
-    if shapes is None:
+    header = read_header(path)
+    if header is None:
         return EmbeddingCard(**known, refusal="its file is damaged or no safetensors file.")
+    shapes = header.shapes
     if {"clip_l", "clip_g"} & shapes.keys():
         return EmbeddingCard(**known, refusal="it was made for SDXL.")
     shape = shapes.get("emb_params") or next(iter(shapes.values())) if "emb_params" in shapes or len(shapes) == 1 else ()
@@ -82,17 +82,3 @@ def _card(name: str, size: int, _mtime: int) -> EmbeddingCard:
     if not 1 <= vectors <= VECTORS_MAX or not width:
         return EmbeddingCard(**known, refusal=f"it holds no list of 1 to {VECTORS_MAX} vectors.")
     return EmbeddingCard(**known, vectors=vectors, width=width)
-
-
-def _shapes(path: Path, size: int) -> dict[str, tuple[int, ...]] | None:
-    """Shapes by name; None where the header is none, or speaks of more bytes than there are."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        raw = file.read(length) if 2 <= length <= _HEADER_MAX_BYTES else b""
-    try:
-        header: dict[str, Any] = json.loads(raw)
-        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        is_whole = max(entry["data_offsets"][1] for entry in entries.values()) == size - 8 - length
-        return {name: tuple(int(edge) for edge in entry["shape"]) for name, entry in entries.items()} if is_whole else None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-        return None

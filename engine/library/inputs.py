@@ -34,9 +34,7 @@ class Inputs:
         digest = content_hash(pixels)
         if not self.path(digest).is_file():
             self._write(digest, pixels)
-        row = {"hash": digest, "owner": owner, "width": image.width, "height": image.height, "created_at": time.time()}
-        with self._store.begin() as db:
-            db.execute(insert(inputs).values(row).on_conflict_do_nothing())
+        self._own(digest, owner, image.size)
         return InputImage(hash=digest, width=image.width, height=image.height, note=note)
 
     def get(self, digest: str, owner: str | None, *, field: str) -> InputImage:
@@ -47,9 +45,18 @@ class Inputs:
         with self._store.connect() as db:
             row = db.execute(query.limit(1)).mappings().one_or_none()
         if row is None or not self.path(digest).is_file():
-            what = "mask" if field == "mask" else "source picture"
+            names = {"mask": "mask", "controls": "picture of a control unit", "references": "reference picture"}
+            what = names.get(field, "source picture")
             raise NotFound(f"The {what} is not here any more.", "Choose it again.", field)
         return InputImage(hash=digest, width=row["width"], height=row["height"])
+
+    def lend(self, digest: str, owner: str, *, note: str = "") -> InputImage | None:
+        """An input that is here already, for one more owner; None when it is not."""
+        size = self.size(digest)
+        if size is None or not self.path(digest).is_file():
+            return None
+        self._own(digest, owner, size)
+        return InputImage(hash=digest, width=size[0], height=size[1], note=note)
 
     def size(self, digest: str) -> tuple[int, int] | None:
         """(width, height) of an input; None when nobody has brought it."""
@@ -67,6 +74,11 @@ class Inputs:
 
     def path(self, digest: str) -> Path:
         return self._root / f"{digest}.png"
+
+    def _own(self, digest: str, owner: str, size: tuple[int, int]) -> None:
+        row = {"hash": digest, "owner": owner, "width": size[0], "height": size[1], "created_at": time.time()}
+        with self._store.begin() as db:
+            db.execute(insert(inputs).values(row).on_conflict_do_nothing())
 
     def _write(self, digest: str, pixels: NDArray[np.uint8]) -> None:
         target, aside = self.path(digest), self._root / f".{secrets.token_hex(8)}.part"

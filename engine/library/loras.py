@@ -17,7 +17,7 @@ from engine.library.thumbnails import find_picture, stamp, thumbnail
 
 BUNDLED_LORAS = Path(__file__).resolve().parents[2] / "presets" / "loras"
 _HEADER_MAX_BYTES = 8 * 1024 * 1024
-_FAMILIES = {256: "the starter", 768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
+FAMILY_OF_WIDTH = {256: "the starter", 768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
 _OTHERS = {
     "double_blocks": "FLUX", "single_transformer_blocks": "FLUX", "lora_unet_double": "FLUX", "joint_blocks": "Stable Diffusion 3",
     "transformer.transformer_blocks": "a transformer model", "diffusion_model.layers": "a transformer model", "lora_te2_": "SDXL",
@@ -70,7 +70,7 @@ class Loras:
             if card.refusal is not None:
                 raise IncompatibleAdapter(f"The LoRA {card.title} cannot be used: {card.refusal}", "Choose another one.", "loras")
             if card.width is not None and model.text_width is not None and card.width != model.text_width:
-                other = _FAMILIES.get(card.width, "another model")
+                other = FAMILY_OF_WIDTH.get(card.width, "another model")
                 raise IncompatibleAdapter(
                     f"The LoRA {card.title} was made for {other}, not for {model.title}.", "Mute it, or choose a model of its family.", "loras"
                 )
@@ -97,7 +97,7 @@ def _card(name: str, size: int, _mtime: int) -> LoraCard:
     return LoraCard(
         **{**known, **facts},
         width=width,
-        made_for=_FAMILIES.get(width or 0, ""),
+        made_for=FAMILY_OF_WIDTH.get(width or 0, ""),
         has_text_encoder=any(key.startswith(("text_encoder", "lora_te")) for key in header),
         refusal=_refusal(header),
     )

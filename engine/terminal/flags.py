@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine import Axis, InvalidRequest, parse_axis
+from engine.terminal.guidance import add_guidance_flags, read_guidance
 
 
 class Flag(NamedTuple):
@@ -25,6 +27,10 @@ FLAGS = (
     Flag("--negative", "negative_prompt", "what you do not want to see"),
     Flag("--steps", "steps", "denoising steps"),
     Flag("--guidance", "guidance_scale", "how literally the words are taken"),
+    Flag("--guidance-style", "guidance_style", "cfg, cfg_zero_star, apg, tangential, pag or seg: how the words lead"),
+    Flag("--guidance-rescale", "guidance_rescale", "0 to 1: takes back the contrast that guidance adds"),
+    Flag("--perturbation", "perturbed_scale", "scale of the styles pag and seg", ("--guidance-style",)),
+    Flag("--score-target", "score_target", "what a score looks for: words; or castle | tower, ship", ("--clip-guidance", "--classifier-guidance")),
     Flag("--sampler", "scheduler", "how the noise is removed"),
     Flag("--schedule", "schedule", "normal, karras, exponential, beta or trailing: how the steps are spread over the noise"),
     Flag("--seed", "seed", "the same seed gives the same picture"),
@@ -46,12 +52,17 @@ FLAGS = (
     Flag("--overlap", "overlap", "pixels that neighbouring tiles share", ("--upscale",)),
 )
 _SOFT = Flag("--soft-mask", "is_soft", "grey in the mask, and its feather, mean a part of the strength", _REPAINTING)
-_NEEDS = {flag.name: flag.needs for flag in (*FLAGS, _SOFT)} | {"--mask": ("--init",), "--outpaint": ("--init",)}
+_NEEDS = {flag.name: flag.needs for flag in (*FLAGS, _SOFT)} | {
+    "--mask": ("--init",), "--outpaint": ("--init",), "--ref-style": ("--ref",), "--ref-adapter": ("--ref",),
+}  # fmt: skip
+# "mood.png:0.8:0-0.5": only what looks like a weight or a window is taken for one, so that a path may hold colons.
+_REFERENCE = re.compile(r"(?P<file>.+?)(?::(?P<weight>-?[\d.]+))?(?::(?P<start>[\d.]+)-(?P<end>[\d.]+))?")
 # No two of a row can be meant at once. A folder of pictures comes as a zip.
 _ONE_OF = (
     ("--upscale", "--mask"), ("--upscale", "--outpaint"), ("--fit", "--mask"), ("--fit", "--outpaint"), ("--fit", "--upscale"),
     ("--vary", "--dataset", "a zip as --init"), ("--mask", "a zip as --init"),
 )  # fmt: skip
+_OTHERS = ("init", "mask", "outpaint", "vary", "dataset", "clip-guidance", "classifier-guidance", "ref", "ref-style", "ref-adapter")
 _SIDES = ("left", "top", "right", "bottom")
 
 
@@ -66,6 +77,8 @@ class Wish:
     axes: tuple[Axis, ...] = ()
     is_dataset: bool = False
     styles: tuple[str, ...] = ()
+    # Reference pictures with everything but the hash of the picture.
+    refs: tuple[tuple[Path, dict[str, Any]], ...] = ()
 
     @property
     def is_folder(self) -> bool:
@@ -91,6 +104,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", metavar="FILE", type=Path, help="picture of the same size, white where it says repaint")
     parser.add_argument("--outpaint", metavar="SIDE=PIXELS", action="append", help="grow the frame: left=128,top=64")
     parser.add_argument("--lora", metavar="NAME:WEIGHT", action="append", help="an adapter of the rack: ink:0.7; several times for several")
+    add_guidance_flags(parser)
+    parser.add_argument(
+        "--ref", metavar="FILE:WEIGHT:START-END", action="append",
+        help="a picture that is seen beside the words: mood.png:0.8:0-0.5; up to four times",
+    )  # fmt: skip
+    parser.add_argument("--ref-style", action="store_const", const=True, help="take only the style of the pictures of --ref")
+    parser.add_argument("--ref-adapter", metavar="NAME", help="what lets the model see them; its own if left out")
     parser.add_argument("--vary", metavar="CONTROL=VALUES", action="append", help="one picture for each value: guidance=3,6,9; at most twice")
     parser.add_argument("--dataset", action="store_const", const=True, help="a class for each of the {a|b} words of the prompt, with captions")
     parser.add_argument("--out", type=Path, help="file to write (easel.png, or easel.zip for a zip or a dataset)")
@@ -99,6 +119,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def read_wish(options: argparse.Namespace) -> Wish:
     """Raises `InvalidRequest` that names the flag."""
     values = {flag.field: value for flag in (*FLAGS, _SOFT) if (value := getattr(options, flag.field)) is not None}
+    values |= read_guidance(options)
     axes = _axes(options.vary or [])
     for axis in axes:
         if axis.field in values and not axis.field.endswith("prompt"):
@@ -111,7 +132,9 @@ def read_wish(options: argparse.Namespace) -> Wish:
         values["loras"] = [_lora(one) for one in options.lora]
     values["mode"] = _mode(options, {*values, *(axis.field for axis in axes)})
     fallback = Path("easel.zip" if options.dataset or _is_zip(options.init) else "easel.png")
-    wish = Wish(values, options.out or fallback, options.init, options.mask, axes, bool(options.dataset), tuple(options.style or ()))
+    wish = Wish(
+        values, options.out or fallback, options.init, options.mask, axes, bool(options.dataset), tuple(options.style or ()), _references(options)
+    )  # fmt: skip
     _check_out(wish)
     return wish
 
@@ -126,7 +149,7 @@ def _mode(options: argparse.Namespace, fields: set[str]) -> str:
 
 def _given(options: argparse.Namespace, fields: set[str]) -> set[str]:
     """Names of the flags that are there, or that --vary stands for."""
-    files = {f"--{name}" for name in ("init", "mask", "outpaint", "vary", "dataset") if getattr(options, name)}
+    files = {f"--{name}" for name in _OTHERS if getattr(options, name.replace("-", "_"))}
     return {_flag_of(field) for field in fields} | files | ({"a zip as --init"} if _is_zip(options.init) else set())
 
 
@@ -167,6 +190,19 @@ def _lora(text: str) -> dict[str, str]:
     """Name and weight from "ink:0.7"; what they may be is for the contract to say."""
     name, sign, weight = text.partition(":")
     return {"name": name.strip(), "weight": weight.strip()} if sign else {"name": name.strip()}
+
+
+def _references(options: argparse.Namespace) -> tuple[tuple[Path, dict[str, Any]], ...]:
+    """Files and settings of the reference pictures; what the settings may be is for the contract to say."""
+    shared = {"style_only": True} if options.ref_style else {}
+    if options.ref_adapter is not None:
+        shared["adapter"] = options.ref_adapter
+    found: list[tuple[Path, dict[str, Any]]] = []
+    for text in options.ref or []:
+        parts: dict[str, str | None] = match.groupdict() if (match := _REFERENCE.fullmatch(text)) else {"file": text}
+        settings = {name: value for name, value in parts.items() if value is not None and name != "file"}
+        found.append((Path(parts["file"] or ""), {**settings, **shared}))
+    return tuple(found)
 
 
 def _split(text: str, flag: str, example: str) -> tuple[str, str]:

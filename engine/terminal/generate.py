@@ -76,13 +76,13 @@ def _submit_sheet(engine: Engine, wish: Wish) -> Sheet:
         for one in sources:
             if one.image is not None:
                 _tell(one.name, one.image.note)
-        return engine.submit_folder(sources, wish.values, OWNER)
+        return engine.submit_folder(sources, wish.values | _references(engine, wish), OWNER)
     values = _with_inputs(engine, wish)
     return engine.submit_dataset(values, OWNER) if wish.is_dataset else engine.submit_grid(values, list(wish.axes), OWNER)
 
 
 def _with_inputs(engine: Engine, wish: Wish) -> dict[str, Any]:
-    """The values with the hashes of source and mask."""
+    """The values with the hashes of source, mask and references."""
     values = dict(wish.values)
     if wish.init is not None:
         source = engine.add_input(_read(wish.init, "init"), OWNER)
@@ -90,7 +90,16 @@ def _with_inputs(engine: Engine, wish: Wish) -> dict[str, Any]:
         _tell(wish.init.name, source.note)
         if wish.mask is not None:
             values["mask"] = engine.add_mask(source.hash, _read(wish.mask, "mask"), OWNER).hash
-    return values
+    return values | _references(engine, wish)
+
+
+def _references(engine: Engine, wish: Wish) -> dict[str, Any]:
+    found: list[dict[str, Any]] = []
+    for path, settings in wish.refs:
+        image = engine.add_input(_read(path, "ref"), OWNER)
+        _tell(path.name, image.note)
+        found.append({"image": image.hash, **settings})
+    return {"references": found} if found else {}
 
 
 def _tell(name: str, note: str) -> None:

@@ -20,6 +20,7 @@ import torch
 from engine.contract.recipe import Recipe
 from engine.contract.work import Pixels, Stepped, Work
 from engine.diffusion.painter import Painter
+from tests.bench.guidance import guidance_rows
 from tests.bench.pictures import picture_rows
 from tests.bench.row import Row
 from tests.conftest import STARTER
@@ -138,7 +139,8 @@ def measure(rounds: int) -> tuple[list[Row], dict[str, Any]]:
     raw["page start"] = starts
     rows.append(Row("page answers after start", f"{statistics.median(starts):.1f} s", "< 3 s", statistics.median(starts) < 3))
     more, raw["pictures"] = picture_rows(rounds)
-    return [*rows, *more], raw
+    guided, raw["guidance"] = guidance_rows(rounds)
+    return [*rows, *more, *guided], raw
 
 
 def _painter(*, previews: bool, dtype: str = "auto") -> Painter:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from engine.contract.adapters import LoraUse, merge_uses, take_tags
 from engine.contract.errors import EngineError, IncompatibleAdapter, InvalidRequest, ModelNotFound
 from engine.contract.recipe import Recipe
+from engine.contract.requests import parse_request
 from engine.diffusion.adapters import AdapterShelf, Lora
 from engine.diffusion.loading import Components, load_components
 from engine.diffusion.modes.txt2img import text_to_image
@@ -52,7 +53,7 @@ def drawn(components: Components) -> torch.Tensor:
     return last.latents.clone()
 
 
-def theirs(components: Components, loras: list[tuple[Path, float]]) -> torch.Tensor:
+def theirs(components: Components, loras: list[tuple[Path, Any]]) -> torch.Tensor:
     """A pipeline of diffusers on freshly loaded components, with its own way to adapters."""
     fresh = load_components(components.folder, device=torch.device("cpu"), dtype=torch.float32)
     pipe: Any = StableDiffusionPipeline(
@@ -99,6 +100,72 @@ def test_two_at_once_equal_diffusers_and_order_does_not_matter(components: Compo
     assert float((ours - theirs(components, pair)).abs().max()) <= 1e-5
     # Sums in another order round otherwise.
     assert float((ours - turned).abs().max()) <= 1e-5 * float(ours.abs().max())
+
+
+@pytest.mark.parametrize("layout", ["kohya", "dora", "text"])
+@pytest.mark.parametrize(
+    ("blocks", "same"),
+    [
+        ({"down": 0.9, "mid": 0.5, "up": 0.2}, {"down": 0.9, "mid": 0.5, "up": 0.2}),
+        ({"up": 0.0}, {"up": 0.0}),
+        ({"down": 0.5, "up.1": 1.4, "up.1.0": -0.3}, {"down": 0.5, "up": {"block_1": [-0.3, 1.4]}}),
+    ],
+)
+def test_weights_of_blocks_equal_diffusers(
+    components: Components, files: dict[str, Path], layout: str, blocks: dict[str, float], same: dict[str, Any]
+) -> None:
+    def scaled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: scaled(one) for name, one in value.items()}
+        return [scaled(one) for one in value] if isinstance(value, list) else value * 0.7
+
+    before = drawn(components)
+    with AdapterShelf().applied(components, (Lora(files[layout], 0.7, blocks),)):
+        ours = drawn(components)
+    # What diffusers is not told is 1, not the adapter's weight.
+    told = {"unet": scaled({"down": 1.0, "mid": 1.0, "up": 1.0, **same}), "text_encoder": 0.7}
+    reference = theirs(components, [(files[layout], told)])
+    difference = float((ours - reference).abs().max())
+    print(f"{layout} {blocks}: largest difference to diffusers {difference:.1e}")
+    assert difference <= 1e-5
+    with AdapterShelf().applied(components, (Lora(files[layout], 0.7),)):
+        assert float((drawn(components) - ours).abs().max()) > 1e-3
+    assert torch.equal(drawn(components), before)
+
+
+def test_a_block_is_all_of_it(components: Components, files: dict[str, Path]) -> None:
+    """Convolutions too, also in the middle and where there is no attention: with every block at 0 nothing is left."""
+    before, nothing = drawn(components), {"down": 0.0, "mid": 0.0, "up": 0.0}
+    with AdapterShelf().applied(components, (Lora(files["locon"], 0.7, nothing),)):
+        assert torch.equal(drawn(components), before)
+    with AdapterShelf().applied(components, (Lora(files["locon"], 0.7, {"down": 1.0}),)):
+        whole = drawn(components)
+    with AdapterShelf().applied(components, (Lora(files["locon"], 0.7),)):
+        assert torch.equal(drawn(components), whole)
+
+
+@pytest.mark.parametrize("block", ["up.9", "down.0.7"])
+def test_a_block_that_is_not_there_is_refused(components: Components, files: dict[str, Path], block: str) -> None:
+    before = drawn(components)
+    with pytest.raises(InvalidRequest) as caught, AdapterShelf().applied(components, (Lora(files["kohya"], 0.7, {block: 0.5}),)):
+        pass
+    assert str(caught.value).startswith(f"The LoRA kohya has a weight for {block}, and this model has no such block.")
+    assert caught.value.field == "loras"
+    assert torch.equal(drawn(components), before)
+
+
+def test_blocks_in_words() -> None:
+    blocks = {"down": 0.5, "up.1.0": -1.0}
+    use = LoraUse(name="a", blocks=blocks)
+    assert merge_uses((use,), (use,)) == (LoraUse(name="a", weight=2.0, blocks=blocks),)
+    assert LoraUse(name="a", blocks={"down": 1.0}).blocks is None
+    with pytest.raises(InvalidRequest, match="twice, with different weights"):
+        merge_uses((use,), (LoraUse(name="a"),))
+    for bad in ({"sideways": 1}, {"mid.0": 1}, {"up": 3}, {"up": float("nan")}, {"up.1.0.0": 1}, "up"):
+        with pytest.raises(InvalidRequest) as caught:
+            parse_request({"prompt": "x", "loras": [{"name": "a", "blocks": bad}]})
+        assert caught.value.field == "loras"
+        assert "blocks are down, mid, up" in caught.value.hint
 
 
 def test_weight_nothing_is_nothing(components: Components, files: dict[str, Path]) -> None:

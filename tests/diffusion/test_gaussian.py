@@ -19,6 +19,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from diffusers.schedulers.scheduling_dpmsolver_singlestep import DPMSolverSinglestepScheduler
 from diffusers.schedulers.scheduling_ipndm import IPNDMScheduler
 
+from engine.contract.guidance import GuidancePlan
 from engine.contract.schedulers import SCHEDULER_FACTS, ScheduleName, SchedulerName, model_calls, schedules_of
 from engine.diffusion.denoise import Step, denoise, set_steps, start_from
 from engine.diffusion.schedulers import SAMPLERS, build_scheduler, schedule_timesteps
@@ -65,7 +66,7 @@ def walk(name: SchedulerName, scheduler: Any, config: dict[str, Any], *, steps: 
             name=name,
             latents=start_from(scheduler, clean, noise, begin),
             embeds=torch.zeros(1, 1, 1),
-            guidance_scale=1.0,
+            guidance=GuidancePlan(scale=1.0),
             rng=[torch.Generator().manual_seed(1)],
             begin=begin,
         )

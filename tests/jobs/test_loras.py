@@ -61,6 +61,17 @@ def test_a_tag_means_the_same_and_the_recipe_makes_it_again(rack: Engine, reques
     assert pixels(draw(rack, recipe.to_request()).pictures[0].path) == pixels(tagged.path)  # type: ignore[arg-type]
 
 
+def test_weights_of_blocks_are_in_the_recipe(rack: Engine, request_of: Make) -> None:
+    whole = draw(rack, request_of(loras=[{"name": "quick", "blocks": {"up": 1}}])).pictures[0]
+    part = draw(rack, request_of(loras=[{"name": "quick", "blocks": {"up": 0, "up.1": 0.5}}])).pictures[0]
+    assert pixels(whole.path) != pixels(part.path)
+    whole_use, part_use = (read_recipe(one.path).loras for one in (whole, part))
+    assert whole_use is not None
+    assert part_use is not None
+    assert (whole_use[0].blocks, part_use[0].blocks) == (None, {"up": 0.0, "up.1": 0.5})
+    assert pixels(draw(rack, read_recipe(part.path).to_request()).pictures[0].path) == pixels(part.path)  # type: ignore[arg-type]
+
+
 def test_cards_are_found_without_a_restart(rack: Engine) -> None:
     card = next(one for one in rack.loras() if one.name == "quick")
     assert (card.trigger, card.made_for, card.refusal) == ("neon lights", "the starter", None)

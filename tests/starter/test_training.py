@@ -135,5 +135,5 @@ def test_the_vocabulary_takes_any_script() -> None:
 def test_the_bundle_is_small() -> None:
     sizes = [path.stat().st_size for path in STARTER.rglob("*.safetensors")]
     print(f"{sum(sizes) / 1e6:.1f} MB of weights, largest file {max(sizes) / 1e6:.1f} MB")
-    assert sum(sizes) <= 36e6
+    assert sum(sizes) <= 37.6e6
     assert max(sizes) <= 15e6

@@ -15,6 +15,9 @@ from gradio_client import Client
 from PIL import Image
 
 from engine import ImageToImage, Inpaint, Request, TextToImage, Upscale
+from engine.library.catalogue import read_card
+from tests.conftest import STARTER
+from tests.diffusion.ip_adapters import make_adapter, write_adapter, write_encoder
 from tests.studio import Studio
 from ui.api.parameters import MEANINGS, names_of
 
@@ -151,6 +154,17 @@ def test_what_was_changed_on_the_way_in_is_noted(client: Client, drawn: dict[str
     assert drawn["notes"] == []
 
 
+def test_a_reference_may_be_a_file_a_hash_or_a_result(client: Client, drawn: dict[str, Any], studio: Studio) -> None:
+    write_adapter(studio.data / "ip_adapters" / "mine.safetensors", make_adapter(read_card(STARTER)))
+    write_encoder(studio.data / "image_encoders" / "tower")
+    images = [SOURCE, f"data:image/png;base64,{SOURCE}", recipe(drawn)["source"], drawn["pictures"][0]["id"]]
+    references = [{"image": image, "weight": 0.8, "adapter": "mine"} for image in images]
+    made = recipe(messages(client, "/txt2img", prompt="a castle", references=references, **SMALL)[-1])["references"]
+    assert {one["image"] for one in made[:3]} == {recipe(drawn)["source"]}
+    assert made[3]["image"] != made[0]["image"]
+    assert {(one["weight"], one["adapter"], one["image_encoder"]) for one in made} == {(0.8, "mine", "tower")}
+
+
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("/img2img", {"source": ""}, "The source picture cannot be read."),
     ("/img2img", {"source": None}, "There is no source picture."),
@@ -170,6 +184,11 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("/img2img", {"fit": "squeeze"}, "Fit cannot be 'squeeze'."),
     ("/img2img", {"variation_strength": 2}, "Variation cannot be 2."),
     ("/img2img", {"seamless": "z"}, "Seamless cannot be 'z'."),
+    ("/img2img", {"references": [{"image": "no base64!"}]}, "The reference picture cannot be read."),
+    ("/img2img", {"references": [{"image": 7}]}, "The reference picture cannot be read."),
+    ("/img2img", {"references": [{"image": "0" * 64}]}, "The reference picture is not here any more."),
+    ("/img2img", {"references": [{"image": base64.b64encode(b"<html></html>").decode()}]}, "This file is not a picture."),
+    ("/img2img", {"references": [7]}, "There is no picture in reference picture 1."),
     ("/inpaint", {}, "Nothing is masked."),
     ("/inpaint", {"mask": []}, "The mask is empty."),
     ("/inpaint", {"mask": [{"tool": "spray"}]}, "The mask cannot be read."),

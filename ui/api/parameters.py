@@ -28,7 +28,26 @@ MEANINGS = {
     "variation_seed": "which neighbour of the picture; counts only with variation_strength",
     "variation_strength": "how far to turn towards that neighbour",
     "seamless": "edges that meet, for textures",
-    "loras": 'adapters as {"name": …, "weight": -2 to 2}; <lora:name:0.8> in the prompt means the same',
+    "guidance_style": "how the prediction is led towards the words",
+    "guidance_rescale": "how far guidance is brought back to the contrast of the picture without it",
+    "guidance_start": "share of the steps before guidance begins; until then the prompt alone is heard",
+    "guidance_end": "share of the steps after which guidance ends",
+    "perturbed_scale": "how far pag and seg turn away from a picture that hangs together less; 3 if left out",
+    "score_guidance": "experiment: a second model looks at each step and draws it towards score_target",
+    "score_scale": "how hard score_guidance draws; 0 is none",
+    "score_target": "what it looks for: for clip words, the prompt if left out; for classifier a label and others, castle | tower, ship",
+    "loras": (
+        'adapters as {"name": …, "weight": -2 to 2, "blocks": {"down": …, "mid": …, "up.1": …}}, blocks multiply the weight there; '
+        "<lora:name:0.8> in the prompt means the same"
+    ),
+    "controls": (
+        'control units as {"image": a picture, "preprocessor": "canny", "settings": {"low": 100}, "control": name of the model, "weight": 0 to 2, '
+        '"start": 0, "end": 1, "fit": "crop"}; preprocessor "none" means that the picture already is a map'
+    ),
+    "references": (
+        'pictures that are seen beside the words, at most 4, as {"image": …, "weight": 0 to 2, "start": 0 to 1, "end": 0 to 1, '
+        f'"style_only": true for style transfer, "adapter": name}}; image is {_PICTURE}; of each its square middle is seen'
+    ),
     "source": _PICTURE,
     "mask": f"white where it says repaint: {_PICTURE}; or a list of strokes in pixels of the source",
     "strength": "how much of the source is drawn anew",
@@ -47,7 +66,9 @@ MEANINGS = {
     "overlap": "pixels that neighbouring tiles share",
 }
 _PYTHON: dict[str, Any] = {"string": str, "integer": int, "number": float, "boolean": bool}
-_OWN_TYPES: dict[str, Any] = {"mask": str | list[dict[str, Any]], "loras": list[dict[str, Any]]}
+_OWN_TYPES: dict[str, Any] = {
+    "mask": str | list[dict[str, Any]], "loras": list[dict[str, Any]], "controls": list[dict[str, Any]], "references": list[dict[str, Any]],
+}  # fmt: skip
 # Patterns are how the engine names things; here pictures come in other forms too.
 _PICTURES = ("source", "mask")
 

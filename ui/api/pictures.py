@@ -6,9 +6,9 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from engine import Engine, InputImage, InvalidRequest, NotFound, parse_strokes
+from engine import Engine, EngineError, InputImage, InvalidRequest, NotFound, parse_strokes
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _RESULT = re.compile(r"[0-9a-f]{32}")
@@ -19,23 +19,40 @@ def bring(engine: Engine, asked: Mapping[str, Any], owner: str) -> tuple[dict[st
 
     Raises `InvalidRequest`, or `NotFound` for what is not the owner's.
     """
-    values = dict(asked)
-    if "source" not in values:
-        return values, []
-    source = _source(engine, values["source"], owner)
-    values["source"] = source.hash
-    if "mask" in values:
-        values["mask"] = _mask(engine, source.hash, values["mask"], owner)
-    return values, [source.note] if source.note else []
+    values, notes = dict(asked), []
+    if "source" in values:
+        source = _brought(engine, values["source"], owner, "source")
+        values["source"] = source.hash
+        notes.append(source.note)
+        if "mask" in values:
+            values["mask"] = _mask(engine, source.hash, values["mask"], owner)
+    if isinstance(values.get("references"), list):
+        values["references"] = [_reference(engine, one, owner, notes) for one in values["references"]]
+    return values, [note for note in notes if note]
 
 
-def _source(engine: Engine, given: object, owner: str) -> InputImage:
-    text = _text(given, "source")
-    if _HASH.fullmatch(text):
-        return engine.input_image(text, owner)
-    if _RESULT.fullmatch(text):
-        return engine.input_from_picture(text, owner)
-    return engine.add_input(_decoded(text, "source"), owner)
+def _brought(engine: Engine, given: object, owner: str, field: str) -> InputImage:
+    text = _text(given, field)
+    try:
+        if _HASH.fullmatch(text):
+            return engine.input_image(text, owner)
+        if _RESULT.fullmatch(text):
+            return engine.input_from_picture(text, owner)
+        return engine.add_input(_decoded(text, field), owner)
+    except EngineError as error:
+        raise type(error)(error.message, error.hint, field) from None
+
+
+def _reference(engine: Engine, given: Any, owner: str, notes: list[str]) -> Any:
+    """A reference with the hash of its picture. What else it may be is judged with the request."""
+    if not isinstance(given, dict) or "image" not in given:
+        return given
+    known = cast(dict[str, Any], given)
+    if _HASH.fullmatch(text := _text(known["image"], "references")):
+        return {**known, "image": text}
+    image = _brought(engine, known["image"], owner, "references")
+    notes.append(image.note)
+    return {**known, "image": image.hash}
 
 
 def _mask(engine: Engine, source: str, given: object, owner: str) -> str:
@@ -78,5 +95,5 @@ def _decoded(text: str, field: str) -> bytes:
 
 
 def _unreadable(field: str) -> InvalidRequest:
-    what = "mask" if field == "mask" else "source picture"
+    what = {"mask": "mask", "references": "reference picture"}.get(field, "source picture")
     return InvalidRequest(f"The {what} cannot be read.", "Send the file in base64, the hash of one sent before, or the id of a result.", field)

@@ -42,6 +42,7 @@ function use(value) {
 
 async function bring(blob) {
   if (!blob) return;
+  if (document.body.dataset.mode === "controlnet") return window.dispatchEvent(new CustomEvent("easel:bring-control", { detail: blob }));
   // A zip may be larger: the server judges what it unpacks to.
   if (blob.size > props.bytes_max * (/\.zip$/i.test(blob.name || "") ? 3 : 1)) return say(`This file is too large. Choose one of at most ${props.bytes_max >> 20} MB.`);
   if (document.body.dataset.mode === "txt2img") window.dispatchEvent(new CustomEvent("easel:choose", { detail: "img2img" }));
@@ -83,9 +84,10 @@ let depth = 0; // dragenter and dragleave come for every element passed
 document.addEventListener("dragenter", (event) => { if (carriesFile(event)) { depth += 1; document.body.classList.add("is-dropping"); } });
 document.addEventListener("dragleave", (event) => { if (carriesFile(event) && (depth -= 1) <= 0) { depth = 0; document.body.classList.remove("is-dropping"); } });
 document.addEventListener("dragover", (event) => { if (carriesFile(event)) event.preventDefault(); });
+const endDrop = () => { depth = 0; document.body.classList.remove("is-dropping"); };
+window.addEventListener("easel:dropped", endDrop);
 document.addEventListener("drop", (event) => {
-  depth = 0;
-  document.body.classList.remove("is-dropping");
+  endDrop();
   if (!carriesFile(event)) return;
   event.preventDefault();
   bring(event.dataTransfer.files[0]);

@@ -10,22 +10,29 @@ let said = "";      // what the live region said last
 let peeked = null;  // a picture of a sheet, looked at while the sheet goes on
 let compared = null; // the first of two to compare
 
-for (const example of EXAMPLES) {
+const IN_SIGHT = 6;
+let firstExample = 0;
+function showExamples(from) {
+  firstExample = from % EXAMPLES.length;
+  const some = Array.from({ length: Math.min(IN_SIGHT, EXAMPLES.length) }, (_, at) => EXAMPLES[(firstExample + at) % EXAMPLES.length]);
+  $(".stage-examples").replaceChildren(...some.map(exampleCard));
+}
+function exampleCard(example) {
   const card = document.createElement("button");
   card.type = "button";
   card.className = "stage-example";
-  if (example.image) {
-    const image = document.createElement("img");
-    image.src = example.image;
-    image.alt = "";
-    card.append(image);
-  }
+  const image = document.createElement("img");
+  image.src = example.image;
+  image.alt = "";
+  card.append(image);
   const text = document.createElement("span");
   text.textContent = example.prompt;
   card.append(text);
   card.addEventListener("click", () => trigger("submit", { prompt: example.prompt, seed: example.seed }));
-  empty.append(card);
+  return card;
 }
+showExamples(0);
+$(".stage-others").addEventListener("click", () => showExamples(firstExample + IN_SIGHT));
 
 const setView = (view) => { document.body.dataset.view = view; };
 

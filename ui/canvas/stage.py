@@ -15,7 +15,7 @@ _TEMPLATE = """
     <img class="stage-picture" alt="" hidden>
     <div class="stage-tiled" role="img" aria-label="The texture, three by three" hidden></div>
     <div class="stage-sheet" hidden></div>
-    <div class="stage-empty"></div>
+    <div class="stage-empty"><div class="stage-examples"></div><button type="button" class="stage-others">Other ideas</button></div>
     <div class="stage-words" hidden><p class="stage-title"></p><p class="stage-hint"></p><button type="button" class="stage-retry">Try again</button></div>
     <button type="button" class="stage-close" aria-label="Leave full screen" hidden>Close</button>
   </div>
@@ -30,6 +30,7 @@ _TEMPLATE = """
       <span class="stage-send"><button type="button" data-do="send" aria-haspopup="menu" aria-expanded="false">Send to</button>
         <span class="stage-menu" role="menu" hidden>
           <button type="button" role="menuitem" data-to="img2img">Image</button><button type="button" role="menuitem" data-to="inpaint">Inpaint</button>
+          <button type="button" role="menuitem" data-to="controlnet">ControlNet</button>
           <button type="button" role="menuitem" data-to="upscale">Upscale</button><button type="button" role="menuitem" data-to="txt2img">Text (settings only)</button>
         </span></span>
       <button type="button" data-do="compare" title="Compare with another result by a wipe">Compare</button>

@@ -7,10 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from engine import SCHEDULE_LABELS, SCHEDULER_LABELS, STEPS_MAX, LoraCard, ModelCard, UpscalerCard
+from engine import GUIDANCE_FACTS, SCHEDULE_LABELS, SCHEDULER_LABELS, SCORE_LABELS, STEPS_MAX, Engine, ModelCard
 from ui.canvas.rack import build_rack
+from ui.canvas.references import build_references
 from ui.canvas.source import build_source
+from ui.canvas.units import build_units
 from ui.canvas.words import build_words
+from ui.controls.guidance import build_guidance, explain_negative
 from ui.controls.more import build_more
 from ui.controls.sampling import build_plan, build_sampling
 from ui.forms import FIELDS, guidance_word, size_label
@@ -19,15 +22,19 @@ from ui.tabs.inpaint import build_inpaint
 from ui.tabs.upscale import build_upscale
 
 Fields = dict[str, gr.components.Component]
+# Not a control: the reason that stands in for the negative prompt.
+_NOTE = "negative note"
 
 
 @dataclass(frozen=True)
 class Form:
-    """The components by the names of `ui.forms.FIELDS`, the source picture, the LoRA rack, the buttons, and the size labels that the model likes."""
+    """The components by the names of `ui.forms.FIELDS`, the source picture, the racks, the buttons, and the size labels that the model likes."""
 
     fields: Fields
     source: gr.HTML
     rack: gr.HTML
+    units: gr.HTML
+    references: gr.HTML
     # What stands under each prompt, and the plan of the steps.
     words: dict[str, gr.HTML]
     plan: gr.HTML
@@ -37,25 +44,34 @@ class Form:
     redo: gr.Button
     sizes: list[str]
 
+    @property
+    def racks(self) -> list[gr.HTML]:
+        """LoRAs, ControlNet units and reference pictures, in the order in which they travel."""
+        return [self.rack, self.units, self.references]
+
     def inputs(self) -> list[gr.components.Component]:
         return [self.fields[name] for name in FIELDS]
 
 
-def build_form(card: ModelCard, upscalers: list[UpscalerCard], loras: list[LoraCard], others: list[str], *, may_add: bool) -> Form:
+def build_form(card: ModelCard, engine: Engine, others: list[str]) -> Form:
+    """The whole form for a model; `others` are the titles of the other models that are here."""
     sizes = [size_label(*size) for size in card.sizes]
     source = build_source()
     prompts, words = _words(card, others)
-    fields = {**prompts, **build_image(card), **build_inpaint(card), **build_upscale(card, upscalers), **_look(card, sizes)}
+    fields = {**prompts, **build_image(card), **build_inpaint(card), **build_upscale(card, engine.upscalers()), **_look(card, sizes)}
     plan = build_plan()
+    units = build_units(engine.controls(), engine.preprocessors())
+    references = build_references(engine.reference_adapters())
     with gr.Accordion("LoRA styles", open=False, elem_classes="fold"):
-        rack = build_rack(loras, may_add=may_add)
-    fields.update({**build_more(), **_expert(card)})
+        rack = build_rack(engine.loras(), may_add=engine.may_add_loras)
+    fields.update({**build_guidance(card), **build_more(), **_expert(card)})
+    _wire_negative(fields)
     with gr.Row(elem_id="go-row"):
         undo = gr.Button("↶", size="sm", elem_id="undo", min_width=36)
         redo = gr.Button("↷", size="sm", elem_id="redo", min_width=36)
         go = gr.Button("Generate", variant="primary", elem_id="go")
         halt = gr.Button("Stop", variant="stop", elem_id="halt", visible=False)
-    return Form(fields, source, rack, words, plan, go, halt, undo, redo, sizes)
+    return Form(fields, source, rack, units, references, words, plan, go, halt, undo, redo, sizes)
 
 
 def _words(card: ModelCard, others: list[str]) -> tuple[Fields, dict[str, gr.HTML]]:
@@ -69,6 +85,7 @@ def _words(card: ModelCard, others: list[str]) -> tuple[Fields, dict[str, gr.HTM
         fields["negative_prompt"] = gr.Textbox(
             label="Negative prompt", placeholder="blurry, low quality", lines=2, max_lines=4, elem_id="ctl-negative_prompt"
         )
+        fields[_NOTE] = gr.HTML("", elem_classes="note", elem_id="negative-note")
         words["negative_prompt"] = build_words("negative_prompt", card, others)
     return fields, words
 
@@ -119,6 +136,19 @@ def _expert(card: ModelCard) -> Fields:
     return fields
 
 
+def _wire_negative(fields: Fields) -> None:
+    """Where the model would not hear the negative prompt, its field gives way to the reason."""
+    scale, style, negative, note = (fields[name] for name in ("guidance_scale", "guidance_style", "negative_prompt", _NOTE))
+    del fields[_NOTE]
+
+    def show(scale: Any, style: Any) -> tuple[Any, Any]:
+        reason = explain_negative(scale, style)
+        return reason, gr.update(visible=not reason)
+
+    changes = [one.change for one in (scale, style)]  # type: ignore[attr-defined]
+    gr.on(changes, show, [scale, style], [note, negative], queue=False, show_progress="hidden", api_visibility="private")
+
+
 def _guidance_info(scale: float) -> str:
     return f"How closely to follow the words: {guidance_word(scale)}"
 
@@ -134,9 +164,12 @@ def fits(name: str, value: Any, sizes: list[str]) -> bool:
             return value in (1, 2, 4, 8, 16)
         case "scheduler":
             return value in SCHEDULER_LABELS
-        case "fit" | "region" | "fill" | "factor" | "seamless" | "sheet" | "schedule" | "vary_x" | "vary_y" | "upscaler":
+        case _ if name in _CHOICES:
+            return isinstance(value, str) and value in _CHOICES[name]
+        case "vary_x" | "vary_y" | "upscaler":
+            return isinstance(value, str)
             return isinstance(value, str) and value in _CHOICES.get(name, (value,))
-        case "guidance_scale" | "steps" | "padding" | "feather" | "overlap" | "variation_strength":
+        case _ if name in _NUMBERS:
             return isinstance(value, (int, float))
         case _ if name.endswith("strength"):
             return isinstance(value, (int, float))
@@ -144,9 +177,14 @@ def fits(name: str, value: Any, sizes: list[str]) -> bool:
             return isinstance(value, str) and len(value) <= 20_000
 
 
+_NUMBERS = (
+    "perturbed_scale", "guidance_rescale", "guidance_start", "guidance_end", "score_scale", "guidance_scale", "steps", "padding", "feather", "overlap",
+    "variation_strength",
+)  # fmt: skip
 _CHOICES = {
     "fit": ("crop", "pad", "stretch"), "region": ("masked", "whole"), "fill": ("original", "blur", "neighbours", "noise"),
-    "schedule": ("", *SCHEDULE_LABELS), "factor": ("2", "4"), "seamless": ("", "x", "y", "xy"), "sheet": ("", "grid", "dataset"),
+    "guidance_style": tuple(GUIDANCE_FACTS), "score_guidance": ("", *SCORE_LABELS), "schedule": ("", *SCHEDULE_LABELS), "factor": ("2", "4"),
+    "seamless": ("", "x", "y", "xy"), "sheet": ("", "grid", "dataset"),
 }  # fmt: skip
 
 # The word beside the slider follows the thumb without asking the server.

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import gradio as gr
 
-MODES = {"txt2img": "Text", "img2img": "Image", "inpaint": "Inpaint", "upscale": "Upscale"}
+MODES = {"txt2img": "Text", "img2img": "Image", "inpaint": "Inpaint", "controlnet": "ControlNet", "upscale": "Upscale"}
 _KEYS = (
-    ("Ctrl + Enter", "Generate"), ("Esc", "Stop, or leave full screen"), ("1 – 4", "Tabs"), ("← →", "Through the results"),
+    ("Ctrl + Enter", "Generate"), ("Esc", "Stop, or leave full screen"), ("1 – 5", "Tabs"), ("← →", "Through the results"),
     ("F", "Full screen"), ("U", "Reuse the settings of the picture on the stage"), ("Ctrl + Z", "Undo in the form, or in the mask"),
     ("P", "Paint or result, while inpainting"), ("B E L G", "Brush, eraser, lasso, fill"), ("[ ]", "Brush smaller, larger"),
     ("+ − 0", "Zoom, fit"), ("Space", "Hold to move the picture"), ("I", "Invert the mask"), ("Del", "Clear the mask"), ("?", "This overview"),

@@ -14,6 +14,7 @@ from engine.diffusion.loading import Components
 from engine.diffusion.modes.txt2img import embeds_of
 from engine.diffusion.noise import recipe_generators, recipe_noise
 from engine.diffusion.schedulers import build_scheduler
+from engine.diffusion.score_guidance import score_nudge
 from engine.diffusion.text import PromptEncoder
 
 
@@ -37,7 +38,8 @@ def image_to_image(
             name=recipe.scheduler,
             latents=start_from(scheduler, clean, drawn, begin),
             embeds=embeds_of(recipe, prompts),
-            guidance_scale=recipe.guidance_scale,
+            guidance=recipe.guidance,
+            nudge=score_nudge(components, recipe),
             rng=rng,
             begin=begin,
             extra=_all_masked(clean) if components.is_inpainting else None,

@@ -15,6 +15,7 @@ from engine.diffusion.masking import KeepOutside, to_latent_mask
 from engine.diffusion.modes.txt2img import embeds_of
 from engine.diffusion.noise import initial_noise, recipe_generators, recipe_noise
 from engine.diffusion.schedulers import build_scheduler
+from engine.diffusion.score_guidance import score_nudge
 from engine.diffusion.text import PromptEncoder
 
 
@@ -45,7 +46,8 @@ def inpaint(components: Components, prompts: PromptEncoder, recipe: Recipe, part
             name=recipe.scheduler,
             latents=start_noise(scheduler, noise) if clean is None or strength == 1 else start_from(scheduler, clean, noise, begin),
             embeds=embeds_of(recipe, prompts),
-            guidance_scale=recipe.guidance_scale,
+            guidance=recipe.guidance,
+            nudge=score_nudge(components, recipe),
             rng=rng,
             begin=begin,
             keep=None if components.is_inpainting or clean is None else KeepOutside(clean, noise, latent_mask, is_soft=bool(recipe.is_soft)),

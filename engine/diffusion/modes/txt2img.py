@@ -7,12 +7,14 @@ from collections.abc import Iterator
 import torch
 
 from engine.contract.recipe import Recipe
+from engine.diffusion.conditioning import Embeds
 from engine.diffusion.denoise import Step, denoise, set_steps, start_noise
-from engine.diffusion.guidance import is_guided
 from engine.diffusion.loading import Components
 from engine.diffusion.noise import recipe_generators, recipe_noise
+from engine.diffusion.references import Illustrated
 from engine.diffusion.schedulers import build_scheduler
-from engine.diffusion.text import Embeds, PromptEncoder
+from engine.diffusion.score_guidance import score_nudge
+from engine.diffusion.text import PromptEncoder
 
 
 def text_to_image(components: Components, prompts: PromptEncoder, recipe: Recipe) -> Iterator[Step]:
@@ -28,7 +30,8 @@ def text_to_image(components: Components, prompts: PromptEncoder, recipe: Recipe
             name=recipe.scheduler,
             latents=start_noise(scheduler, recipe_noise(recipe, shape, rng, components.device)),
             embeds=embeds_of(recipe, prompts),
-            guidance_scale=recipe.guidance_scale,
+            guidance=recipe.guidance,
+            nudge=score_nudge(components, recipe),
             rng=rng,
             begin=begin,
             extra=_nothing_known(components, recipe.count, shape) if components.is_inpainting else None,
@@ -36,9 +39,13 @@ def text_to_image(components: Components, prompts: PromptEncoder, recipe: Recipe
 
 
 def embeds_of(recipe: Recipe, prompts: PromptEncoder) -> Embeds:
-    """(B, tokens, dim), or (2B, tokens, dim) with the negative half first where guidance is on; for each step where words change."""
-    negative_prompt = recipe.negative_prompt if is_guided(recipe.guidance_scale) else None
-    return prompts.over_steps(recipe.prompt, negative_prompt, steps=recipe.steps_run, count=recipe.count)
+    """(B, tokens, dim), or (2B, tokens, dim) with the negative half first where guidance is on.
+
+    For each model call where words change on the way, or pictures are shown beside them.
+    """
+    negative_prompt = recipe.negative_prompt if recipe.guidance.uses_negative else None
+    words = prompts.over_steps(recipe.prompt, negative_prompt, steps=recipe.steps_run, count=recipe.count)
+    return Illustrated(words, prompts.shown, recipe.count) if prompts.shown else words
 
 
 def _nothing_known(components: Components, count: int, shape: tuple[int, int, int]) -> torch.Tensor:

@@ -1,0 +1,70 @@
+"""Control units from what was asked for to what runs: models found and judged, maps made once and remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from engine.contract.controls import ControlCard, ControlUse, PreprocessorCard, check_settings
+from engine.contract.models import ModelCard
+from engine.contract.preprocessors import NO_PREPROCESSOR
+from engine.contract.results import InputImage
+from engine.contract.work import MapTask
+from engine.jobs.hosts.maps import MapHost
+from engine.library.controlnets import ControlNets
+from engine.library.inputs import Inputs
+from engine.library.maps import Maps, map_key
+from engine.library.preprocessors import Preprocessors
+
+
+class ControlDesk:
+    """What the page, the resolver and the terminal ask about controls and their maps."""
+
+    def __init__(self, *, shelf: ControlNets, preprocessors: Preprocessors, maps: Maps, inputs: Inputs, host: MapHost) -> None:
+        self._shelf = shelf
+        self._preprocessors = preprocessors
+        self._maps = maps
+        self._inputs = inputs
+        self._host = host
+
+    def cards(self) -> list[ControlCard]:
+        return self._shelf.cards()
+
+    def preprocessors(self) -> list[PreprocessorCard]:
+        return self._preprocessors.cards()
+
+    def fetch(self, preprocessor: str) -> Path:
+        return self._preprocessors.fetch(preprocessor)
+
+    def close(self) -> None:
+        self._host.close()
+
+    def map(self, source: str, preprocessor: str, settings: Mapping[str, float], owner: str) -> InputImage:
+        """The map of the owner's picture, made only if it is not here yet. Raises `NotFound`, `InvalidRequest` or `ModelNotFound`."""
+        known = self._inputs.get(source, owner, field="controls")
+        settings = check_settings(preprocessor, settings)
+        if preprocessor == NO_PREPROCESSOR:
+            return known
+        key = map_key(source, preprocessor, settings)
+        if (found := self._maps.find(key)) is not None and (lent := self._inputs.lend(found[0], owner, note=found[1])) is not None:
+            return lent
+        made = self._host.make(MapTask(preprocessor, settings, self._inputs.path(source), self._preprocessors.folder(preprocessor)))
+        kept = self._inputs.add(Image.frombytes("RGB", (made.width, made.height), made.rgb), owner, note=made.note)
+        self._maps.remember(key, kept.hash, made.note)
+        return kept
+
+    def resolve(self, uses: tuple[ControlUse, ...], model: ModelCard, owner: str, *, makes_maps: bool = True) -> tuple[ControlUse, ...]:
+        """The units complete: model and settings filled in, pinned by hashes, each with its map.
+
+        Every model is judged before the first map is made. Without `makes_maps` no map is made: enough to say how long a job takes.
+        """
+        cards = [self._shelf.pick(use.control, use.preprocessor, model) for use in uses]
+        resolved: list[ControlUse] = []
+        for use, card in zip(uses, cards, strict=True):
+            settings = check_settings(use.preprocessor, use.settings)
+            finished = self.map(use.image, use.preprocessor, settings, owner).hash if makes_maps and not use.is_idle else None
+            pinned = {"control": card.name, "control_hash": card.content_hash, "settings": settings, "map": finished}
+            resolved.append(use.model_copy(update=pinned))
+        return tuple(resolved)

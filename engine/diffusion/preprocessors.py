@@ -1,0 +1,185 @@
+"""Pictures to control maps. controlnet-aux and transformers do the looking; sizes, seeds and silence are kept here."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.contract.errors import DamagedFile, InvalidRequest, OutOfMemory
+from engine.contract.preprocessors import PREPROCESSORS
+from engine.contract.work import MapPixels, MapTask
+from engine.diffusion.device import pick_device
+from engine.diffusion.images import Rgb, pad_edges, read_rgb, resize
+
+# A larger source is looked at smaller: no control model sees more than this, and memory has an end.
+EDGE_MAX = 2048
+_GRID = 64
+Settings = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """How one is built from the library and its weights' folder, and what it is told: settings to its own words."""
+
+    build: Callable[[Any, Path], Any]
+    options: Callable[[Settings], dict[str, Any]]
+    has_image_resolution: bool = True
+
+
+def _plain(kind: str, options: Callable[[Settings], dict[str, Any]], **more: bool) -> Preprocessor:
+    return Preprocessor(lambda aux, _folder: getattr(aux, kind)(), options, **more)
+
+
+def _taught(kind: str, options: Callable[[Settings], dict[str, Any]] = lambda _: {}, **names: str) -> Preprocessor:
+    return Preprocessor(lambda aux, folder: getattr(aux, kind).from_pretrained(str(folder), **names), options)
+
+
+ROWS: dict[str, Preprocessor] = {
+    "canny": _plain("CannyDetector", lambda s: {"low_threshold": int(s["low"]), "high_threshold": int(s["high"])}),
+    "lineart_standard": _plain(
+        "LineartStandardDetector", lambda s: {"guassian_sigma": s["sigma"], "intensity_threshold": s["threshold"]}, has_image_resolution=False
+    ),
+    "shuffle": _plain("ContentShuffleDetector", lambda _: {}),
+    "hed": _taught("HEDdetector", lambda s: {"safe": bool(s["safe"]), "scribble": bool(s["scribble"])}),
+    "pidinet": _taught("PidiNetDetector", lambda s: {"safe": bool(s["safe"]), "scribble": bool(s["scribble"])}),
+    "lineart": _taught("LineartDetector", lambda s: {"coarse": bool(s["coarse"])}),
+    "lineart_anime": _taught("LineartAnimeDetector"),
+    "mlsd": _taught("MLSDdetector", lambda s: {"thr_v": s["score"], "thr_d": s["distance"]}),
+    "openpose": _taught("OpenposeDetector", lambda s: {"include_hand": bool(s["hands"]), "include_face": bool(s["face"])}),
+    "normalbae": _taught("NormalBaeDetector"),
+    "midas": _taught("MidasDetector"),
+    "zoe": _taught("ZoeDetector"),
+    "leres": _taught("LeresDetector", lambda s: {"thr_a": s["near"], "thr_b": s["far"]}),
+    "sam": _taught("SamDetector", filename="checkpoints/sam_vit_h_4b8939.pth"),
+}
+
+
+class MapMaker:
+    """Keeps the network that was used last: people turn a knob more often than they change the preprocessor."""
+
+    def __init__(self, *, device: str = "auto") -> None:
+        self._device = pick_device(device)
+        self._kept: tuple[tuple[str, Path | None], Any] | None = None
+
+    def make(self, task: MapTask) -> MapPixels:
+        """The map at the picture's own size, or at 2048 pixels along the long edge if it is larger. Raises `DamagedFile` or `OutOfMemory`."""
+        source = read_rgb(task.source)
+        image = _shrunk(source, EDGE_MAX)
+        notes = [f"The map was made at {image.shape[1]} × {image.shape[0]}."] if image.shape != source.shape else []
+        try:
+            made = self._look(task, image)
+        except torch.OutOfMemoryError as error:
+            raise _out_of_memory(task) from error
+        except RuntimeError as error:
+            # The CPU allocator has no exception type of its own.
+            if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+                raise _out_of_memory(task) from error
+            raise
+        if not made.any():
+            notes.append("Nothing was found: the map is empty.")
+        return MapPixels(made.shape[1], made.shape[0], made.tobytes(), " ".join(notes))
+
+    def _look(self, task: MapTask, image: Rgb) -> Rgb:
+        detector = self._detector(task)
+        with quiet(), seeded(int(task.settings.get("seed", 0))), torch.inference_mode():
+            if task.preprocessor == "depth":
+                return look_deep(detector, image)
+            return look(detector, ROWS[task.preprocessor], image, task.settings, task.preprocessor)
+
+    def _detector(self, task: MapTask) -> Any:
+        key = (task.preprocessor, task.weights)
+        if self._kept is None or self._kept[0] != key:
+            # Let go first: two of the large ones may not fit.
+            self._kept = None
+            self._kept = (key, build(task.preprocessor, task.weights, self._device))
+        return self._kept[1]
+
+
+def build(name: str, weights: Path | None, device: torch.device) -> Any:
+    """The library's own object. Raises `DamagedFile` when its weights are not what they claim to be."""
+    with quiet():
+        try:
+            if name == "depth":
+                from transformers import pipeline
+
+                return pipeline("depth-estimation", model=str(weights), device=device)
+            # 2.8 seconds and many warnings, so only when a map is wanted.
+            import controlnet_aux
+
+            detector = ROWS[name].build(controlnet_aux, weights or Path())
+        except (OSError, EOFError, KeyError, ValueError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
+            message = f"The weights of {PREPROCESSORS[name].title} cannot be read."
+            raise DamagedFile(message, f"Remove {weights} and fetch them again.", "controls") from error
+    return detector.to(device) if weights is not None and hasattr(detector, "to") else detector
+
+
+def look(detector: Any, row: Preprocessor, image: Rgb, settings: Settings, name: str) -> Rgb:
+    """(H, W, 3) uint8 → a map of the same size.
+
+    The library brings the short edge to a resolution and both to multiples of 64, which bends the picture. It is given one
+    that has such a size already, by its border repeated outwards, and what was added is cut off the map again.
+    """
+    height, width = image.shape[:2]
+    scaled = image
+    if "resolution" in settings:
+        scale = min(settings["resolution"] / min(height, width), EDGE_MAX / max(height, width))
+        scaled = resize(image, max(1, round(width * scale)), max(1, round(height * scale)))
+    high, wide = scaled.shape[:2]
+    framed = pad_edges(scaled, 0, 0, -wide % _GRID, -high % _GRID)
+    edge = min(framed.shape[:2])
+    sizes = {"detect_resolution": edge, **({"image_resolution": edge} if row.has_image_resolution else {})}
+    try:
+        made = np.asarray(detector(framed, output_type="np", **sizes, **row.options(settings)), np.uint8)
+    except (AttributeError, AssertionError) as error:
+        if name == "sam":
+            # Where it finds no segment at all the library passes on nothing, and trips over it.
+            raise InvalidRequest("No segment was found in this picture.", "Choose another preprocessor.", "controls") from error
+        raise
+    made = made if made.ndim == 3 else np.repeat(made[..., None], 3, axis=2)
+    return np.ascontiguousarray(resize(np.ascontiguousarray(made[:high, :wide]), width, height))
+
+
+def look_deep(estimator: Any, image: Rgb) -> Rgb:
+    """Depth of a picture, (H, W, 3) uint8: near is white."""
+    from PIL import Image
+
+    depth = np.asarray(estimator(Image.fromarray(image))["predicted_depth"], np.float32).squeeze()
+    low, high = float(depth.min()), float(depth.max())
+    grey = np.rint((depth - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
+    return np.ascontiguousarray(resize(np.repeat(grey[..., None], 3, axis=2), image.shape[1], image.shape[0]))
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Without the library's many warnings about packages that it would also like to have."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def seeded(seed: int) -> Generator[None]:
+    """NumPy's global chance, which the library draws from, as it is after this seed; afterwards as it was before."""
+    before = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(before)
+
+
+def _shrunk(image: Rgb, edge: int) -> Rgb:
+    scale = edge / max(image.shape[:2])
+    return image if scale >= 1 else resize(image, max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+
+
+def _out_of_memory(task: MapTask) -> OutOfMemory:
+    return OutOfMemory(f"There is not enough memory for {PREPROCESSORS[task.preprocessor].title}.", "Choose less detail.", "controls")

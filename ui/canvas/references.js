@@ -1,0 +1,93 @@
+// Reference pictures: what the drawing should resemble. Each has a weight and a window over the steps.
+const list = element.querySelector(".units-list"), title = element.querySelector(".units-title"), body = element.querySelector(".units-body");
+const STORE = "easel_references";
+const READY = { image: null, weight: 0.6, start: 0, end: 1, adapter: "", isStyle: false, isOff: false };
+const said = new Map(); // what a card has to say, by key
+let isOpen = false;
+
+const pictures = () => (Array.isArray(props.value) ? props.value : []);
+const usable = () => (props.adapters || []).filter((one) => !one.refusal);
+
+function set(key, change) {
+  props.value = pictures().map((one) => (one.key === key ? { ...one, ...change } : one));
+  render();
+}
+
+function say(key, text) {
+  text ? said.set(key, text) : said.delete(key);
+  render();
+}
+
+function add() {
+  const one = { ...READY, key: newKey(), adapter: usable()[0]?.name || "" };
+  props.value = [...pictures(), one];
+  render();
+  return one;
+}
+
+async function bring(key, blob) {
+  say(key, "Bringing it in …");
+  try {
+    const image = await bringPicture(blob);
+    said.delete(key);
+    set(key, { image });
+  } catch (error) { say(key, error.message); }
+}
+
+function entry(one, number) {
+  const item = make("li", "card unit");
+  item.dataset.key = one.key;
+  item.classList.toggle("is-on", !one.isOff && Boolean(one.image));
+  const head = make("div", "card-head"), label = make("label", "rack-head"), box = make("input"), remove = make("button", "card-remove", "Remove");
+  Object.assign(box, { type: "checkbox", checked: !one.isOff });
+  box.dataset.part = "on";
+  box.addEventListener("change", () => set(one.key, { isOff: !box.checked }));
+  label.append(box, make("span", "rack-title", `Reference ${number + 1}`));
+  remove.setAttribute("aria-label", `Remove reference ${number + 1}`);
+  remove.addEventListener("click", () => { said.delete(one.key); props.value = pictures().filter((other) => other.key !== one.key); render(); });
+  head.append(label, remove);
+  item.append(head);
+  takesDrop(item, (blob) => bring(one.key, blob));
+  if (one.image) {
+    const figures = make("div", "card-pictures"), figure = make("figure"), other = dropPlace("Other picture", "", (blob) => bring(one.key, blob));
+    figure.append(thumb(one.image, "Reference"));
+    other.classList.add("is-small");
+    figures.append(figure, other);
+    item.append(figures);
+  } else {
+    item.append(dropPlace("Choose a picture", "the drawing will resemble it; or drop one", (blob) => bring(one.key, blob)));
+  }
+  if (said.has(one.key)) { const note = make("p", "source-error", said.get(one.key)); note.setAttribute("role", "alert"); item.append(note); }
+  item.append(sliderRow("Weight", one.weight, { min: 0, max: 2, step: 0.05 }, (weight) => set(one.key, { weight })));
+  const takes = [{ name: "", title: "Subject and style" }, { name: "style", title: "Style only" }];
+  item.append(chooseRow("Takes", one.isStyle ? "style" : "", takes, (what) => set(one.key, { isStyle: what === "style" })));
+  if (usable().length > 1) item.append(chooseRow("Adapter", one.adapter, usable(), (adapter) => set(one.key, { adapter })));
+  item.append(...windowRows(one, (change) => set(one.key, change)));
+  return item;
+}
+
+function render() {
+  const active = pictures().filter((one) => one.image && !one.isOff).length, canUse = usable().length > 0;
+  title.textContent = active ? `Reference pictures: ${active} on` : "Reference pictures";
+  title.setAttribute("aria-expanded", String(isOpen));
+  element.querySelector(".units").classList.toggle("is-active", active > 0);
+  body.hidden = !isOpen;
+  const none = element.querySelector(".units-none"), refused = (props.adapters || []).filter((one) => one.refusal);
+  none.hidden = canUse;
+  none.textContent = `This model brings no reference adapter. Put one into data/ip_adapters; it is found at the next load. ${refused.map((one) => `${one.title}: ${one.refusal}`).join(" ")}`;
+  element.querySelector(".units-add").hidden = !canUse || pictures().length >= props.most;
+  redraw(list, pictures().map(entry));
+  if (window.easelRestored) try { localStorage.setItem(STORE, JSON.stringify(pictures())); } catch { /* a full store costs only the memory */ }
+}
+
+title.addEventListener("click", () => { isOpen = !isOpen; if (isOpen && usable().length && !pictures().length) add(); else render(); });
+element.querySelector(".units-add").addEventListener("click", () => add());
+element.addEventListener("error", (event) => {
+  const key = event.target.closest?.("[data-key]")?.dataset.key;
+  if (!key) return;
+  set(key, { image: null });
+  say(key, "This picture is not here any more. Choose it again.");
+}, true);
+watch("value", render);
+watch("adapters", render);
+render();

@@ -1,0 +1,70 @@
+"""ControlNet units: a card for every picture whose structure leads the drawing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from engine import CONTROLS_MAX, NO_PREPROCESSOR, UPLOAD_BYTES_MAX, ControlCard, PreprocessorCard
+
+_HERE = Path(__file__).parent
+_TEMPLATE = """
+<section class="units" id="ctl-controls" aria-label="ControlNet units">
+  <button type="button" class="units-title" aria-expanded="false" aria-controls="units-body">ControlNet</button>
+  <div class="units-body" id="units-body" hidden><ul class="units-list"></ul><button type="button" class="units-add">Add a unit</button></div>
+</section>
+"""
+
+
+def control_views(cards: list[ControlCard]) -> list[dict[str, Any]]:
+    """What a card shows: never a path, never a hash."""
+    return [
+        {
+            "name": card.name, "title": card.title, "kind": card.kind, "preprocessor": card.preprocessor, "licence": card.licence, "note": card.note,
+            "refusal": card.problem, "size": f"{card.bytes_on_disk / 1e6:.1f} MB",
+        }
+        for card in cards
+    ]  # fmt: skip
+
+
+def method_views(cards: list[PreprocessorCard]) -> list[dict[str, Any]]:
+    """What makes maps, beginning with a picture that already is one."""
+    as_it_is = {
+        "name": NO_PREPROCESSOR,
+        "title": "It is a map already",
+        "line": "The picture goes to the control as it is.",
+        "is_ready": True,
+        "settings": [],
+    }
+    return [
+        *(
+            {
+                "name": card.name, "title": card.title, "line": f"{card.line} Licence: {card.licence}.", "is_ready": card.is_ready, "size": f"{card.size_mb} MB",
+                "settings": [
+                    {"name": knob.name, "label": knob.title, "min": knob.minimum, "max": knob.maximum, "step": knob.step, "value": knob.default, "isSwitch": knob.is_switch}
+                    for knob in card.settings
+                ],
+            }
+            for card in cards
+        ),
+        as_it_is,
+    ]  # fmt: skip
+
+
+def build_units(controls: list[ControlCard], methods: list[PreprocessorCard]) -> gr.HTML:
+    """A gr.HTML whose value is a list of units as `units.js` keeps them; `ui.guides` reads it."""
+    script = (_HERE / "slot.js").read_text(encoding="utf-8") + (_HERE / "units.js").read_text(encoding="utf-8")
+    return gr.HTML(
+        [],
+        html_template=_TEMPLATE,
+        js_on_load=script,
+        elem_id="units",
+        elem_classes="not-words",
+        apply_default_css=False,
+        controls=control_views(controls),
+        methods=method_views(methods),
+        most=CONTROLS_MAX,
+        bytes_max=UPLOAD_BYTES_MAX,
+    )
