@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import logging
 import os
 import signal
 import sys
@@ -14,7 +12,7 @@ def main() -> int:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from pydantic import ValidationError
 
-    from engine import Engine, Settings
+    from engine import Engine, EngineError, Settings, is_loopback, set_up_logs
 
     try:
         settings = Settings(_cli_parse_args=True)  # type: ignore[call-arg]
@@ -22,16 +20,23 @@ def main() -> int:
         for one in error.errors():
             print(f"--{'.'.join(map(str, one['loc']))}: {one['msg']} (it is {one['input']!r}).", file=sys.stderr)
         return 2
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logs(settings.log_level)
     if os.environ.get("SPACE_ID"):
-        settings = settings.model_copy(update={"host": "0.0.0.0", "public": True})
-    if not settings.public and not _is_loopback(settings.host):
-        print(f"{settings.host} can be reached by strangers. Add --public if that is what you want.", file=sys.stderr)
+        settings = settings.model_copy(update={"host": "0.0.0.0", "public": True, "frames": "https://huggingface.co"})
+    if not settings.public and settings.auth_file is None and not is_loopback(settings.host):
+        print(
+            f"{settings.host} can be reached by strangers. Add --auth-file to let people sign in, or --public if everybody may come.", file=sys.stderr
+        )
         return 2
     # The server notices both signals itself and raises them again when it has shut down; the engine still has to close.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    with Engine(settings) as engine:
+    try:
+        engine = Engine(settings)
+    except EngineError as error:
+        print(error, file=sys.stderr)
+        return 2
+    with engine:
         _serve(engine, settings.host, settings.port)
     return 0
 
@@ -48,13 +53,6 @@ def _serve(engine: object, host: str, port: int) -> None:
         # Bound first: a port that is taken fails here, and 0 becomes a real number.
         print(f"Easel is at http://{host}:{listener.getsockname()[1]}", flush=True)
         uvicorn.Server(config).run(sockets=[listener])
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from engine.contract.guidance import (
 )
 from engine.contract.models import ModelCard
 from engine.contract.preprocessors import NO_PREPROCESSOR, Knob
+from engine.contract.read_settings import Missing, ReadSettings
 from engine.contract.recipe import Recipe
 from engine.contract.references import REFERENCE_WEIGHT, REFERENCE_WEIGHT_MAX, REFERENCES_MAX, ReferenceAdapterCard, ReferenceUse
 from engine.contract.remarks import Remark
@@ -73,13 +74,16 @@ from engine.contract.schedulers import (
     SchedulerName,
     schedules_of,
 )
-from engine.contract.settings import Settings
+from engine.contract.settings import Settings, is_loopback
 from engine.contract.sheet import VARIED, Axis, CellView, Sheet, expand_choices, parse_axis
 from engine.contract.strokes import Stroke, parse_strokes
 from engine.contract.styles import Style, apply_style
 from engine.engine import Engine, Health
 from engine.jobs.watch import Watch
+from engine.library.carriers import PICTURE_FORMATS, PictureFormat
+from engine.library.passwords import People
 from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
+from engine.logs import set_up_logs
 
 __all__ = [
     "CONTROLS_MAX",
@@ -98,6 +102,7 @@ __all__ = [
     "PADDING_MAX",
     "PERTURBED_DEFAULT",
     "PERTURBED_MAX",
+    "PICTURE_FORMATS",
     "PROMPT_MAX",
     "REFERENCES_MAX",
     "REFERENCE_WEIGHT",
@@ -152,14 +157,18 @@ __all__ = [
     "Loading",
     "LoraCard",
     "LoraUse",
+    "Missing",
     "ModelCard",
     "ModelNotFound",
     "NotFound",
     "OutOfMemory",
+    "People",
     "Picture",
+    "PictureFormat",
     "PreprocessorCard",
     "Progress",
     "Queued",
+    "ReadSettings",
     "Recipe",
     "ReferenceAdapterCard",
     "ReferenceUse",
@@ -181,10 +190,12 @@ __all__ = [
     "WorkerLost",
     "apply_style",
     "expand_choices",
+    "is_loopback",
     "negative_prompt_reason",
     "parse_axis",
     "parse_request",
     "parse_strokes",
     "schedules_of",
+    "set_up_logs",
     "styles_of",
 ]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Never
+from typing import Any, Never
 
-from engine import EngineError, InvalidRequest
+from engine import EngineError, InvalidRequest, Settings
+from engine.library.a1111 import parse_parameters
+from engine.library.backup import back_up, restore
+from engine.library.carriers import read_texts
 from engine.library.metadata import read_recipe
+from engine.library.passwords import hashed_line
 from engine.terminal.flags import add_flags
 from engine.terminal.generate import generate
 
@@ -34,10 +40,39 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def inspect(options: argparse.Namespace) -> int:
-    """Print the recipe inside a picture."""
-    recipe = read_recipe(Path(options.file))
-    print(json.dumps(recipe.to_plain(), indent=2, ensure_ascii=False))
+    """Print the recipe inside a picture; of another program's picture, what its settings mean here."""
+    texts = read_texts(Path(options.file))
+    found = None if texts.recipe is not None or texts.parameters is None else parse_parameters(texts.parameters)
+    plain = read_recipe(Path(options.file)).to_plain() if found is None else asdict(found)
+    print(json.dumps(plain, indent=2, ensure_ascii=False))
     return 0
+
+
+def password(options: argparse.Namespace) -> int:
+    """Print a line for --auth-file. The password is asked for, so that no shell remembers it; a pipe may bring it too."""
+    given = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    print(hashed_line(options.name, given))
+    return 0
+
+
+def save(options: argparse.Namespace) -> int:
+    """Write a studio into one file; it may run meanwhile."""
+    facts = back_up(_data(options), Path(options.file))
+    absent = f"; {facts.absent} listed files are gone" if facts.absent else ""
+    print(f"{options.file}  {facts.jobs} jobs  {facts.pictures} pictures  {facts.inputs} inputs  {facts.bytes / 1e6:.1f} MB{absent}")
+    return 0
+
+
+def bring_back(options: argparse.Namespace) -> int:
+    """Unpack a backup into a folder that has no studio yet."""
+    restore(Path(options.file), _data(options))
+    print(f"{options.file} is in {_data(options)}. Jobs that were open go on when the studio starts.")
+    return 0
+
+
+def _data(options: argparse.Namespace) -> Path:
+    chosen: dict[str, Any] = {} if options.data is None else {"data": Path(options.data)}
+    return Settings(**chosen).data
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,9 +83,17 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument("--json", action="store_true", help="print the result as JSON")
     make.add_argument("--data", help="data folder (default: EASEL_DATA or ./data)")
     make.set_defaults(run=generate)
-    look = commands.add_parser("inspect", help="print the recipe of a picture as JSON")
+    look = commands.add_parser("inspect", help="print the settings inside a picture as JSON")
     look.add_argument("file")
     look.set_defaults(run=inspect)
+    add = commands.add_parser("password", help="print a line for --auth-file")
+    add.add_argument("name")
+    add.set_defaults(run=password)
+    for name, run, words in (("backup", save, "write database, pictures and inputs into one file"), ("restore", bring_back, "unpack a backup")):
+        command = commands.add_parser(name, help=words)
+        command.add_argument("file")
+        command.add_argument("--data", help="data folder (default: EASEL_DATA or ./data)")
+        command.set_defaults(run=run)
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from engine.contract.advice import advise
 from engine.contract.chunks import Counted
 from engine.contract.controls import ControlCard, PreprocessorCard
 from engine.contract.embeddings import EmbeddingCard
-from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
+from engine.contract.errors import EngineError, InvalidRequest, NotFound
 from engine.contract.models import ModelCard
+from engine.contract.read_settings import ReadSettings
 from engine.contract.recipe import Recipe
 from engine.contract.references import ReferenceAdapterCard
 from engine.contract.remarks import Remark
@@ -37,8 +39,10 @@ from engine.jobs.hosts.process import ProcessHost
 from engine.jobs.journal import Journal
 from engine.jobs.watch import Watch
 from engine.library.archive import read_sources, write_dataset, write_pictures
+from engine.library.carriers import PictureFormat, converted
 from engine.library.catalogue import BUNDLED, Catalogue
 from engine.library.controlnets import BUNDLED_CONTROLS, ControlNets
+from engine.library.counts import Counts, count
 from engine.library.embeddings import Embeddings
 from engine.library.history import History
 from engine.library.inputs import Inputs
@@ -47,17 +51,22 @@ from engine.library.loras import BUNDLED_LORAS, Loras
 from engine.library.maps import Maps
 from engine.library.masks import rasterise
 from engine.library.noise_plan import noise_plan
+from engine.library.passwords import People
 from engine.library.preprocessors import Preprocessors
+from engine.library.settings_reader import SettingsReader
 from engine.library.sheets import Sheets
 from engine.library.styles import BUNDLED_STYLES, Styles
 from engine.library.uploads import read_mask_upload, read_upload
 from engine.library.upscalers import BUNDLED_UPSCALERS, Upscalers
 from engine.library.vocabulary import count_words
 from engine.library.wildcards import BUNDLED_WILDCARDS, Wildcards
+from engine.limits import Limits
 from engine.proofread import proofread
 from engine.resolver import Resolver
 from engine.sheets import SheetMaker
 from engine.store import open_store
+
+log = logging.getLogger("easel.engine")
 
 
 @dataclass(frozen=True)
@@ -77,9 +86,11 @@ class Engine:
         self.settings = settings
         self._store = open_store(settings.data)
         self.secret = _secret(settings)
+        self.people = None if settings.auth_file is None else People(settings.auth_file)
         self._journal = Journal(self._store)
         self._history = History(self._store, settings.data)
         self._inputs = Inputs(self._store, settings.data / "inputs")
+        self._limits = Limits(settings, self._journal, self._history, self._inputs)
         self._sheets = Sheets(self._store)
         self._catalogue = Catalogue((BUNDLED, settings.data / "models"))
         self._upscalers = Upscalers((BUNDLED_UPSCALERS, settings.data / "upscalers"))
@@ -96,6 +107,10 @@ class Engine:
         self._resolver = Resolver(
             default_model=settings.model, catalogue=self._catalogue, inputs=self._inputs, upscalers=self._upscalers, loras=self._loras,
             wildcards=self._wildcards, embeddings=self._embeddings, controls=self._controls, ip_adapters=self._ip_adapters,
+        )  # fmt: skip
+        self._settings_reader = SettingsReader(
+            catalogue=self._catalogue, inputs=self._inputs, loras=self._loras, embeddings=self._embeddings, upscalers=self._upscalers,
+            controlnets=self._controlnets, ip_adapters=self._ip_adapters,
         )  # fmt: skip
         self._sheet_maker = SheetMaker(self._sheets, self._resolver, self._accept)
         self._host = host or _host(settings)
@@ -153,6 +168,7 @@ class Engine:
 
     def add_input(self, data: bytes, owner: str) -> InputImage:
         """Keep a picture to start from. Raises `InvalidRequest` about the source."""
+        self._limits.check_input(owner)
         image, note = read_upload(data)
         return self._inputs.add(image, owner, note=note)
 
@@ -161,6 +177,7 @@ class Engine:
 
         `base` is the hash of an earlier mask that the strokes go on from. Raises `InvalidRequest` or `NotFound`.
         """
+        self._limits.check_input(owner)
         known = self._inputs.get(source, owner, field="source")
         if isinstance(mask, bytes):
             image = read_mask_upload(mask, (known.width, known.height))
@@ -197,6 +214,10 @@ class Engine:
 
     def input_path(self, digest: str) -> Path:
         return self._inputs.path(digest)
+
+    def read_settings(self, data: bytes, owner: str) -> ReadSettings:
+        """The settings inside a picture file, and what of them is not here. Raises `DamagedFile` where it is none or carries none."""
+        return self._settings_reader.read(data, owner)
 
     # Sheets: many jobs that belong together
 
@@ -262,6 +283,13 @@ class Engine:
     def picture(self, picture_id: str, owner: str | None = None) -> Picture:
         """One picture. Raises `NotFound`, also when it is somebody else's."""
         return self._history.get(picture_id, owner)
+
+    def picture_file(self, picture_id: str, kind: PictureFormat = "png", owner: str | None = None) -> bytes:
+        """A picture as another kind of file, its recipe inside. PNG is the original, byte for byte. Raises `NotFound` or `InvalidRequest`."""
+        try:
+            return converted(self._history.get(picture_id, owner).path, kind)
+        except FileNotFoundError as error:
+            raise NotFound("The file of this picture is gone.", "Draw it again from its settings.") from error
 
     def models(self) -> list[ModelCard]:
         return self._catalogue.cards()
@@ -361,6 +389,10 @@ class Engine:
         worker = self._host.state()
         return Health(worker in ("ready", "drawing"), worker, self._dispatcher.waiting(), self.settings.model)
 
+    def counts(self) -> Counts:
+        """How much this studio has done, over all its starts."""
+        return count(self._store)
+
     def close(self) -> None:
         """Stop the worker; unfinished jobs stay in the journal and go on at the next start."""
         self._controls.close()
@@ -375,9 +407,10 @@ class Engine:
         self.close()
 
     def _accept(self, recipe: Recipe, owner: str, *, more: int = 1) -> Job:
-        if self._journal.count_open(owner) + more > self.settings.queue_limit:
-            raise Busy(f"You have {self.settings.queue_limit} jobs waiting.", "Let some finish, or stop a few.")
+        self._limits.check_jobs(owner, more=more)
+        self._limits.check_job(recipe, owner)
         job = self._journal.accept(recipe, owner)
+        log.info("accepted", extra={"job": job.id, "steps": recipe.steps})
         self._dispatcher.add(job)
         return job
 

@@ -20,8 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 class Studio:
     """`python app.py` on 127.0.0.1. Leaving the context ends it and keeps its log."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *flags: str) -> None:
         self.data = data
+        self.flags = flags
         self.log: list[str] = []
         self.started_s = 0.0
         self.url = ""
@@ -36,7 +37,7 @@ class Studio:
     def start(self) -> None:
         """Start and wait until it answers."""
         begin = time.monotonic()
-        command = [sys.executable, "-W", "ignore", "app.py", "--host", "127.0.0.1", "--port", "0", "--data", str(self.data)]
+        command = [sys.executable, "-W", "ignore", "app.py", "--host", "127.0.0.1", "--port", "0", "--data", str(self.data), *self.flags]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
         )

@@ -308,3 +308,13 @@ def test_bad_references_are_one_sentence(easel: Easel, source: Path, arguments: 
     assert done.code in (1, 2)
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("name", "kind"), [("castle.jpg", "JPEG"), ("castle.webp", "WEBP"), ("castle", "PNG")])
+def test_the_ending_of_out_is_what_the_file_is(easel: Easel, tmp_path: Path, name: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    done = easel("a castle", *SMALL, "--out", name, "--json")
+    assert done.code == 0, done.stderr
+    with Image.open(tmp_path / name) as image:
+        assert image.format == kind
+    assert main(["inspect", str(tmp_path / name)]) == 0
+    assert json.loads(capsys.readouterr().out) == done.json["pictures"][0]["recipe"]

@@ -1,25 +1,47 @@
-"""Signed links to results and sources: whoever has the link has the picture, and nobody can make one up."""
+"""Signed links to results and sources: whoever has the link has the picture for half a day, and nobody can make one up.
+
+The visitor whose picture it is never meets the end of a link: their cookie comes along, and the answer is a new one
+(`ui/routes.py`). So a page that slept for a week shows everything, and a link that was passed on ends.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Any
+import time
+from typing import Any, Literal
 
 from engine import InputImage, Picture
 
+# A link says the end of the half-day after the one it was made in: all of one half-day are equal, so browsers can keep pictures.
+_HALF_DAY_S = 12 * 3600
 
-def sign(secret: bytes, name: str) -> str:
-    return hmac.new(secret, name.encode(), hashlib.sha256).hexdigest()[:32]
+
+def sign(secret: bytes, name: str, at: float | None = None) -> str:
+    """When it ends and the signature over name and end. `at` is the time at which it is made: now."""
+    end = (int((time.time() if at is None else at) // _HALF_DAY_S) + 2) * _HALF_DAY_S
+    return f"{end:x}-{_signature(secret, name, end)}"
+
+
+def judge(secret: bytes, name: str, signed: str) -> Literal["good", "stale", "wrong"]:
+    """What a link is worth: stale ones were good once."""
+    end, _, signature = signed.partition("-")
+    try:
+        until = int(end[:16], 16)
+    except ValueError:
+        return "wrong"
+    if not hmac.compare_digest(_signature(secret, name, until).encode(), signature.encode()):
+        return "wrong"
+    return "good" if time.time() < until else "stale"
+
+
+def _signature(secret: bytes, name: str, end: int) -> str:
+    return hmac.new(secret, f"{end:x} {name}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def browser_key(secret: bytes) -> str:
     """The key of what the browser keeps for itself. Every page carries it, so it must never be the one that signs."""
     return hmac.new(secret, b"browser state", hashlib.sha256).hexdigest()
-
-
-def is_signed(secret: bytes, name: str, signature: str) -> bool:
-    return hmac.compare_digest(sign(secret, name), signature)
 
 
 def picture_view(picture: Picture, secret: bytes) -> dict[str, Any]:

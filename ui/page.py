@@ -11,9 +11,11 @@ from engine import Engine
 from ui.api import add_api
 from ui.canvas.compare import build_compare
 from ui.canvas.editor import build_editor
+from ui.canvas.offer import build_offer
 from ui.canvas.stage import build_stage
 from ui.canvas.strip import build_strip
 from ui.canvas.views import build_views
+from ui.carried import wire_carried
 from ui.controls.form import build_form
 from ui.controls.header import build_header
 from ui.links import browser_key
@@ -32,6 +34,7 @@ def build_page(engine: Engine) -> gr.Blocks:
         mode = build_header(card.title)
         with gr.Row(elem_id="room", equal_height=False):
             with gr.Column(elem_id="controls", min_width=300):
+                offer = build_offer()
                 form = build_form(card, engine, others)
             with gr.Column(elem_id="stage-column", min_width=300):
                 build_views()
@@ -54,6 +57,7 @@ def build_page(engine: Engine) -> gr.Blocks:
         )
         wire_run(page)
         wire_sending(page)
+        wire_carried(page, offer)
         wire_writing(page)
         add_api(engine)
     return blocks

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import gradio as gr
 
-from engine import Engine, EngineError, NotFound, Picture
+from engine import Engine, EngineError, LoraUse, NotFound, Picture
 from ui.canvas.compare import pair
 from ui.controls.header import MODES
 from ui.forms import FIELDS, from_recipe, tab_of
@@ -40,22 +40,22 @@ def wire_sending(page: Page) -> None:
         """Everything that makes this picture again: tab, source, mask and form."""
         owner = owner_of(request)
         try:
-            picture = engine.picture(str(_data(event).get("id")), owner)
-            return (*_pictures(engine, picture, owner), *racks(picture, owner), *_fields(from_recipe(picture.recipe, form.sizes)))
+            picture = engine.picture(str(event_data(event).get("id")), owner)
+            return (*_pictures(engine, picture, owner), *racks(picture, owner), *fields_update(from_recipe(picture.recipe, form.sizes)))
         except EngineError as error:
             gr.Warning(f"{error.message} {error.hint}")
             return tuple(gr.skip() for _ in targets)
 
     def send(event: gr.EventData, request: gr.Request) -> Update:
         """The picture becomes the source of a tab, and its words come along."""
-        owner, to = owner_of(request), str(_data(event).get("to"))
+        owner, to = owner_of(request), str(event_data(event).get("to"))
         try:
-            picture = engine.picture(str(_data(event).get("id")), owner)
+            picture = engine.picture(str(event_data(event).get("id")), owner)
             values = from_recipe(picture.recipe, form.sizes)
             rack, _, references = racks(picture, owner)
             if to not in MODES or to == "txt2img":
                 words = {name: values[name] for name in (*_CARRIED, "seed", "is_seed_kept")}
-                return "txt2img", gr.skip(), gr.skip(), rack, gr.skip(), references, *_fields(words)
+                return "txt2img", gr.skip(), gr.skip(), rack, gr.skip(), references, *fields_update(words)
             source = source_view(engine.input_from_picture(picture.id, owner), engine.secret)
         except EngineError as error:
             gr.Warning(f"{error.message} {error.hint}")
@@ -65,15 +65,15 @@ def wire_sending(page: Page) -> None:
             carried |= {name: values[name] for name in ("size", "width", "height")}
         if to == "controlnet":
             # Its structure leads the next one: a unit like the last one, with this picture in it.
-            return to, gr.skip(), gr.skip(), rack, [new_unit(source)], references, *_fields(carried)
-        return to, source, gr.skip(), rack, gr.skip(), references, *_fields(carried)
+            return to, gr.skip(), gr.skip(), rack, [new_unit(source)], references, *fields_update(carried)
+        return to, source, gr.skip(), rack, gr.skip(), references, *fields_update(carried)
 
     def racks(picture: Picture, owner: str) -> tuple[Any, Any, Any]:
-        return _rack(picture), unit_views(engine, picture.recipe, owner), reference_views(engine, picture.recipe, owner)
+        return rack_views(picture.recipe.loras or ()), unit_views(engine, picture.recipe, owner), reference_views(engine, picture.recipe, owner)
 
     def compare(event: gr.EventData, request: gr.Request) -> Any:
         try:
-            return pair(engine, _data(event).get("first"), _data(event).get("second"), owner_of(request))
+            return pair(engine, event_data(event).get("first"), event_data(event).get("second"), owner_of(request))
         except NotFound as error:
             gr.Warning(error.message)
             return gr.skip()
@@ -81,7 +81,7 @@ def wire_sending(page: Page) -> None:
     async def go_on(event: gr.EventData, request: gr.Request) -> AsyncIterator[Update]:
         owner = owner_of(request)
         try:
-            job = engine.run_again(str(_data(event).get("job")), owner)
+            job = engine.run_again(str(event_data(event).get("job")), owner)
         except EngineError as error:
             yield failed_view(error), gr.skip(), *buttons(False), None
             return
@@ -89,7 +89,7 @@ def wire_sending(page: Page) -> None:
             yield update
 
     async def retry(event: gr.EventData, request: gr.Request) -> AsyncIterator[Update]:
-        owner, data = owner_of(request), _data(event)
+        owner, data = owner_of(request), event_data(event)
         try:
             number = data.get("number")
             sheet = engine.retry_cell(str(data.get("sheet")), number if isinstance(number, int) else -1, owner)
@@ -110,16 +110,16 @@ def wire_sending(page: Page) -> None:
     page.stage.retry(retry, None, page.outputs, **RUN)
 
 
-def _rack(picture: Picture) -> list[dict[str, Any]]:
-    return [{"name": use.name, "weight": use.weight, "is_muted": False} for use in picture.recipe.loras or ()]
+def rack_views(uses: Iterable[LoraUse]) -> list[dict[str, Any]]:
+    return [{"name": use.name, "weight": use.weight, "is_muted": False, **({} if use.blocks is None else {"blocks": use.blocks})} for use in uses]
 
 
-def _data(event: gr.EventData) -> dict[str, Any]:
+def event_data(event: gr.EventData) -> dict[str, Any]:
     data: Any = event._data  # pyright: ignore[reportPrivateUsage]
     return data if isinstance(data, dict) else {}
 
 
-def _fields(values: dict[str, Any]) -> Update:
+def fields_update(values: dict[str, Any]) -> Update:
     return tuple(values.get(name, gr.skip()) for name in FIELDS)
 
 

@@ -10,8 +10,12 @@ import gradio as gr
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engine import Engine
+from engine import Engine, is_loopback
+from ui.door import Door
+from ui.headers import Headers
 from ui.live import add_live
+from ui.login import Login
+from ui.operations import add_operations
 from ui.owner import COOKIE, is_visitor_id
 from ui.page import build_page
 from ui.routes import add_routes
@@ -29,6 +33,7 @@ def build_app(engine: Engine) -> FastAPI:
     add_routes(app, engine)
     add_live(app, engine)
     add_shelf(app, engine)
+    add_operations(app, engine)
     page = build_page(engine)
     page.queue(default_concurrency_limit=None)
     page.max_threads = _FOLLOWERS_MAX
@@ -47,7 +52,12 @@ def build_app(engine: Engine) -> FastAPI:
         footer_links=[],
     )
     page._queue.max_thread_count = _FOLLOWERS_MAX  # pyright: ignore[reportPrivateUsage]
+    # The last one added is met first: headers on everything, then who may come in, then who it is.
     app.add_middleware(VisitorCookie)
+    if engine.people is not None:
+        app.add_middleware(Login, people=engine.people, secret=engine.secret)
+    app.add_middleware(Door, is_local=not engine.settings.public and engine.people is None and is_loopback(engine.settings.host))
+    app.add_middleware(Headers, frames=engine.settings.frames)
     return app
 
 
@@ -65,20 +75,17 @@ class VisitorCookie:
         known = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         wants_one = scope["path"] == "/" and not (known and is_visitor_id(known.value))
 
-        async def with_headers(message: Message) -> None:
+        async def with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start":
-                extra: list[tuple[bytes, bytes]] = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]
-                if wants_one:
-                    extra.append((b"set-cookie", _cookie(_is_https(scope, headers)).encode()))
-                message = {**message, "headers": [*message["headers"], *extra]}
+                message = {**message, "headers": [*message["headers"], (b"set-cookie", _cookie(_is_https(scope, headers)).encode())]}
             await send(message)
 
-        await self._app(scope, receive, with_headers)
+        await self._app(scope, receive, with_cookie if wants_one else send)
 
 
 def _cookie(is_https: bool) -> str:
     # Hosted Spaces show the page inside a frame of another site: there only None with Secure is sent back.
-    site = "SameSite=None; Secure" if is_https else "SameSite=Lax"
+    site = "SameSite=None; Secure; Partitioned" if is_https else "SameSite=Lax"
     return f"{COOKIE}={secrets.token_urlsafe(32)}; Path=/; Max-Age={_YEAR_S}; HttpOnly; {site}"
 
 

@@ -43,11 +43,11 @@ class GuidanceFacts:
 
 GUIDANCE_FACTS: dict[GuidanceStyle, GuidanceFacts] = {
     "cfg": GuidanceFacts("CFG", "towards the words, away from the negative prompt; the usual way"),
-    "cfg_zero_star": GuidanceFacts("CFG-Zero*", "like CFG with a fitted negative side: a little calmer, the same composition"),
-    "apg": GuidanceFacts("APG", "high guidance without burnt colours: turns the picture, does not push it"),
-    "tangential": GuidanceFacts("Tangential CFG", "the negative prompt only where it agrees with the words: cleaner surfaces, milder effect"),
-    "pag": GuidanceFacts("PAG", "firmer shapes and structure; half as long again, also without a negative prompt", calls=3, needs_attention=True),
-    "seg": GuidanceFacts("SEG", "like PAG, softer: fewer side effects on colour", calls=3, needs_attention=True),
+    "cfg_zero_star": GuidanceFacts("CFG-Zero*", "like CFG with a negative side that is fitted first: nearly the same picture, a little bolder"),
+    "apg": GuidanceFacts("APG", "high guidance without burnt colours: crisp shapes, quieter colours"),
+    "tangential": GuidanceFacts("Tangential CFG", "only the main direction of the negative side: smoother surfaces"),
+    "pag": GuidanceFacts("PAG", "firmer shapes, also without a negative prompt; half as long again", calls=3, needs_attention=True),
+    "seg": GuidanceFacts("SEG", "like PAG by blurred attention; as long as PAG", calls=3, needs_attention=True),
 }
 GUIDANCE_LABELS: dict[GuidanceStyle, str] = {name: facts.label for name, facts in GUIDANCE_FACTS.items()}
 GUIDANCE_NOTES: dict[GuidanceStyle, str] = {name: facts.note for name, facts in GUIDANCE_FACTS.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Literal
 
@@ -23,14 +24,28 @@ class Settings(BaseSettings):
         cli_hide_none_type=True,
     )
 
-    host: str = Field("127.0.0.1", description="address to listen on; anything but loopback also needs --public")
+    host: str = Field("127.0.0.1", description="address to listen on; anything but loopback also needs --auth-file or --public")
     port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     data: Path = Field(Path("data"), description="folder for pictures, models and the database")
-    public: bool = Field(False, description="allow an address that strangers can reach")
+    public: bool = Field(False, description="let everybody in who can reach the address")
+    auth_file: Path | None = Field(None, description="people who may sign in, a line each from: python -m engine password NAME")
+    frames: str = Field("", description="other sites that may show the studio in a frame, with a space between")
     model: str = Field("starter", description="name of the model that is loaded at start")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps …")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="precision of the weights")
     worker: Literal["process", "inline"] = Field("process", description="draw in a process of its own, or in this one")
     visitor_adapters: bool = Field(False, description="let visitors of a public studio bring LoRA files")
     queue_limit: int = Field(100, ge=1, description="jobs that one visitor may have waiting")
+    device_seconds_per_hour: float | None = Field(None, gt=0, description="seconds of drawing that one visitor has in an hour")
+    upload_mb: float | None = Field(None, gt=0, description="megabytes of brought pictures that are kept for one visitor")
+    picture_limit: int | None = Field(None, ge=1, description="finished pictures that are kept for one visitor")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
+    metrics_public: bool = Field(False, description="answer /metrics to other machines too, not only to this one")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -20,10 +20,9 @@ __all__ = ["Guide", "apg", "cfg", "cfg_zero_star", "is_guided", "rescale", "tang
 # n things to tell the model, n·B rows → predictions (n·B, C, h, w) for the same B latents.
 Predict = Callable[[Told], torch.Tensor]
 
-# What the authors of APG use for Stable Diffusion (Sadat et al. 2024, appendix): nothing along the prediction, a
-# momentum that leaves out what the last call already gave, and a longest step of 15 on SDXL's 4 × 128 × 128 latents.
-_APG_MOMENTUM = -0.5
-_APG_LENGTH, _APG_VALUES = 15.0, 4 * 128 * 128
+# APG (Sadat et al. 2024): a momentum that leaves out what the last call gave already, and the longest step. On the starter
+# at scale 9 a shorter one turns pictures grey.
+APG_MOMENTUM, APG_LENGTH = -0.5, 15.0
 
 
 class Guide:
@@ -54,7 +53,7 @@ class Guide:
                 return cfg_zero_star(unconditional, conditional, scale)
             case "apg":
                 change = conditional - unconditional
-                self._momentum = change if self._momentum is None else change + _APG_MOMENTUM * self._momentum
+                self._momentum = change if self._momentum is None else change + APG_MOMENTUM * self._momentum
                 return apg(unconditional, conditional, self._momentum, scale)
             case "tangential":
                 return tangential(unconditional, conditional, scale)
@@ -78,24 +77,17 @@ def cfg_zero_star(unconditional: torch.Tensor, conditional: torch.Tensor, scale:
 
 
 def apg(unconditional: torch.Tensor, conditional: torch.Tensor, change: torch.Tensor, scale: float) -> torch.Tensor:
-    """Adaptive projected guidance (Sadat et al. 2024, algorithm 1) with η = 0: `change` shortened, and only what of it turns the prediction.
+    """Adaptive projected guidance (Sadat et al. 2024, algorithm 1) with η = 0: what of `change` turns the prediction, and nothing along it.
 
-    `change` is the difference of the two with its momentum. Its longest length grows with the root of the number of
-    values, so that the style looks alike at every size.
+    `change` is the difference of the two with its momentum; what is longer than `APG_LENGTH` is shortened to it.
     """
     axes = (1, 2, 3)
-    longest = apg_length(change[0].numel())
-    change = change * (longest / torch.linalg.vector_norm(change, dim=axes, keepdim=True)).clamp(max=1.0)
+    change = change * (APG_LENGTH / torch.linalg.vector_norm(change, dim=axes, keepdim=True)).clamp(max=1.0)
     # In float64, as the authors do: the two lie nearly along each other.
     exact, along = change.double(), conditional.double()
     along = along / torch.linalg.vector_norm(along, dim=axes, keepdim=True).clamp(min=1e-12)
     across = exact - (exact * along).sum(axes, keepdim=True) * along
     return unconditional + scale * across.to(change.dtype)
-
-
-def apg_length(values: int) -> float:
-    """The longest step of APG for a picture of so many latent values."""
-    return _APG_LENGTH * (values / _APG_VALUES) ** 0.5
 
 
 def tangential(unconditional: torch.Tensor, conditional: torch.Tensor, scale: float) -> torch.Tensor:

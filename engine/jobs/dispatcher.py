@@ -169,7 +169,8 @@ class Dispatcher:
             if self._is_closing and isinstance(error, WorkerLost):
                 self._journal.release(job.id)
                 return None
-            log.warning("job %s: %s", job.id, error.message)
+            # The message may quote a word of the prompt; its kind says enough for the log.
+            log.warning("failed: %s", type(error).__name__, extra={"job": job.id})
             return self._fail(job, error)
 
     def _draw(self, job: Job) -> Ending:
@@ -268,6 +269,7 @@ class Dispatcher:
 
     def _send_ending(self, ending: Ending) -> None:
         """Tell those who watch, then forget: later watchers find the ending in the journal."""
+        log.info("ended", extra={"job": ending.job_id, "ending": type(ending).__name__.lower()})
         with self._lock:
             broadcast = self._broadcasts.pop(ending.job_id, None)
         if broadcast is not None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, delete, insert, select
+from sqlalchemy import Engine, RowMapping, delete, func, insert, select
 
 from engine.contract.errors import NotFound
 from engine.contract.recipe import Recipe
@@ -62,6 +62,16 @@ class History:
         if row is None:
             raise NotFound("This picture is not here.", "It was deleted, or it belongs to somebody else.")
         return self._picture(row)
+
+    def count(self, owner: str) -> int:
+        with self._store.connect() as db:
+            return int(db.execute(select(func.count()).select_from(pictures).where(pictures.c.owner == owner)).scalar_one())
+
+    def seconds_since(self, owner: str, since: float) -> float:
+        """Seconds that an owner's pictures took to draw since a moment."""
+        query = select(func.coalesce(func.sum(pictures.c.seconds), 0.0)).where(pictures.c.owner == owner, pictures.c.created_at >= since)
+        with self._store.connect() as db:
+            return float(db.execute(query).scalar_one())
 
     def _picture(self, row: RowMapping) -> Picture:
         return Picture(

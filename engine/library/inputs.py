@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import time
 from pathlib import Path
@@ -19,6 +20,8 @@ from sqlalchemy.dialects.sqlite import insert
 from engine.contract.errors import DiskFull, NotFound
 from engine.contract.results import InputImage
 from engine.store import inputs_table as inputs
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Inputs:
@@ -72,7 +75,16 @@ class Inputs:
             raise NotFound("The mask is not here any more.", "Paint it again.", "mask")
         return np.asarray(pixels, np.uint8)
 
+    def bytes_of(self, owner: str) -> int:
+        """Bytes on disk of everything that an owner has brought."""
+        with self._store.connect() as db:
+            digests = list(db.execute(select(inputs.c.hash).where(inputs.c.owner == owner)).scalars())
+        return sum(path.stat().st_size for path in map(self.path, digests) if path.is_file())
+
     def path(self, digest: str) -> Path:
+        """Where an input lies, whether it is there or not. Raises `NotFound` for what is no name of one."""
+        if not _DIGEST.fullmatch(digest):
+            raise NotFound("There is no such picture.", "Choose it again.", "source")
         return self._root / f"{digest}.png"
 
     def _own(self, digest: str, owner: str, size: tuple[int, int]) -> None:

@@ -5,24 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
-
 from engine.contract.errors import DamagedFile
 from engine.contract.recipe import Recipe
 from engine.contract.schedulers import SCHEDULE_LABELS, SCHEDULER_LABELS
-
-RECIPE_KEY = "easel"
-PARAMETERS_KEY = "parameters"
-METADATA_MAX_BYTES = 256 * 1024
+from engine.library.carriers import Texts, read_texts
 
 
-def png_info(recipe: Recipe) -> PngInfo:
-    """Text chunks for one picture. iTXt, because prompts are in any script."""
-    info = PngInfo()
-    info.add_itxt(RECIPE_KEY, recipe.canonical_json())
-    info.add_itxt(PARAMETERS_KEY, parameters_text(recipe))
-    return info
+def texts_of(recipe: Recipe) -> Texts:
+    """What a file of this recipe carries."""
+    return Texts(recipe.canonical_json(), parameters_text(recipe))
 
 
 def parameters_text(recipe: Recipe) -> str:
@@ -30,7 +21,7 @@ def parameters_text(recipe: Recipe) -> str:
     settings = {
         "Steps": recipe.steps,
         "Sampler": SCHEDULER_LABELS[recipe.scheduler],
-        "CFG scale": f"{recipe.guidance_scale:g}",
+        "CFG scale": _number(recipe.guidance_scale),
         "Seed": recipe.seed,
         "Size": f"{recipe.width}x{recipe.height}",
         "Model hash": recipe.model_hash[:10],
@@ -39,7 +30,7 @@ def parameters_text(recipe: Recipe) -> str:
         "Version": "Easel",
     }
     # The tag is how that program asks for an adapter.
-    lines = [" ".join([recipe.prompt, *(f"<lora:{use.name}:{use.weight:g}>" for use in recipe.loras or ())])]
+    lines = [" ".join([recipe.prompt, *(f"<lora:{use.name}:{_number(use.weight)}>" for use in recipe.loras or ())])]
     if recipe.negative_prompt:
         lines.append(f"Negative prompt: {recipe.negative_prompt}")
     lines.append(", ".join(f"{key}: {value}" for key, value in settings.items()))
@@ -58,18 +49,18 @@ def _of_mode(recipe: Recipe) -> dict[str, object]:
         "Schedule type": None if recipe.schedule is None else SCHEDULE_LABELS[recipe.schedule],
         "Tiling": None if recipe.seamless is None else True,
     }
-    return {name: f"{value:g}" if isinstance(value, float) else value for name, value in known.items() if value is not None}
+    return {name: _number(value) if isinstance(value, float) else value for name, value in known.items() if value is not None}
+
+
+def _number(value: float) -> str:
+    """As short as people write it, and never another number."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def read_recipe(source: Path | BinaryIO) -> Recipe:
     """The recipe of a picture. Raises `DamagedFile` when it is no picture or carries none; pixels are not decoded."""
-    try:
-        with Image.open(source, formats=("PNG",)) as image:
-            text = image.info.get(RECIPE_KEY)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise DamagedFile("This file is not a PNG picture.", "Choose a picture that was made here.", "file") from error
-    if not isinstance(text, str):
+    text = read_texts(source).recipe
+    if text is None:
         raise DamagedFile("This picture carries no recipe.", "Its metadata was removed, or another program made it.", "file")
-    if len(text) > METADATA_MAX_BYTES:
-        raise DamagedFile("The recipe in this picture is too large.", "It was altered.", "file")
     return Recipe.from_json(text)

@@ -10,6 +10,8 @@ from typing import Any
 
 from engine.starter.attributes import COLOURS, HELD_OUT_COLOURS, HELD_OUT_PLACES, PLACES, SUBJECTS, TIMES
 from engine.starter.evaluate import crowd, table
+from engine.starter.evaluate_control import REPORT
+from engine.starter.evaluate_control import table as control_table
 from engine.starter.recipes import RECIPES
 
 _CARD = """---
@@ -60,7 +62,7 @@ are the combinations above; "held-out wordings" are sentences of a build that tr
 {crowd}
 
 {psnr}
-
+{controls}
 ## What it cannot do
 
 It knows sixteen subjects in ten places and nothing else: no people, no animals but a bird, no writing, no photographs. Silhouettes are soft and
@@ -68,6 +70,16 @@ some subjects are mixed up (the table says how often); fine edges are blurred. P
 in a picture are of one kind and one colour: it has never seen a castle beside a ship. Words that it does not know are ignored.
 
 Licence: Apache-2.0, weights and training data alike.
+"""
+
+_CONTROLS = """
+## Its controls
+
+Low-rank ControlNets in `presets/controlnets`, trained on the same scenes with the denoiser frozen (`python -m engine.starter.control`), {scenes} fresh
+scenes each: words that say what is in the picture and nothing about where, the same seeds with the control and without. Depth is judged by an estimator of our own
+(`presets/preprocessors`, `python -m engine.starter.depth`). Command: `python -m engine.starter.evaluate_control`.
+
+{table}
 """
 
 
@@ -83,9 +95,19 @@ def write_card(folder: Path, work: Path) -> None:
         megabytes=weights / 1e6, subjects=", ".join(SUBJECTS), crowd=crowd(report),
         places=", ".join(PLACES), times=", ".join(TIMES), colours=", ".join(COLOURS), kept_back=kept_back, stages=stages,
         prompts=report["prompts"], steps=report["steps"], guidance=report["guidance"], size=report["size"], table=table(report),
+        controls=_controls(work),
         psnr=f"The autoencoder keeps fresh scenes at {report['autoencoder_psnr']:.1f} dB PSNR, their subjects alone at {report['subject_psnr']:.1f} dB.",
     )  # fmt: skip
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _controls(work: Path) -> str:
+    """What `presets/controlnets` was measured to do, where it was."""
+    path = work / REPORT
+    if not path.exists():
+        return ""
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return _CONTROLS.format(scenes=report["scenes"], table=control_table(report))
 
 
 def _row(run: dict[str, Any]) -> str:

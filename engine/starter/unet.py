@@ -124,7 +124,7 @@ def train_unet(work: Path, plan: UnetPlan, *, start_from: Path | None, rank: int
     """Run one stage and leave `work/unet-<size>.pt`; goes on from that file if it is there, else from `start_from`:
     the average of a checkpoint, or the UNet of a model folder.
     """
-    stop = _StopFlag()
+    stop = StopFlag()
     torch.manual_seed(plan.seed)
     data = _Data(work, plan)
     model: Any = build_unet()
@@ -144,7 +144,7 @@ def train_unet(work: Path, plan: UnetPlan, *, start_from: Path | None, rank: int
         share, must_stop = _agree(state["minutes"], plan, state["step"], stop.is_set, world)
         if share >= 1 or must_stop:
             break
-        optimiser.param_groups[0]["lr"] = plan.learning_rate * _rate(share, state["step"], plan.cooldown)
+        optimiser.param_groups[0]["lr"] = plan.learning_rate * rate_at(share, state["step"], plan.cooldown)
         latents, embeds, noise, timesteps = (x.to(device) for x in data.batch([plan.seed, rank, state["step"]]))
         sample, goal = noisy(latents, noise, alphas, timesteps)
         answer = run(sample.to(torch.bfloat16, memory_format=torch.channels_last), timesteps, encoder_hidden_states=embeds, return_dict=False)[0]
@@ -172,7 +172,7 @@ def train_unet(work: Path, plan: UnetPlan, *, start_from: Path | None, rank: int
         _save(target, master, optimiser, state, plan)
 
 
-class _StopFlag:
+class StopFlag:
     """Ctrl+C and SIGTERM end the stage after the current step, with a checkpoint."""
 
     def __init__(self) -> None:
@@ -222,7 +222,7 @@ def _agree(minutes: float, plan: UnetPlan, step: int, must_stop: bool, world: in
     return float(words[0]), bool(words[1])
 
 
-def _rate(share: float, step: int, cooldown: float) -> float:
+def rate_at(share: float, step: int, cooldown: float) -> float:
     """Warm up over 100 steps, hold, then fall in a straight line to nearly nothing."""
     return min(1.0, (step + 1) / 100) * min(1.0, (1 - share) / cooldown + 0.01)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import CellView, Engine, EngineError, Picture, Sheet
+from engine.library.carriers import converted, format_of
 
 
 @dataclass
@@ -83,7 +83,8 @@ def _failures(cells: Sequence[CellView]) -> list[dict[str, Any]]:
 def _written(picture: Picture, target: Path) -> dict[str, Any]:
     with _telling(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(picture.path, target)
+        # The ending says what the file is; any other one has always been a PNG.
+        target.write_bytes(converted(picture.path, format_of(target.name) or "png"))
     return {"path": str(target), **_facts(picture)}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from engine import InvalidRequest
 from engine.contract.guidance import GuidancePlan
@@ -119,13 +120,26 @@ def test_a_perturbation_of_nothing_is_plain_guidance(components: Components) -> 
     assert torch.equal(latents_of(components, recipe("pag", perturbed_scale=0.0)), latents_of(components, recipe("cfg")))
 
 
-def test_a_model_without_attention_says_so(components: Components) -> None:
-    assert len(attention_layers(components.unet)) == 1
+def test_perturbed_are_the_layers_that_see_eight_by_eight_places(components: Components) -> None:
+    """The middle block where it does; on the starter, whose middle sees 4 × 4 and changes nothing to speak of, the level above."""
+    for unet, blocks in ((components.unet, ("mid_block",)), (starter_unet(), ("down_blocks.2", "up_blocks.1"))):
+        names = {module: name for name, module in unet.named_modules()}
+        found = [names[layer] for layer in attention_layers(unet)]
+        assert found
+        assert all(name.startswith(blocks) and name.endswith("attn1") for name in found)
+        assert {block for block in blocks for name in found if name.startswith(block)} == set(blocks)
 
-    class Flat:
-        mid_block = None
 
-    with pytest.raises(InvalidRequest, match="PAG needs attention layers") as caught, perturbed(Flat(), "pag"):
+def starter_unet() -> Any:
+    return load_components(STARTER, device=torch.device("cpu"), dtype=torch.float32).unet
+
+
+def test_a_model_without_attention_says_so() -> None:
+    flat = UNet2DConditionModel(
+        sample_size=16, block_out_channels=(16, 16), layers_per_block=1, norm_num_groups=8, mid_block_type=None,
+        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    with pytest.raises(InvalidRequest, match="PAG needs attention layers") as caught, perturbed(flat, "pag"):
         pass
     assert caught.value.field == "guidance_style"
 

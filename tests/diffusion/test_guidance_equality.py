@@ -25,7 +25,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from engine.contract.guidance import GuidanceStyle
 from engine.contract.recipe import Recipe
 from engine.contract.schedulers import SchedulerName
-from engine.diffusion.guidance import apg_length
+from engine.diffusion.guidance import APG_LENGTH, APG_MOMENTUM
 from engine.diffusion.loading import Components, load_components
 from engine.diffusion.modes.txt2img import text_to_image
 from engine.diffusion.schedulers import build_scheduler
@@ -82,12 +82,11 @@ def guider_of(asked: Recipe) -> Any:
     }  # fmt: skip
     match asked.guidance_style:
         case "apg":
-            length = apg_length(4 * asked.width * asked.height // 64)
             made = AdaptiveProjectedGuidance(
-                adaptive_projected_guidance_momentum=-0.5, adaptive_projected_guidance_rescale=length, eta=0.0, **options
+                adaptive_projected_guidance_momentum=APG_MOMENTUM, adaptive_projected_guidance_rescale=APG_LENGTH, eta=0.0, **options
             )
             # Made for each picture: the guider itself would do it in a call that needs its modular pipelines.
-            made.momentum_buffer = MomentumBuffer(-0.5)
+            made.momentum_buffer = MomentumBuffer(APG_MOMENTUM)
             return made
         case "cfg_zero_star":
             return ClassifierFreeZeroStarGuidance(zero_init_steps=0, **options)

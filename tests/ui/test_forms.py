@@ -6,7 +6,7 @@ import pytest
 
 from engine import Cancelled, EngineError, Failed, Finished, Loading, OutOfMemory, Progress, Queued, Recipe, parse_request
 from ui.forms import FIELDS, from_recipe, nearest_size, parse_size, size_label, to_request_values
-from ui.links import is_signed, sign
+from ui.links import judge, sign
 from ui.messages import place_in_line, seconds
 from ui.stream import stage_view
 
@@ -106,10 +106,10 @@ def test_a_failure_names_hint_and_control() -> None:
 
 
 def test_signatures_fit_one_picture_only() -> None:
-    assert is_signed(SECRET, "abc", sign(SECRET, "abc"))
-    assert not is_signed(SECRET, "abd", sign(SECRET, "abc"))
-    assert not is_signed(b"t" * 32, "abc", sign(SECRET, "abc"))
-    assert not is_signed(SECRET, "abc", "")
+    assert judge(SECRET, "abc", sign(SECRET, "abc")) == "good"
+    assert judge(SECRET, "abd", sign(SECRET, "abc")) == "wrong"
+    assert judge(b"t" * 32, "abc", sign(SECRET, "abc")) == "wrong"
+    assert judge(SECRET, "abc", "") == "wrong"
 
 
 def test_times_in_words() -> None:

@@ -56,18 +56,20 @@ def test_the_endpoint_streams_and_ends_with_the_picture(result: list[dict[str, A
     assert last["pictures"][0]["recipe"]["seed"] == 3
     with urllib.request.urlopen(studio.url + last["pictures"][0]["download"], timeout=10) as answer:
         assert "easel-3.png" in answer.headers["content-disposition"]
-        assert answer.headers["x-content-type-options"] == "nosniff"
         content = answer.read()
     assert read_recipe(io.BytesIO(content)).prompt == "a red castle at sunset"
     assert Image.open(io.BytesIO(content)).size == (128, 128)
 
 
-def test_the_program_in_the_readme_runs(studio: Studio) -> None:
-    code = (ROOT / "README.md").read_text(encoding="utf-8").split("<!-- client -->")[1].split("```python")[1].split("```")[0]
-    code = code.replace("http://127.0.0.1:7860", studio.url)
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=90, check=True)
-    assert "done" in done.stdout
-    assert done.stdout.strip().endswith("&download=1")
+@pytest.mark.parametrize(("kind", "name"), [("jpeg", "easel-3.jpeg"), ("webp", "easel-3.webp")])
+def test_a_picture_can_be_downloaded_as_another_kind_of_file(result: list[dict[str, Any]], studio: Studio, kind: str, name: str) -> None:
+    with urllib.request.urlopen(f"{studio.url}{result[-1]['pictures'][0]['download']}&format={kind}", timeout=10) as answer:
+        assert name in answer.headers["content-disposition"]
+        assert answer.headers["content-type"] == f"image/{kind}"
+        content = answer.read()
+    assert Image.open(io.BytesIO(content)).format == kind.upper()
+    assert read_recipe(io.BytesIO(content)).to_plain() == result[-1]["pictures"][0]["recipe"]
+    assert status_of(f"{studio.url}{result[-1]['pictures'][0]['download']}&format=svg") == 422
 
 
 def test_pictures_need_their_signature(result: list[dict[str, Any]], studio: Studio) -> None:

@@ -11,13 +11,6 @@ function set(name, change) {
   render();
 }
 
-function make(tag, kind, text) {
-  const one = document.createElement(tag);
-  if (kind) one.className = kind;
-  if (text) one.textContent = text;
-  return one;
-}
-
 // A picture of the same name beside the file, else strokes of its own colour: cards are told apart by eye.
 function swatch(card) {
   if (card.picture) {
@@ -76,8 +69,21 @@ function entry(card) {
   slider.addEventListener("input", () => { number.textContent = Number(slider.value).toFixed(2); });
   slider.addEventListener("change", () => set(card.name, { weight: Number(slider.value) }));
   row.append(slider, number);
-  text.append(row);
+  text.append(row, blockRows(card, state));
   return item;
+}
+
+// How much of it each part of the denoiser hears: coarse shapes in the middle, texture towards the ends.
+const opened = new Set();
+function blockRows(card, state) {
+  const fold = make("details", "card-more"), blocks = state.blocks || {};
+  const changed = Object.entries(blocks).filter(([, weight]) => weight !== 1).map(([name, weight]) => `${name} ${weight.toFixed(2)}`).join(", ");
+  fold.append(make("summary", "", changed ? `Blocks: ${changed}` : "Blocks"));
+  fold.open = opened.has(card.name);
+  fold.addEventListener("toggle", () => (fold.open ? opened.add(card.name) : opened.delete(card.name)));
+  for (const name of ["down", "mid", "up"])
+    fold.append(sliderRow(name, blocks[name] ?? 1, { min: 0, max: 2, step: 0.05 }, (weight) => set(card.name, { blocks: { ...blocks, [name]: weight } })));
+  return fold;
 }
 
 function render() {

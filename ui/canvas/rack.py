@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import gradio as gr
 
 from engine import LORA_WEIGHT_MAX, LoraCard
+from ui.canvas.scripts import card_script
 
-_HERE = Path(__file__).parent
 _TEMPLATE = """
 <section class="rack" id="ctl-loras" aria-label="LoRA rack">
   <p class="rack-none">No adapters yet. Drop .safetensors files into data/loras; they are found at the next load.</p>
@@ -36,5 +35,5 @@ def card_views(cards: list[LoraCard]) -> list[dict[str, Any]]:
 def build_rack(cards: list[LoraCard], *, may_add: bool) -> gr.HTML:
     """A gr.HTML whose value is a list of {name, weight, is_muted}. Event: `select` = put a trigger word into the prompt."""
     # An update of one property loses the others: what never changes is part of the script.
-    script = (_HERE / "rack.js").read_text(encoding="utf-8").replace("__MOST__", f"{LORA_WEIGHT_MAX:g}").replace("__MAY_ADD__", str(may_add).lower())
+    script = card_script("rack").replace("__MOST__", f"{LORA_WEIGHT_MAX:g}").replace("__MAY_ADD__", str(may_add).lower())
     return gr.HTML([], html_template=_TEMPLATE, js_on_load=script, elem_id="rack", apply_default_css=False, cards=card_views(cards))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from engine import REFERENCES_MAX, UPLOAD_BYTES_MAX, ReferenceAdapterCard
+from ui.canvas.scripts import card_script
 
-_HERE = Path(__file__).parent
 _TEMPLATE = """
 <section class="units" id="ctl-references" aria-label="Reference pictures">
   <button type="button" class="units-title" aria-expanded="false" aria-controls="references-body">Reference pictures</button>
@@ -26,7 +25,7 @@ def adapter_views(cards: list[ReferenceAdapterCard]) -> list[dict[str, Any]]:
 
 def build_references(cards: list[ReferenceAdapterCard]) -> gr.HTML:
     """A gr.HTML whose value is a list of references as `references.js` keeps them; `ui.guides` reads it."""
-    script = (_HERE / "slot.js").read_text(encoding="utf-8") + (_HERE / "references.js").read_text(encoding="utf-8")
+    script = card_script("references")
     return gr.HTML(
         [],
         html_template=_TEMPLATE,

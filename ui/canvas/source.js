@@ -45,7 +45,6 @@ async function bring(blob) {
   if (document.body.dataset.mode === "controlnet") return window.dispatchEvent(new CustomEvent("easel:bring-control", { detail: blob }));
   // A zip may be larger: the server judges what it unpacks to.
   if (blob.size > props.bytes_max * (/\.zip$/i.test(blob.name || "") ? 3 : 1)) return say(`This file is too large. Choose one of at most ${props.bytes_max >> 20} MB.`);
-  if (document.body.dataset.mode === "txt2img") window.dispatchEvent(new CustomEvent("easel:choose", { detail: "img2img" }));
   say("");
   root.setAttribute("aria-busy", "true");
   drop.querySelector("b").textContent = "Bringing it in …";
@@ -53,8 +52,14 @@ async function bring(blob) {
     const answer = await fetch("/inputs", { method: "POST", body: blob, headers: { "X-Easel": "1", "Content-Type": "application/octet-stream" } });
     const found = await answer.json().catch(() => ({}));
     if (!answer.ok) throw new Error(found.message ? `${found.message} ${found.hint}` : found.detail || "This picture could not be brought in. Try it again.");
-    use({ ...found, name: blob.name || "" });
-    trigger("upload");
+    const { settings, ...value } = found;
+    const accept = () => {
+      // On the Text tab there is no use for a source: the page goes where there is one.
+      if (document.body.dataset.mode === "txt2img") window.dispatchEvent(new CustomEvent("easel:choose", { detail: "img2img" }));
+      use({ ...value, name: blob.name || "" });
+      trigger("upload");
+    };
+    if (!window.easelOffer?.(settings, accept)) accept();
   } catch (error) {
     say(error instanceof TypeError ? "The studio cannot be reached. Try it again." : error.message);
   } finally {

@@ -51,7 +51,7 @@ function showFacts(finished) {
   closeMenu();
   facts.textContent = finished
     ? `seed ${finished.seed} · ${finished.width} × ${finished.height} · ${finished.steps} steps · ${finished.seconds} s` : "";
-  if (finished) $do("download").href = finished.download;
+  if (finished) $do("download").href = `${finished.download}&format=${$do("format").value}`;
   $do("tile").hidden = !finished?.seamless;
 }
 
@@ -232,6 +232,7 @@ const deeds = {
   send: () => { menu.hidden = !menu.hidden; $do("send").setAttribute("aria-expanded", String(!menu.hidden)); if (!menu.hidden) menu.querySelector("button").focus(); },
 };
 
+$do("format").addEventListener("change", () => showFacts(shown));
 $(".stage-retry").addEventListener("click", () => document.getElementById("go")?.click());
 $(".stage-close").addEventListener("click", () => toggleFull(false));
 picture.addEventListener("click", () => toggleFull());

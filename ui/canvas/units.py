@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from engine import CONTROLS_MAX, NO_PREPROCESSOR, UPLOAD_BYTES_MAX, ControlCard, PreprocessorCard
+from ui.canvas.scripts import card_script
 
-_HERE = Path(__file__).parent
 _TEMPLATE = """
 <section class="units" id="ctl-controls" aria-label="ControlNet units">
   <button type="button" class="units-title" aria-expanded="false" aria-controls="units-body">ControlNet</button>
@@ -55,7 +54,7 @@ def method_views(cards: list[PreprocessorCard]) -> list[dict[str, Any]]:
 
 def build_units(controls: list[ControlCard], methods: list[PreprocessorCard]) -> gr.HTML:
     """A gr.HTML whose value is a list of units as `units.js` keeps them; `ui.guides` reads it."""
-    script = (_HERE / "slot.js").read_text(encoding="utf-8") + (_HERE / "units.js").read_text(encoding="utf-8")
+    script = card_script("units")
     return gr.HTML(
         [],
         html_template=_TEMPLATE,

@@ -1,0 +1,100 @@
+"""Settings that a brought picture carries: shown to the page with the picture, and taken over into the form when asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from pydantic import ValidationError
+
+from engine import DamagedFile, Engine, EngineError, LoraUse, NotFound, Recipe
+from ui.forms import FIELDS, from_recipe, size_label, tab_of
+from ui.guides import reference_views, unit_views
+from ui.links import source_url, source_view
+from ui.owner import owner_of
+from ui.run import HIDDEN, Page, Update
+from ui.sending import event_data, fields_update, rack_views
+
+_SAME = ("prompt", "negative_prompt", "guidance_scale", "steps", "scheduler", "variation_strength")
+_TEXTS = ("schedule", "seamless", "variation_seed")
+
+
+def carried_view(engine: Engine, data: bytes, owner: str) -> dict[str, Any] | None:
+    """What the page is told about the settings in a file; None where it has none, or none that can be read."""
+    try:
+        found = engine.read_settings(data, owner)
+    except DamagedFile:
+        return None
+    return {
+        "recipe": None if found.recipe is None else found.recipe.to_plain(),
+        "values": found.values,
+        "missing": [one.message for one in found.missing],
+        "unread": [f"{name}: {value}"[:120] for name, value in list(found.unread.items())[:20]],
+    }
+
+
+def wire_carried(page: Page, offer: gr.HTML) -> None:
+    engine, form = page.engine, page.form
+    targets = [page.mode, form.source, page.editor, *form.racks, *form.inputs()]
+
+    def take(event: gr.EventData, request: gr.Request) -> Update:
+        """The page sends back what it was given; it is checked again, and nothing in it is run here."""
+        data, owner = event_data(event), owner_of(request)
+        try:
+            if data.get("recipe"):
+                recipe = Recipe.model_validate(data["recipe"])
+                guides = unit_views(engine, recipe, owner), reference_views(engine, recipe, owner)
+                here = {card.name for card in engine.loras()}
+                rack = rack_views([use for use in recipe.loras or () if use.name in here])
+                return (*_pictures(engine, recipe, owner), rack, *guides, *fields_update(from_recipe(recipe, form.sizes)))
+            values = data.get("values")
+            fields = _fields(values if isinstance(values, dict) else {}, form.sizes)
+            rack = rack_views([LoraUse.model_validate(one) for one in (values or {}).get("loras", [])])
+            mode = (values or {}).get("mode", "txt2img")
+            return mode, gr.skip(), gr.skip(), rack, gr.skip(), gr.skip(), *fields_update(fields)
+        except (ValidationError, EngineError, AttributeError, TypeError):
+            gr.Warning("These settings cannot be read. Drop the picture again.")
+            return tuple(gr.skip() for _ in targets)
+
+    offer.select(take, None, targets, queue=False, **HIDDEN)
+
+
+def _fields(values: dict[str, Any], sizes: list[str]) -> dict[str, Any]:
+    """Another program's values as the form's; what it does not say stays as it is."""
+    fields = {name: values[name] for name in _SAME if name in values}
+    fields |= {name: str(values[name]) for name in _TEXTS if name in values}
+    if "scheduler" in values:
+        fields["schedule"] = values.get("schedule", "")
+    if "seed" in values:
+        fields |= {"seed": str(values["seed"]), "is_seed_kept": True}
+    if "width" in values:
+        label = size_label(values["width"], values["height"])
+        is_preset = label in sizes
+        fields |= {
+            "size": label if is_preset else None,
+            "width": "" if is_preset else str(values["width"]),
+            "height": "" if is_preset else str(values["height"]),
+        }
+    if values.get("mode") == "img2img":
+        fields["strength"] = values["strength"]
+    return {name: value for name, value in fields.items() if name in FIELDS}
+
+
+def _pictures(engine: Engine, recipe: Recipe, owner: str) -> Update:
+    """Tab, source and mask as far as they are here."""
+    try:
+        if recipe.source is None:
+            return tab_of(recipe), gr.skip(), gr.skip()
+        source = source_view(engine.input_image(recipe.source, owner), engine.secret)
+    except NotFound:
+        return tab_of(recipe), None, gr.skip()
+    if recipe.mode != "inpaint":
+        return recipe.mode, source, gr.skip()
+    base = recipe.mask
+    try:
+        if base is not None:
+            engine.input_image(base, owner)
+    except NotFound:
+        base = None
+    url = None if base is None else source_url(base, engine.secret)
+    return recipe.mode, source, {"source": recipe.source, "base": base, "base_url": url, "strokes": [], "expand": list(recipe.expand)}
