@@ -14,8 +14,12 @@ from tests.ui.test_routes import call
 from ui.live import counts_view
 
 
+def post(studio: Studio, path: str, body: bytes, *, header: bool = True) -> tuple[int, bytes]:
+    return call(studio, path, body, header=header, kind="application/json")
+
+
 def ask(studio: Studio, what: str, **given: object) -> dict[str, Any]:
-    status, content = call(studio, f"/live/{what}", json.dumps(given).encode())
+    status, content = post(studio, f"/live/{what}", json.dumps(given).encode())
     assert status == 200, content
     return json.loads(content)
 
@@ -51,7 +55,7 @@ def test_a_style_is_shown_to_the_letter(studio: Studio) -> None:
     assert (before, own) == ("blueprint of ", "a castle")
     assert behind.startswith(", white lines")
     assert shown["negative_prompt"] == ["", "blurry", ", shading, colour, photograph"]
-    status, content = call(studio, "/live/style", json.dumps({"style": "Nothing"}).encode())
+    status, content = post(studio, "/live/style", json.dumps({"style": "Nothing"}).encode())
     assert (status, json.loads(content)["message"]) == (422, "There is no style named Nothing here.")
 
 
@@ -78,14 +82,14 @@ def test_the_plan_of_the_steps(studio: Studio) -> None:
 @pytest.mark.parametrize("what", ["words", "style", "styles", "plan"])
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"null", b'{"control": ["prompt"], "scheduler": {}, "style": 7}', b"[" * 50_000])
 def test_nonsense_is_refused(studio: Studio, what: str, body: bytes) -> None:
-    assert call(studio, f"/live/{what}", body)[0] == 422
+    assert post(studio, f"/live/{what}", body)[0] == 422
 
 
 def test_strangers_and_heavy_bodies_are_turned_away(studio: Studio) -> None:
-    assert call(studio, "/live/words", b"{}", header=False)[0] == 403
-    assert call(studio, "/live/words", b"x" * 600_000)[0] == 413
+    assert post(studio, "/live/words", b"{}", header=False)[0] == 403
+    assert post(studio, "/live/words", b"x" * 600_000)[0] == 413
     for steps in ("many", -1, 1e9, True, None):
-        status, _ = call(studio, "/live/plan", json.dumps({"scheduler": "euler", "steps": steps, "strength": "x"}).encode())
+        status, _ = post(studio, "/live/plan", json.dumps({"scheduler": "euler", "steps": steps, "strength": "x"}).encode())
         assert status == (200 if steps is None else 422)
 
 

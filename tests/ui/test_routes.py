@@ -24,8 +24,16 @@ def png(width: int = 64, height: int = 48) -> bytes:
     return target.getvalue()
 
 
-def call(studio: Studio, path: str, body: bytes | None = None, *, visitor: str | None = VISITOR, header: bool = True) -> tuple[int, bytes]:
-    headers = {"Content-Type": "application/octet-stream"}
+def call(
+    studio: Studio,
+    path: str,
+    body: bytes | None = None,
+    *,
+    visitor: str | None = VISITOR,
+    header: bool = True,
+    kind: str = "application/octet-stream",
+) -> tuple[int, bytes]:
+    headers = {"Content-Type": kind}
     if visitor:
         headers["Cookie"] = f"easel_visitor={visitor}"
     if header:

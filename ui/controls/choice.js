@@ -1,6 +1,8 @@
 // A native list in groups: it opens as the device is used to, by mouse, touch, keyboard or screen reader.
 const select = element.querySelector("select"), note = element.querySelector(".choice-note");
 const { name, groups, exists, labels } = __CHOICES__;
+// Why the choice fell back; it stands until somebody chooses again.
+let fallen = "";
 const every = groups.flatMap((group) => group.options);
 
 for (const { label, options } of groups) {
@@ -24,7 +26,7 @@ function render() {
   const value = every.some(([key]) => key === props.value) ? props.value : "";
   select.value = value;
   const about = every.find(([key]) => key === value)?.[2] || "";
-  note.textContent = about && about[0].toUpperCase() + about.slice(1);
+  note.textContent = (value === "" && fallen) || (about && about[0].toUpperCase() + about.slice(1));
   if (name === "scheduler" && window.easelSampler !== value) {
     window.easelSampler = value;
     window.dispatchEvent(new CustomEvent("easel:sampler"));
@@ -32,6 +34,7 @@ function render() {
 }
 
 select.addEventListener("change", () => {
+  fallen = "";
   props.value = select.value;
   render();
   if (name === "scheduler") window.dispatchEvent(new CustomEvent("easel:sampler", { detail: "by hand" }));
@@ -39,9 +42,9 @@ select.addEventListener("change", () => {
 if (exists) window.addEventListener("easel:sampler", (event) => {
   const lost = props.value && !exists[window.easelSampler]?.includes(props.value) ? every.find(([key]) => key === props.value)[1] : "";
   // A choice that came with a picture or from memory is left as it is; one's own change of sampler lets the schedule fall back, and says so.
-  if (lost && event.detail === "by hand") props.value = "";
+  fallen = lost && event.detail === "by hand" ? `${lost} does not exist for ${labels[window.easelSampler]}: the model's own is used.` : "";
+  if (fallen) props.value = "";
   render();
-  if (lost && event.detail === "by hand") note.textContent = `${lost} does not exist for ${labels[window.easelSampler]}: the model's own is used.`;
 });
 watch("value", render);
 render();

@@ -15,7 +15,7 @@ function draw() {
     return bar;
   }));
   const half = shares.findIndex((share) => share < 0.5), first = shares[plan.start];
-  const begins = plan.mode === "txt2img" ? "" : first === undefined ? "no step is walked" : `starts at step ${plan.start + 1} with ${Math.round(first * 100)} % noise`;
+  const begins = plan.start === 0 ? "" : first === undefined ? "no step is walked" : `starts at step ${plan.start + 1} with ${Math.round(first * 100)} % noise`;
   words.textContent = begins || (half < 0 ? `${shares.length} steps` : `half the noise is gone by step ${half + 1} of ${shares.length}`);
   element.querySelector("svg").setAttribute("aria-label", `Noise before each of ${shares.length} steps: ${words.textContent}`);
 }
