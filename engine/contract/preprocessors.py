@@ -83,6 +83,9 @@ PREPROCESSORS: dict[str, PreprocessorFacts] = {
         (Knob("seed", "Seed", 0, 2**32 - 1, 0),),
     ),
     "depth": PreprocessorFacts(
+        "Depth, small", "Near is white, far is black. Small and bundled: knows the starter's kind of pictures.", "depth", "Apache-2.0"
+    ),
+    "depth_anything": PreprocessorFacts(
         "Depth (Depth Anything V2)", "Near is white, far is black. The best first choice for depth.", "depth", "Apache-2.0", (),
         (Weights("depth-anything/Depth-Anything-V2-Small-hf", _DEPTH_REVISION, ("config.json", "preprocessor_config.json", "model.safetensors"), 99_175_200),),
     ),

@@ -18,6 +18,7 @@ from engine.contract.preprocessors import PREPROCESSORS
 from engine.contract.work import MapPixels, MapTask
 from engine.diffusion.device import pick_device
 from engine.diffusion.images import Rgb, pad_edges, read_rgb, resize
+from engine.diffusion.tiny_depth import estimate_depth, load_tiny_depth
 
 # A larger source is looked at smaller: no control model sees more than this, and memory has an end.
 EDGE_MAX = 2048
@@ -91,6 +92,8 @@ class MapMaker:
         detector = self._detector(task)
         with quiet(), seeded(int(task.settings.get("seed", 0))), torch.inference_mode():
             if task.preprocessor == "depth":
+                return np.repeat(estimate_depth(detector, image)[..., None], 3, axis=2)
+            if task.preprocessor == "depth_anything":
                 return look_deep(detector, image)
             return look(detector, ROWS[task.preprocessor], image, task.settings, task.preprocessor)
 
@@ -105,9 +108,11 @@ class MapMaker:
 
 def build(name: str, weights: Path | None, device: torch.device) -> Any:
     """The library's own object. Raises `DamagedFile` when its weights are not what they claim to be."""
+    if name == "depth":
+        return load_tiny_depth(device=device)
     with quiet():
         try:
-            if name == "depth":
+            if name == "depth_anything":
                 from transformers import pipeline
 
                 return pipeline("depth-estimation", model=str(weights), device=device)

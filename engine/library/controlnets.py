@@ -25,7 +25,7 @@ _PICKLES = (".pth", ".pt", ".ckpt", ".bin")
 _BY_NAME: tuple[tuple[str, Kind, str], ...] = (
     ("lineart_anime", "lines", "lineart_anime"), ("anime", "lines", "lineart_anime"), ("lineart", "lines", "lineart"), ("canny", "edges", "canny"),
     ("softedge", "edges", "hed"), ("hed", "edges", "hed"), ("scribble", "edges", "hed"), ("pidi", "edges", "pidinet"), ("edge", "edges", "canny"),
-    ("mlsd", "lines", "mlsd"), ("depth", "depth", "depth"), ("zoe", "depth", "zoe"), ("normal", "normals", "normalbae"), ("pose", "pose", "openpose"),
+    ("mlsd", "lines", "mlsd"), ("depth", "depth", "depth_anything"), ("zoe", "depth", "zoe"), ("normal", "normals", "normalbae"), ("pose", "pose", "openpose"),
     ("shuffle", "shuffle", "shuffle"), ("seg", "segments", NO_PREPROCESSOR),
 )  # fmt: skip
 # Files that steer pictures too, but are no plain ControlNet of a UNet.

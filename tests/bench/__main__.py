@@ -20,6 +20,7 @@ import torch
 from engine.contract.recipe import Recipe
 from engine.contract.work import Pixels, Stepped, Work
 from engine.diffusion.painter import Painter
+from tests.bench.controls import control_rows
 from tests.bench.guidance import guidance_rows
 from tests.bench.pictures import picture_rows
 from tests.bench.row import Row
@@ -140,7 +141,8 @@ def measure(rounds: int) -> tuple[list[Row], dict[str, Any]]:
     rows.append(Row("page answers after start", f"{statistics.median(starts):.1f} s", "< 3 s", statistics.median(starts) < 3))
     more, raw["pictures"] = picture_rows(rounds)
     guided, raw["guidance"] = guidance_rows(rounds)
-    return [*rows, *more, *guided], raw
+    controlled, raw["controls"] = control_rows(rounds)
+    return [*rows, *more, *guided, *controlled], raw
 
 
 def _painter(*, previews: bool, dtype: str = "auto") -> Painter:

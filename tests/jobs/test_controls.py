@@ -68,11 +68,18 @@ def test_a_unit_changes_the_picture_and_is_gone_afterwards(desk: Engine) -> None
     card = next(card for card in desk.controls() if card.name == "quick-edges")
     assert (card.kind, card.preprocessor, card.family, card.problem) == ("edges", "canny", "the starter", None)
     plain = draw(desk, "txt2img")[0]
-    steered = draw(desk, "txt2img", controls=[unit(desk, control=None)])[0]
+    steered = draw(desk, "txt2img", controls=[unit(desk)])[0]
     again = draw(desk, "txt2img")[0]
     assert pixels(steered.path) != pixels(plain.path) == pixels(again.path)
-    assert steered.recipe.controls is not None
-    assert steered.recipe.controls[0].control == "quick-edges"
+
+
+def test_the_starter_s_own_controls_need_no_name_and_no_download(desk: Engine) -> None:
+    plain = draw(desk, "txt2img")[0]
+    for preprocessor, control in {"canny": "starter-edges", "lineart_standard": "starter-edges", "depth": "starter-depth"}.items():
+        picture = draw(desk, "txt2img", controls=[unit(desk, preprocessor=preprocessor, control=None)])[0]
+        assert picture.recipe.controls is not None
+        assert picture.recipe.controls[0].control == control
+        assert pixels(picture.path) != pixels(plain.path)
 
 
 @pytest.mark.parametrize("values", [{"weight": 0}, {"start": 0.5, "end": 0.5}])
@@ -231,7 +238,7 @@ def test_maps_have_a_process_of_their_own(tmp_path: Path) -> None:
 def test_importing_the_engine_and_asking_for_cards_brings_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib; from engine import Engine, Settings; e = Engine(Settings(data=pathlib.Path(sys.argv[1]), worker='process'));"
-        "assert len(e.preprocessors()) == 15; e.controls(); e.close(); sys.exit('torch' in sys.modules)"
+        "assert len(e.preprocessors()) == 16; e.controls(); e.close(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(tmp_path)], timeout=120, check=False).returncode == 0
 

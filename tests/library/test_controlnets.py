@@ -49,7 +49,7 @@ def test_families_are_told_by_their_width(root: Path, width: int, family: str, o
     save_file(tensors(width, SD1_RESIDUALS, original=original), path)
     card = read_card(path)
     assert (card.width, card.family, card.residuals, card.problem) == (width, family, SD1_RESIDUALS, None)
-    assert (card.kind, card.preprocessor) == ("depth", "depth")
+    assert (card.kind, card.preprocessor) == ("depth", "depth_anything")
 
 
 def test_the_words_in_the_header_count_more_than_the_name(root: Path) -> None:

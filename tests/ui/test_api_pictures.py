@@ -237,3 +237,22 @@ def test_a_large_picture_is_taken_whole(client: Client) -> None:
     assert len(source) > 30_000_000
     done = messages(client, "/img2img", prompt="x", source=source, **SMALL)[-1]
     assert done["state"] == "done"
+
+
+def test_a_control_unit_leads_and_has_to_be_there(client: Client) -> None:
+    unit = {"image": SOURCE, "preprocessor": "canny", "settings": {"low": 30}, "weight": 0.9, "end": 0.8}
+    ended = messages(client, "/controlnet", prompt="a castle", controls=[unit], **SMALL)[-1]
+    recipe = ended["pictures"][0]["recipe"]
+    assert recipe["mode"] == "txt2img"
+    led = recipe["controls"][0]
+    assert (led["control"], led["settings"], led["weight"], led["end"]) == ("starter-edges", {"low": 30, "high": 200}, 0.9, 0.8)
+    # The hash of a picture that was sent before, and of the finished map.
+    again = {**unit, "image": led["map"], "preprocessor": "none", "settings": {}, "control": "starter-edges"}
+    assert messages(client, "/img2img", prompt="a castle", source=SOURCE, controls=[again], **SMALL)[-1]["state"] == "done"
+    for controls, words in (([], "There is no control unit"), ([{**unit, "image": "?"}], "cannot be read"), ([{**unit, "weight": 9}], "cannot be 9")):
+        with pytest.raises(Exception, match=words):
+            messages(client, "/controlnet", prompt="a castle", controls=controls, **SMALL)
+
+
+def test_the_endpoint_asks_for_units_first() -> None:
+    assert names_of(TextToImage, ("controls",))[:2] == ("prompt", "controls")
