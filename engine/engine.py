@@ -39,7 +39,7 @@ from engine.jobs.watch import Watch
 from engine.library.archive import read_sources, write_dataset, write_pictures
 from engine.library.catalogue import BUNDLED, Catalogue
 from engine.library.controlnets import BUNDLED_CONTROLS, ControlNets
-from engine.library.embeddings import Embeddings
+from engine.library.embeddings import BUNDLED_EMBEDDINGS, Embeddings
 from engine.library.history import History
 from engine.library.inputs import Inputs
 from engine.library.ip_adapters import BUNDLED_IP_ADAPTERS, IpAdapters
@@ -87,7 +87,7 @@ class Engine:
         self._ip_adapters = IpAdapters((BUNDLED_IP_ADAPTERS, settings.data / "ip_adapters"), (settings.data / "image_encoders",))
         self._wildcards = Wildcards((settings.data / "wildcards", BUNDLED_WILDCARDS))
         self._styles = Styles((BUNDLED_STYLES, settings.data / "styles"))
-        self._embeddings = Embeddings((settings.data / "embeddings",))
+        self._embeddings = Embeddings((settings.data / "embeddings", BUNDLED_EMBEDDINGS))
         self._controlnets = ControlNets((BUNDLED_CONTROLS, settings.data / "controlnets"))
         self._controls = ControlDesk(
             shelf=self._controlnets, preprocessors=Preprocessors(settings.data / "preprocessors"), maps=Maps(self._store), inputs=self._inputs,
