@@ -43,7 +43,7 @@ from engine.library.carriers import PictureFormat, converted
 from engine.library.catalogue import BUNDLED, Catalogue
 from engine.library.controlnets import BUNDLED_CONTROLS, ControlNets
 from engine.library.counts import Counts, count
-from engine.library.embeddings import Embeddings
+from engine.library.embeddings import BUNDLED_EMBEDDINGS, Embeddings
 from engine.library.history import History
 from engine.library.inputs import Inputs
 from engine.library.ip_adapters import BUNDLED_IP_ADAPTERS, IpAdapters
@@ -98,7 +98,7 @@ class Engine:
         self._ip_adapters = IpAdapters((BUNDLED_IP_ADAPTERS, settings.data / "ip_adapters"), (settings.data / "image_encoders",))
         self._wildcards = Wildcards((settings.data / "wildcards", BUNDLED_WILDCARDS))
         self._styles = Styles((BUNDLED_STYLES, settings.data / "styles"))
-        self._embeddings = Embeddings((settings.data / "embeddings",))
+        self._embeddings = Embeddings((settings.data / "embeddings", BUNDLED_EMBEDDINGS))
         self._controlnets = ControlNets((BUNDLED_CONTROLS, settings.data / "controlnets"))
         self._controls = ControlDesk(
             shelf=self._controlnets, preprocessors=Preprocessors(settings.data / "preprocessors"), maps=Maps(self._store), inputs=self._inputs,

@@ -1,4 +1,4 @@
-"""Embedding files on disk: found at every look in `data/embeddings`, judged by their header, never loaded here."""
+"""Embedding files on disk: the bundled ones and those in `data/embeddings`, found at every look, judged by their header, never loaded here."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from engine.contract.errors import IncompatibleAdapter, ModelNotFound
 from engine.contract.models import ModelCard
 from engine.library.headers import read_header
 
+BUNDLED_EMBEDDINGS = Path(__file__).resolve().parents[2] / "presets" / "embeddings"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PICKLES = (".pt", ".bin", ".ckpt", ".pth")
 

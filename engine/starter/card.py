@@ -12,6 +12,8 @@ from engine.starter.attributes import COLOURS, HELD_OUT_COLOURS, HELD_OUT_PLACES
 from engine.starter.evaluate import crowd, table
 from engine.starter.evaluate_control import REPORT
 from engine.starter.evaluate_control import table as control_table
+from engine.starter.family_card import family_section
+from engine.starter.figures import figures_of
 from engine.starter.recipes import RECIPES
 
 _CARD = """---
@@ -63,7 +65,7 @@ are the combinations above; "held-out wordings" are sentences of a build that tr
 
 {psnr}
 {controls}
-## What it cannot do
+{family}## What it cannot do
 
 It knows sixteen subjects in ten places and nothing else: no people, no animals but a bird, no writing, no photographs. Silhouettes are soft and
 some subjects are mixed up (the table says how often); fine edges are blurred. Pictures other than {size} × {size} are weaker. All things
@@ -91,8 +93,9 @@ def write_card(folder: Path, work: Path) -> None:
     kept_back = ", ".join(f"{colour} {subject}" for subject, colour in sorted(HELD_OUT_COLOURS))
     kept_back += "; " + ", ".join(f"{subject} with {place}" for subject, place in sorted(HELD_OUT_PLACES))
     weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+    family = family_section(figures_of(folder))
     text = _CARD.format(
-        megabytes=weights / 1e6, subjects=", ".join(SUBJECTS), crowd=crowd(report),
+        megabytes=weights / 1e6, family=f"{family}\n\n" if family else "", subjects=", ".join(SUBJECTS), crowd=crowd(report),
         places=", ".join(PLACES), times=", ".join(TIMES), colours=", ".join(COLOURS), kept_back=kept_back, stages=stages,
         prompts=report["prompts"], steps=report["steps"], guidance=report["guidance"], size=report["size"], table=table(report),
         controls=_controls(work),

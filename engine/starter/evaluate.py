@@ -35,7 +35,11 @@ def full_caption(labels: SceneLabels, phrasing: str | None = None) -> str:
 
 def generate(folder: Path, captions: list[str], *, size: int, steps: int, guidance: float, seed: int, batch: int = 8) -> NDArray[np.uint8]:
     """(N, size, size, 3) pictures of the captions, one seed each."""
-    pipe: Any = load_pipeline(folder)
+    return generate_with(load_pipeline(folder), captions, size=size, steps=steps, guidance=guidance, seed=seed, batch=batch)
+
+
+def generate_with(pipe: Any, captions: list[str], *, size: int, steps: int, guidance: float, seed: int, batch: int = 8) -> NDArray[np.uint8]:
+    """The same with a stock pipeline that is there already."""
     made: list[NDArray[np.uint8]] = []
     started = time.monotonic()
     for start in range(0, len(captions), batch):

@@ -27,7 +27,7 @@ from engine.starter.unet import SCHEDULE, noisy
 
 RANK = 4
 # The starter attends on coarse levels only; texture is made by the convolutions.
-_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "conv_in", "conv_out"]
+TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "conv_in", "conv_out"]
 _BATCH = 8
 
 
@@ -55,7 +55,7 @@ class StyleTrainer:
         torch.manual_seed(seed)
         self._unet: Any = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, local_files_only=True)
         self._unet.requires_grad_(False)
-        self._unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=_TARGETS))
+        self._unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS))
         self._tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self._text_encoder: Any = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).eval()
         self._alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -31,8 +32,11 @@ class Scene:
     labels: SceneLabels
 
 
-def draw(labels: SceneLabels, seed: int, size: int = 256) -> Scene:
-    """Draw at twice the size, then reduce. Deterministic in (labels, seed, size); another size shows the same scene."""
+def draw(labels: SceneLabels, seed: int, size: int = 256, *, shapes: Callable[[], list[Shape]] | None = None) -> Scene:
+    """Draw at twice the size, then reduce. Deterministic in (labels, seed, size); another size shows the same scene.
+
+    `shapes` stand where the subject of the labels would.
+    """
     rng = np.random.Generator(np.random.PCG64(seed))
     canvas = size * _OVERSAMPLING
     light, land = LIGHTS[labels.time], LANDS[labels.place]
@@ -46,7 +50,8 @@ def draw(labels: SceneLabels, seed: int, size: int = 256) -> Scene:
     depth = np.ones((canvas, canvas), np.float32)
     paint_land(image, depth, land=land, light=light, horizon=horizon, haze=haze, sun_x=sun_x, rng=rng)
     mask = np.zeros((canvas, canvas), np.float32)
-    _place_subjects(image, depth, mask, labels, light, horizon, mirrored=sun_x > 0.5, haze=haze, rng=rng)
+    drawing = shapes or SUBJECT_SHAPES[labels.subject]
+    _place_subjects(image, depth, mask, labels, light, horizon, drawing, mirrored=sun_x > 0.5, haze=haze, rng=rng)
     image = _finish(image, labels.style, rng)
     small = cv2.resize(np.clip(image, 0, 1), (size, size), interpolation=cv2.INTER_AREA)
     return Scene(
@@ -61,7 +66,7 @@ def _reduce(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(plane, (size, size), interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
-def _place_subjects(image: NDArray[np.float32], depth: NDArray[np.float32], mask: NDArray[np.float32], labels: SceneLabels, light: Light, horizon: float, *, mirrored: bool, haze: float, rng: np.random.Generator) -> None:  # fmt: skip
+def _place_subjects(image: NDArray[np.float32], depth: NDArray[np.float32], mask: NDArray[np.float32], labels: SceneLabels, light: Light, horizon: float, drawing: Callable[[], list[Shape]], *, mirrored: bool, haze: float, rng: np.random.Generator) -> None:  # fmt: skip
     size = image.shape[0]
     is_flying = labels.subject in FLYING
     edge = size * SUBJECT_HEIGHT.get(labels.subject, 0.80) * float(rng.uniform(0.74, 0.86)) * (1.0 if labels.distance == "near" else 0.55)
@@ -77,7 +82,7 @@ def _place_subjects(image: NDArray[np.float32], depth: NDArray[np.float32], mask
         if not is_flying:
             _contact(image, x, y, edge, labels, light)
         colour = COLOUR_VALUES[labels.colour] * (1 + rng.normal(0, 0.03, 3).astype(np.float32))
-        _draw_shapes(image, mask, SUBJECT_SHAPES[labels.subject](), x, y, edge, mirrored=mirrored, tones=_tones(colour, light, haze))
+        _draw_shapes(image, mask, drawing(), x, y, edge, mirrored=mirrored, tones=_tones(colour, light, haze))
     depth += (0.25 - depth) * mask
 
 

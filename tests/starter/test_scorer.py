@@ -57,7 +57,7 @@ def test_it_knows_scenes_that_it_never_saw(scorer: Scorer) -> None:
     found, words = retrieval(scorer, features, labels), words_accuracy(scorer, features, labels)
     print(found, words)
     assert min(found.values()) >= 0.7
-    assert all(words[name] >= least for name, least in {"subject": 0.45, "place": 0.9, "time": 0.95, "colour": 0.85}.items())
+    assert all(words[name] >= least for name, least in {"subject": 0.6, "place": 0.9, "time": 0.95, "colour": 0.85}.items())
 
 
 def test_stock_tools_read_the_tower_and_see_the_same(scorer: Scorer) -> None:
