@@ -36,6 +36,7 @@ from engine.contract.guidance import (
 )
 from engine.contract.models import ModelCard
 from engine.contract.preprocessors import NO_PREPROCESSOR, Knob
+from engine.contract.quality import Quality
 from engine.contract.read_settings import Missing, ReadSettings
 from engine.contract.recipe import Recipe
 from engine.contract.references import REFERENCE_WEIGHT, REFERENCE_WEIGHT_MAX, REFERENCES_MAX, ReferenceAdapterCard, ReferenceUse
@@ -167,6 +168,7 @@ __all__ = [
     "PictureFormat",
     "PreprocessorCard",
     "Progress",
+    "Quality",
     "Queued",
     "ReadSettings",
     "Recipe",

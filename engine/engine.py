@@ -19,6 +19,7 @@ from engine.contract.controls import ControlCard, PreprocessorCard
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import EngineError, InvalidRequest, NotFound
 from engine.contract.models import ModelCard
+from engine.contract.quality import Quality, qualities
 from engine.contract.read_settings import ReadSettings
 from engine.contract.recipe import Recipe
 from engine.contract.references import ReferenceAdapterCard
@@ -324,6 +325,10 @@ class Engine:
     def reference_adapters(self) -> list[ReferenceAdapterCard]:
         """What lets a model see reference pictures; one that cannot be used says why in its card."""
         return self._ip_adapters.cards()
+
+    def qualities(self, model: str | None = None) -> tuple[Quality, ...]:
+        """Draft, standard and fine as a model offers them with the adapters that are here. Raises `ModelNotFound`."""
+        return qualities(self._catalogue.card(model or self.settings.model), self._loras.cards())
 
     def lora_picture(self, name: str) -> bytes | None:
         """A small JPEG of what an adapter does; None where there is none. Raises `ModelNotFound`."""

@@ -51,6 +51,8 @@ class LoraCard(BaseModel):
     made_for: str = ""
     width: int | None = None
     has_text_encoder: bool = False
+    # Made to draw in a handful of steps, without guidance.
+    is_few_steps: bool = False
     bytes_on_disk: int = 0
     content_hash: str = ""
     # Changes with the small picture beside the file; None where there is none.

@@ -99,6 +99,7 @@ def _card(name: str, size: int, _mtime: int) -> LoraCard:
         width=width,
         made_for=FAMILY_OF_WIDTH.get(width or 0, ""),
         has_text_encoder=any(key.startswith(("text_encoder", "lora_te")) for key in header),
+        is_few_steps=isinstance(own, dict) and own.get("kind") == "few steps",
         refusal=_refusal(header),
     )
 

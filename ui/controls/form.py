@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from engine import GUIDANCE_FACTS, SCHEDULE_LABELS, SCHEDULER_LABELS, SCORE_LABELS, STEPS_MAX, Engine, ModelCard
+from engine import GUIDANCE_FACTS, SCHEDULE_LABELS, SCHEDULER_LABELS, SCORE_LABELS, STEPS_MAX, Engine, ModelCard, Quality
 from ui.canvas.rack import build_rack
 from ui.canvas.references import build_references
 from ui.canvas.source import build_source
@@ -15,6 +15,7 @@ from ui.canvas.units import build_units
 from ui.canvas.words import build_words
 from ui.controls.guidance import build_guidance, explain_negative
 from ui.controls.more import build_more
+from ui.controls.quality import build_quality, wire_quality
 from ui.controls.sampling import build_plan, build_sampling
 from ui.forms import FIELDS, guidance_word, size_label
 from ui.tabs.image import build_image
@@ -58,7 +59,9 @@ def build_form(card: ModelCard, engine: Engine, others: list[str]) -> Form:
     sizes = [size_label(*size) for size in card.sizes]
     source = build_source()
     prompts, words = _words(card, others)
-    fields = {**prompts, **build_image(card), **build_inpaint(card), **build_upscale(card, engine.upscalers()), **_look(card, sizes)}
+    offered = engine.qualities()
+    look, quality = _look(card, sizes, offered)
+    fields = {**prompts, **build_image(card), **build_inpaint(card), **build_upscale(card, engine.upscalers()), **look}
     plan = build_plan()
     units = build_units(engine.controls(), engine.preprocessors())
     references = build_references(engine.reference_adapters())
@@ -66,6 +69,7 @@ def build_form(card: ModelCard, engine: Engine, others: list[str]) -> Form:
         rack = build_rack(engine.loras(), may_add=engine.may_add_loras)
     fields.update({**build_guidance(card), **build_more(), **_expert(card)})
     _wire_negative(fields)
+    wire_quality(quality, offered, fields, rack)
     with gr.Row(elem_id="go-row"):
         undo = gr.Button("↶", size="sm", elem_id="undo", min_width=36)
         redo = gr.Button("↷", size="sm", elem_id="redo", min_width=36)
@@ -90,10 +94,11 @@ def _words(card: ModelCard, others: list[str]) -> tuple[Fields, dict[str, gr.HTM
     return fields, words
 
 
-def _look(card: ModelCard, sizes: list[str]) -> Fields:
+def _look(card: ModelCard, sizes: list[str], offered: tuple[Quality, ...]) -> tuple[Fields, gr.Radio]:
     fields: Fields = {}
     fields["size"] = gr.Radio(sizes, value=size_label(*card.default_size), label="Size", elem_id="ctl-size", elem_classes="chips")
     fields["count"] = gr.Radio([1, 2, 4, 8, 16], value=1, label="How many", elem_id="ctl-count", elem_classes="chips not-upscale")
+    quality = build_quality(offered)
     fields["guidance_scale"] = guidance = gr.Slider(
         1, 15, value=card.default_guidance, step=0.5, label="Guidance", info=_guidance_info(card.default_guidance), elem_id="ctl-guidance_scale"
     )
@@ -101,7 +106,7 @@ def _look(card: ModelCard, sizes: list[str]) -> Fields:
         1, STEPS_MAX, value=card.default_steps, step=1, label="Steps", info="More steps, more finish and more time", elem_id="ctl-steps"
     )
     guidance.change(None, guidance, guidance, js=_GUIDANCE_JS, show_progress="hidden", api_visibility="private")
-    return fields
+    return fields, quality
 
 
 def _expert(card: ModelCard) -> Fields:

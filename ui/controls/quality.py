@@ -1,0 +1,50 @@
+"""Draft, standard or fine: one choice that sets steps, guidance, sampler and LoRA together, and says which they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from engine import Quality
+
+_INFO = "Sets steps, guidance and sampler together"
+_HIDDEN: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+def build_quality(choices: tuple[Quality, ...]) -> gr.Radio:
+    return gr.Radio(
+        [(one.label, one.name) for one in choices], value="standard", label="Quality", info=_INFO, elem_id="ctl-quality", elem_classes="chips"
+    )
+
+
+def wire_quality(quality: gr.Radio, choices: tuple[Quality, ...], fields: Mapping[str, Any], rack: gr.HTML) -> None:
+    """A choice sets the controls; controls that are moved say which choice they are, or none."""
+    by_name = {one.name: one for one in choices}
+    helpers = {one.lora for one in choices if one.lora}
+    parts = [fields[name] for name in ("steps", "guidance_scale", "scheduler")]
+
+    def choose(name: Any, used: Any) -> tuple[Any, ...]:
+        chosen = by_name.get(name)
+        if chosen is None:
+            return tuple(gr.skip() for _ in range(5))
+        loras = [one for one in _cards(used) if one.get("name") not in helpers]
+        if chosen.lora:
+            loras.append({"name": chosen.lora, "weight": 1, "is_muted": False})
+        return chosen.steps, chosen.guidance_scale, chosen.scheduler, "", loras
+
+    def recognise(steps: Any, guidance: Any, scheduler: Any, used: Any) -> Any:
+        on = {one.get("name") for one in _cards(used) if not one.get("is_muted")} & helpers
+        found = [
+            one for one in choices
+            if (one.steps, one.guidance_scale, one.scheduler) == (steps, guidance, scheduler) and on == ({one.lora} if one.lora else set[str]())
+        ]  # fmt: skip
+        return gr.update(value=found[0].name if found else None, info=f"{found[0].label}: {found[0].note}" if found else _INFO)
+
+    quality.input(choose, [quality, rack], [*parts, fields["schedule"], rack], **_HIDDEN)  # type: ignore[attr-defined]
+    gr.on([one.change for one in (*parts, rack)], recognise, [*parts, rack], quality, trigger_mode="always_last", **_HIDDEN)
+
+
+def _cards(used: Any) -> list[Mapping[str, Any]]:
+    return [one for one in used if isinstance(one, Mapping)] if isinstance(used, list) else []
