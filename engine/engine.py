@@ -84,7 +84,7 @@ class Engine:
 
     def __init__(self, settings: Settings, *, host: Host | None = None) -> None:
         self.settings = settings
-        self._store = open_store(settings.data)
+        self._store = open_store(settings.data, settings.database_url)
         self.secret = _secret(settings)
         self.people = None if settings.auth_file is None else People(settings.auth_file)
         self._journal = Journal(self._store)

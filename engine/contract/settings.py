@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on; anything but loopback also needs --auth-file or --public")
     port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     data: Path = Field(Path("data"), description="folder for pictures, models and the database")
+    database_url: str = Field("", description="PostgreSQL for several servers, as postgresql://…; empty is easel.db in the data folder")
     public: bool = Field(False, description="let everybody in who can reach the address")
     auth_file: Path | None = Field(None, description="people who may sign in, a line each from: python -m engine password NAME")
     frames: str = Field("", description="other sites that may show the studio in a frame, with a space between")

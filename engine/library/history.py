@@ -6,18 +6,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, delete, func, insert, select
+from sqlalchemy import RowMapping, delete, func, insert, select
 
 from engine.contract.errors import NotFound
 from engine.contract.recipe import Recipe
 from engine.contract.results import Picture
+from engine.store import Store
 from engine.store import pictures_table as pictures
 
 
 class History:
     """Pictures by owner. Paths are kept relative to the data folder, so the folder may move."""
 
-    def __init__(self, store: Engine, data: Path) -> None:
+    def __init__(self, store: Store, data: Path) -> None:
         self._store = store
         self._data = data
 
