@@ -19,7 +19,8 @@ from engine.contract.errors import (
     OutOfMemory,
     WorkerLost,
 )
-from engine.contract.events import Cancelled, Drawn, Ending, Event, Failed, Finished, Loading, Progress, Queued
+from engine.contract.estimate import Estimate
+from engine.contract.events import Cancelled, Drawn, Ending, Event, Failed, Finished, Loading, Paused, Progress, Queued, Skipped
 from engine.contract.guidance import (
     GUIDANCE_FACTS,
     GUIDANCE_LABELS,
@@ -144,6 +145,7 @@ __all__ = [
     "Ending",
     "Engine",
     "EngineError",
+    "Estimate",
     "Event",
     "Failed",
     "Finished",
@@ -166,6 +168,7 @@ __all__ = [
     "ModelNotFound",
     "NotFound",
     "OutOfMemory",
+    "Paused",
     "People",
     "Picture",
     "PictureFormat",
@@ -185,6 +188,7 @@ __all__ = [
     "ScoreGuidance",
     "Settings",
     "Sheet",
+    "Skipped",
     "Stroke",
     "Style",
     "TextToImage",

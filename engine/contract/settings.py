@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     auth_file: Path | None = Field(None, description="people who may sign in, a line each from: python -m engine password NAME")
     frames: str = Field("", description="other sites that may show the studio in a frame, with a space between")
     model: str = Field("starter", description="name of the model that is loaded at start")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps …")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps …; several, as cuda:0,cuda:1, work side by side")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="precision of the weights")
     worker: Literal["process", "inline"] = Field("process", description="draw in a process of its own, or in this one")
     visitor_adapters: bool = Field(False, description="let visitors of a public studio bring LoRA files")
@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     picture_limit: int | None = Field(None, ge=1, description="finished pictures that are kept for one visitor")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
     metrics_public: bool = Field(False, description="answer /metrics to other machines too, not only to this one")
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """One worker each."""
+        return tuple(name for one in self.device.split(",") if (name := one.strip())) or ("auto",)
 
 
 def is_loopback(host: str) -> bool:
