@@ -106,7 +106,7 @@ class Engine:
         self._controlnets = ControlNets((BUNDLED_CONTROLS, settings.data / "controlnets"))
         self._controls = ControlDesk(
             shelf=self._controlnets, preprocessors=Preprocessors(settings.data / "preprocessors"), maps=Maps(self._store), inputs=self._inputs,
-            host=(ProcessMaps if settings.worker == "process" else InlineMaps)(device=settings.device),
+            host=(ProcessMaps if settings.worker == "process" else InlineMaps)(device=settings.devices[0]),
         )  # fmt: skip
         self._resolver = Resolver(
             default_model=settings.model, catalogue=self._catalogue, inputs=self._inputs, upscalers=self._upscalers, loras=self._loras,

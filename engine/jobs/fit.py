@@ -59,16 +59,16 @@ class Fit:
         terms = np.array([traits.terms() for traits, _ in timings])
         seconds = np.maximum([took for _, took in timings], 1e-4)
         weight = _MEMORY ** np.arange(len(timings))[::-1]
+        kinds = [traits.kind for traits, _ in timings]
+        factors = dict.fromkeys(kinds, 1.0)
         costs = _proportional(terms, seconds)
-        for _ in range(4):
-            costs = _solve(terms, seconds, weight * _trust(np.log(seconds / (terms @ costs))))
-        error = np.log(seconds / (terms @ costs))
-        factors: dict[str, float] = {}
-        for kind in {traits.kind for traits, _ in timings}:
-            own = np.array([traits.kind == kind for traits, _ in timings])
-            sure = weight * _trust(error) * own
-            factors[kind] = float(np.exp((sure * error).sum() / (sure.sum() + _KIND_PRIOR)))
-        rest = error - np.log([factors[traits.kind] for traits, _ in timings])
+        for _ in range(6):
+            # In turns: what the terms cost when the kinds differ so, and how the kinds differ when the terms cost that.
+            own = seconds / np.array([factors[kind] for kind in kinds])
+            costs = _solve(terms, own, weight * _trust(np.log(own / (terms @ costs))))
+            error = np.log(seconds / (terms @ costs))
+            factors = _factors(kinds, error, weight)
+        rest = np.log(seconds / (terms @ costs)) - np.log([factors[kind] for kind in kinds])
         variance = (float((weight * rest**2).sum()) + _UNSURE_COUNT * _UNSURE**2) / (float(weight.sum()) + _UNSURE_COUNT)
         return Fit(costs, factors, variance**0.5)
 
@@ -100,6 +100,17 @@ def _solve(terms: Vector, seconds: Vector, weight: Vector) -> Vector:
             break
         active &= costs > 0
     return costs * unit
+
+
+def _factors(kinds: Sequence[str], error: Vector, weight: Vector) -> dict[str, float]:
+    """By how much each kind takes longer than its terms say."""
+    found: dict[str, float] = {}
+    for kind in set(kinds):
+        own = np.array([one == kind for one in kinds])
+        middle = float(np.median(error[own]))
+        sure = weight * _trust(error - middle) * own
+        found[kind] = float(np.exp((sure * error).sum() / (sure.sum() + _KIND_PRIOR)))
+    return found
 
 
 def _trust(error: Vector) -> Vector:
