@@ -40,6 +40,8 @@ class Work:
     attempt: int = 1
     # Where the job was put aside, as `Frozen` left it.
     frozen: Path | None = None
+    # Seconds that it will take; None while nothing is known.
+    expected_s: float | None = None
 
 
 @dataclass(frozen=True)

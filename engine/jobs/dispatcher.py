@@ -265,6 +265,7 @@ class Dispatcher:
             embeddings={name: self._embeddings.path(name) for name in recipe.embeddings or ()},
             attempt=job.attempt,
             frozen=self._keeper.pauses.of(job.id),
+            expected_s=self._line.seconds(recipe),
         )
 
     def _wish(self, job_id: str, wish: Literal["stop", "pause"]) -> bool:

@@ -12,6 +12,8 @@ Vector = NDArray[np.float64]
 
 # A timing counts this share of the one after it: a machine that grew slower shows soon.
 _MEMORY = 0.97
+# How soon the level of all times follows the newest: a machine that is busy now is busy for the next picture too.
+_LEVEL_MEMORY = 0.75
 # How firmly the fit holds on to "time is proportional to work" while little is known, in timings.
 _PRIOR = 0.05
 # A kind of recipe is believed to differ from the others only as far as it has been seen to, against so many unseen timings that do not.
@@ -58,7 +60,7 @@ class Fit:
         """From at least one (traits, seconds), oldest first. Errors are weighed as shares, so that quick pictures count as much as slow ones."""
         terms = np.array([traits.terms() for traits, _ in timings])
         seconds = np.maximum([took for _, took in timings], 1e-4)
-        weight = _MEMORY ** np.arange(len(timings))[::-1]
+        weight = np.asarray(_MEMORY ** np.arange(len(timings))[::-1], np.float64)
         kinds = [traits.kind for traits, _ in timings]
         factors = dict.fromkeys(kinds, 1.0)
         costs = _proportional(terms, seconds)
@@ -69,8 +71,10 @@ class Fit:
             error = np.log(seconds / (terms @ costs))
             factors = _factors(kinds, error, weight)
         rest = np.log(seconds / (terms @ costs)) - np.log([factors[kind] for kind in kinds])
+        newest = _LEVEL_MEMORY ** np.arange(len(timings))[::-1] * _trust(rest)
+        level = float((newest * rest).sum() / (newest.sum() + _KIND_PRIOR))
         variance = (float((weight * rest**2).sum()) + _UNSURE_COUNT * _UNSURE**2) / (float(weight.sum()) + _UNSURE_COUNT)
-        return Fit(costs, factors, variance**0.5)
+        return Fit(costs * float(np.exp(level)), factors, variance**0.5)
 
     def spread(self, traits: Traits) -> Spread:
         seconds = float(np.dot(traits.terms(), self.costs)) * self.factors.get(traits.kind, 1.0)

@@ -90,7 +90,8 @@ def test_the_median_error_after_20_mixed_jobs_is_at_most_a_quarter(tmp_path: Pat
         for _ in range(12):
             request = mixed(rng)
             estimate = engine.estimate(request, OWNER)
-            took = run(engine, request)
+            # The middle of three: what the picture takes, not what else the machine did meanwhile.
+            took = statistics.median(run(engine, request) for _ in range(3))
             assert estimate.seconds is not None
             assert estimate.low is not None
             assert estimate.high is not None

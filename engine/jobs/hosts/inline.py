@@ -7,7 +7,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.contract.work import HostMessage, Work
+from engine.contract.work import Frozen, HostMessage, Work
+from engine.jobs.hosts.lending import lent
 from engine.jobs.hosts.steering import steered
 from engine.jobs.wishes import Wishes
 
@@ -23,6 +24,7 @@ class InlineHost:
         self._dtype = dtype
         self._painter: Painter | None = None
         self._lock = threading.Lock()
+        self._lent = lent(self._draw)
         self._state = "starting"
 
     def start(self, model_folder: Path | None) -> None:
@@ -36,7 +38,12 @@ class InlineHost:
         self._state = "drawing"
         try:
             with self._lock:
-                yield from steered(self._ready_painter(), work, wishes)
+                painter = self._ready_painter()
+                if self._lent is None:
+                    yield from steered(painter.paint(work, lambda: wishes.skipped), wishes, painter.freeze)
+                else:
+                    # What is drawn lives in the lender's process: a job that is put aside there begins its picture anew.
+                    yield from steered(self._lent(work), wishes, lambda: Frozen(0, 0, None))
         finally:
             self._state = "ready"
 
@@ -48,6 +55,9 @@ class InlineHost:
 
     def close(self) -> None:
         self._painter = None
+
+    def _draw(self, work: Work) -> Generator[HostMessage, None, None]:
+        yield from self._ready_painter().paint(work)
 
     def _ready_painter(self) -> Painter:
         if self._painter is None:

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import TYPE_CHECKING
 
-from engine.contract.work import HostMessage, Stopped, Work
+from engine.contract.work import Frozen, HostMessage, Stopped
 from engine.jobs.wishes import Wishes
 
-if TYPE_CHECKING:
-    from engine.diffusion.painter import Painter
 
+def steered(messages: Generator[HostMessage, None, None], wishes: Wishes, freeze: Callable[[], Frozen | None]) -> Generator[HostMessage, None, None]:
+    """Messages until the run is to stop or to be put aside; then `Stopped` or `Frozen`, and no further step.
 
-def steered(painter: Painter, work: Work, wishes: Wishes) -> Generator[HostMessage, None, None]:
-    """What the painter says, until the run is to stop or to be put aside; then `Stopped` or `Frozen`, and no further step."""
+    `freeze` gives what is being drawn to go on from; None after the last step, which is better followed by its picture.
+    """
     step = 0
-    with closing(painter.paint(work, lambda: wishes.skipped)) as messages:
+    with closing(messages):
         for message in messages:
             step = getattr(message, "step", step)
             yield message
             if wishes.now == "stop":
                 yield Stopped(step)
                 return
-            # After the last step there is nothing worth keeping: the picture is finished first.
-            if wishes.now is not None and (frozen := painter.freeze()) is not None:
+            if wishes.now is not None and (frozen := freeze()) is not None:
                 yield frozen
                 return
