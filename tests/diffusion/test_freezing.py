@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 import torch
 
-from engine import TextToImage
+from engine import DamagedFile, TextToImage
 from engine.contract.recipe import resolve
 from engine.contract.schedulers import SCHEDULER_FACTS, SchedulerName
 from engine.diffusion.freezing import freeze, thaw
@@ -46,3 +46,35 @@ def test_a_walk_goes_on_bit_for_bit(scheduler: SchedulerName, request_of: Callab
         rest = [step.latents for step in text_to_image(starter(), prompts, recipe, frozen=frozen)]
         assert len(rest) == len(whole) - place - 1
         assert all(torch.equal(a, b) for a, b in zip(rest, whole[place + 1 :], strict=True)), place
+
+
+def test_guidance_that_remembers_goes_on_too(request_of: Callable[..., TextToImage], tmp_path: Path) -> None:
+    """APG carries a momentum from call to call; what is on the disk is enough to go on with it."""
+    prompts = PromptEncoder(starter())
+    request = request_of(scheduler="dpmpp_2m", steps=STEPS, guidance_style="apg", guidance_scale=9)
+    recipe = resolve(request, Catalogue((BUNDLED,)).card("starter"))
+    steps = list(text_to_image(starter(), prompts, recipe))
+    path = tmp_path / "walk.safetensors"
+    for step in text_to_image(starter(), prompts, recipe):
+        if step.index == 2:
+            path.write_bytes(freeze(step.walk, step.latents, picture=0, index=2, step=3))
+            break
+    frozen = thaw(path, torch.device("cpu"))
+    assert frozen is not None
+    assert any(isinstance(value, torch.Tensor) for value in frozen.carriers[1].values())
+    rest = [step.latents for step in text_to_image(starter(), prompts, recipe, frozen=frozen)]
+    assert torch.equal(rest[-1], steps[-1].latents)
+
+
+def test_a_damaged_file_is_said_in_words_and_another_version_is_not_trusted(request_of: Callable[..., TextToImage], tmp_path: Path) -> None:
+    recipe = resolve(request_of(steps=2), Catalogue((BUNDLED,)).card("starter"))
+    step = next(iter(text_to_image(starter(), PromptEncoder(starter()), recipe)))
+    whole = freeze(step.walk, step.latents, picture=0, index=0, step=1)
+    path = tmp_path / "walk.safetensors"
+    for damaged in (b"", whole[:-1], whole[:100], b"\0" * 200):
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedFile):
+            thaw(path, torch.device("cpu"))
+    version = torch.__version__.encode()
+    path.write_bytes(whole.replace(version, b"9" * len(version)))
+    assert thaw(path, torch.device("cpu")) is None
