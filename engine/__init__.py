@@ -8,6 +8,8 @@ from engine.contract.errors import (
     BadNumbers,
     Busy,
     DamagedFile,
+    DatabaseBusy,
+    DatabaseMissing,
     DiskFull,
     EngineError,
     IncompatibleAdapter,
@@ -17,7 +19,8 @@ from engine.contract.errors import (
     OutOfMemory,
     WorkerLost,
 )
-from engine.contract.events import Cancelled, Drawn, Ending, Event, Failed, Finished, Loading, Progress, Queued
+from engine.contract.estimate import Estimate
+from engine.contract.events import Cancelled, Drawn, Ending, Event, Failed, Finished, Loading, Paused, Progress, Queued, Skipped
 from engine.contract.guidance import (
     GUIDANCE_FACTS,
     GUIDANCE_LABELS,
@@ -135,12 +138,15 @@ __all__ = [
     "ControlUse",
     "Counted",
     "DamagedFile",
+    "DatabaseBusy",
+    "DatabaseMissing",
     "DiskFull",
     "Drawn",
     "EmbeddingCard",
     "Ending",
     "Engine",
     "EngineError",
+    "Estimate",
     "Event",
     "Failed",
     "Finished",
@@ -163,6 +169,7 @@ __all__ = [
     "ModelNotFound",
     "NotFound",
     "OutOfMemory",
+    "Paused",
     "People",
     "Picture",
     "PictureFormat",
@@ -183,6 +190,7 @@ __all__ = [
     "ScoreGuidance",
     "Settings",
     "Sheet",
+    "Skipped",
     "Stroke",
     "Style",
     "TextToImage",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from engine.contract.chunks import Counted
 from engine.contract.controls import ControlCard, PreprocessorCard
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import EngineError, InvalidRequest, NotFound
+from engine.contract.estimate import Estimate
 from engine.contract.models import ModelCard
 from engine.contract.quality import Quality, qualities
 from engine.contract.read_settings import ReadSettings
@@ -33,6 +36,7 @@ from engine.contract.strokes import Stroke
 from engine.contract.styles import Style
 from engine.controls import ControlDesk
 from engine.jobs.dispatcher import Dispatcher
+from engine.jobs.estimates import Estimates
 from engine.jobs.hosts.base import Host
 from engine.jobs.hosts.inline import InlineHost
 from engine.jobs.hosts.maps import InlineMaps, ProcessMaps
@@ -85,7 +89,7 @@ class Engine:
 
     def __init__(self, settings: Settings, *, host: Host | None = None) -> None:
         self.settings = settings
-        self._store = open_store(settings.data)
+        self._store = open_store(settings.data, settings.database_url)
         self.secret = _secret(settings)
         self.people = None if settings.auth_file is None else People(settings.auth_file)
         self._journal = Journal(self._store)
@@ -103,7 +107,7 @@ class Engine:
         self._controlnets = ControlNets((BUNDLED_CONTROLS, settings.data / "controlnets"))
         self._controls = ControlDesk(
             shelf=self._controlnets, preprocessors=Preprocessors(settings.data / "preprocessors"), maps=Maps(self._store), inputs=self._inputs,
-            host=(ProcessMaps if settings.worker == "process" else InlineMaps)(device=settings.device),
+            host=(ProcessMaps if settings.worker == "process" else InlineMaps)(device=settings.devices[0]),
         )  # fmt: skip
         self._resolver = Resolver(
             default_model=settings.model, catalogue=self._catalogue, inputs=self._inputs, upscalers=self._upscalers, loras=self._loras,
@@ -114,11 +118,12 @@ class Engine:
             controlnets=self._controlnets, ip_adapters=self._ip_adapters,
         )  # fmt: skip
         self._sheet_maker = SheetMaker(self._sheets, self._resolver, self._accept)
-        self._host = host or _host(settings)
+        self._hosts = (host,) if host else _hosts(settings)
         self._dispatcher = Dispatcher(
-            host=self._host,
+            hosts=self._hosts,
             journal=self._journal,
             history=self._history,
+            estimates=Estimates(self._store),
             catalogue=self._catalogue,
             inputs=self._inputs,
             upscalers=self._upscalers,
@@ -130,8 +135,9 @@ class Engine:
         )
 
     def start(self) -> None:
-        """Start the worker on the default model and take up what the journal holds."""
-        self._host.start(self._catalogue.folder(self.settings.model))
+        """Start the workers on the default model and take up what the journal holds."""
+        for host in self._hosts:
+            host.start(self._catalogue.folder(self.settings.model))
         self._dispatcher.start()
 
     # Jobs
@@ -140,9 +146,17 @@ class Engine:
         """Resolve and journal; only then is the job accepted. Raises `ModelNotFound`, `NotFound`, `InvalidRequest` or `Busy`."""
         return self._accept(self._resolver.recipe(request, owner), owner)
 
-    def run_again(self, job_id: str, owner: str) -> Job:
-        """A job that ended, once more from its recipe; an enlargement goes on from the tiles that it has. Raises `NotFound`."""
+    def duplicate(self, job_id: str, owner: str) -> Job:
+        """A new job with the recipe of another; an enlargement that was stopped goes on from its tiles. Raises `NotFound` or `Busy`."""
         return self._accept(self._journal.get(job_id, owner).recipe, owner)
+
+    def retry(self, job_id: str, owner: str) -> Job:
+        """A job that failed or was stopped, tried again under its own id; finished pictures stay. Raises `NotFound` or `InvalidRequest`."""
+        self._journal.get(job_id, owner)
+        job = self._dispatcher.retry(job_id)
+        if job is None:
+            raise InvalidRequest("This job has not failed and was not stopped.", "Duplicate it to draw it once more.", "job")
+        return job
 
     def watch(self, job_id: str, *, owner: str) -> Watch:
         """Events from now on, the newest one first; the ending if the job is over. Raises `NotFound`."""
@@ -151,19 +165,33 @@ class Engine:
 
     def cancel(self, job_id: str, *, owner: str) -> bool:
         """Stop the owner's job within one step; False when it is over or not theirs."""
-        try:
-            self._journal.get(job_id, owner)
-        except NotFound:
+        return self._is_theirs(job_id, owner) and self._dispatcher.cancel(job_id)
+
+    def pause(self, job_id: str, owner: str) -> bool:
+        """Put the owner's job aside within one step, so that others can use the device; False when it is over or not theirs."""
+        return self._is_theirs(job_id, owner) and self._dispatcher.pause(job_id)
+
+    def resume(self, job_id: str, owner: str) -> bool:
+        """A paused job goes on bit for bit where it was, when it is its turn; False when it is not paused or not theirs."""
+        return self._is_theirs(job_id, owner) and self._dispatcher.resume(job_id)
+
+    def skip(self, job_id: str, picture: int, owner: str) -> bool:
+        """Leave out picture `picture` (from 0) of a batch; False when it is drawn already, or the job is over or not theirs."""
+        if not self._is_theirs(job_id, owner) or not 0 <= picture < self._journal.get(job_id).recipe.count:
             return False
-        return self._dispatcher.cancel(job_id)
+        return self._dispatcher.skip(job_id, picture)
+
+    def move(self, job_id: str, *, before: str | None, owner: str) -> None:
+        """Put a waiting job in front of another one of the same owner; without one, last. Raises `NotFound` or `InvalidRequest`."""
+        self._dispatcher.move(job_id, owner, before=before)
 
     def jobs(self, owner: str) -> list[Job]:
-        """The owner's waiting and running jobs, oldest first."""
+        """The owner's jobs that are not over, in their order: waiting, running and paused."""
         return self._journal.open_jobs(owner)
 
-    def estimate_s(self, request: Request, owner: str) -> float | None:
-        """Seconds of drawing for this request; None while nothing is known about this machine."""
-        return self._dispatcher.seconds(self._resolver.recipe(request, owner, is_draft=True))
+    def estimate(self, request: Request, owner: str) -> Estimate:
+        """How long this would take and where in line it would stand if it were asked for now. Raises what `submit` raises, but `Busy`."""
+        return self._dispatcher.estimate(self._resolver.recipe(request, owner, is_draft=True), owner)
 
     # Pictures that people bring
 
@@ -261,7 +289,7 @@ class Engine:
         if not 0 <= number < len(sheet.cells):
             raise NotFound("There is no such cell.", "Choose one of the sheet.")
         old = sheet.cells[number]
-        job = self.run_again(old.job_id, owner) if old.job_id else self.submit(parse_request(old.values), owner)
+        job = self.duplicate(old.job_id, owner) if old.job_id else self.submit(parse_request(old.values), owner)
         return self._sheets.replace_cell(sheet, number, old.model_copy(update={"job_id": job.id, "error": None}))
 
     def write_sheet(self, sheet_id: str, owner: str, target: BinaryIO, *, as_dataset: bool = False) -> None:
@@ -391,7 +419,9 @@ class Engine:
         return self._wildcards.lines(name, "prompt")
 
     def health(self) -> Health:
-        worker = self._host.state()
+        states = [host.state() for host in self._hosts]
+        # One device that is well is enough to draw.
+        worker = next((state for state in ("drawing", "ready", "starting") if state in states), "lost")
         return Health(worker in ("ready", "drawing"), worker, self._dispatcher.waiting(), self.settings.model)
 
     def counts(self) -> Counts:
@@ -399,7 +429,7 @@ class Engine:
         return count(self._store)
 
     def close(self) -> None:
-        """Stop the worker; unfinished jobs stay in the journal and go on at the next start."""
+        """Stop the workers; unfinished jobs stay in the journal and go on at the next start, within the picture where they were."""
         self._controls.close()
         self._dispatcher.close()
         self._store.dispose()
@@ -411,6 +441,13 @@ class Engine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    def _is_theirs(self, job_id: str, owner: str) -> bool:
+        try:
+            self._journal.get(job_id, owner)
+        except NotFound:
+            return False
+        return True
+
     def _accept(self, recipe: Recipe, owner: str, *, more: int = 1) -> Job:
         self._limits.check_jobs(owner, more=more)
         self._limits.check_job(recipe, owner)
@@ -420,15 +457,22 @@ class Engine:
         return job
 
 
-def _host(settings: Settings) -> Host:
+def _hosts(settings: Settings) -> tuple[Host, ...]:
+    """One for each device."""
     kind = ProcessHost if settings.worker == "process" else InlineHost
-    return kind(device=settings.device, dtype=settings.dtype)
+    return tuple(kind(device=device, dtype=settings.dtype) for device in settings.devices)
 
 
 def _secret(settings: Settings) -> bytes:
     """32 bytes that sign picture links; kept with the data, so links survive a restart."""
     path = settings.data / "secret"
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_bytes(secrets.token_bytes(32))
+    aside = path.with_name(f".secret-{secrets.token_hex(8)}")
+    try:
+        aside.touch(mode=0o600)
+        aside.write_bytes(secrets.token_bytes(32))
+        # Of two servers that start at once, one makes the file, whole; the other finds it.
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
     return path.read_bytes()

@@ -63,8 +63,15 @@ def launch(engine: Engine, asked: Asked, owner: str) -> Job | Sheet:
             return engine.submit(parse_request(values), owner)
 
 
-def price(engine: Engine, asked: Asked, owner: str) -> float | None:
-    """Seconds of drawing, all cells together; None while nothing is known."""
+@dataclass(frozen=True)
+class Price:
+    """Seconds of drawing, all cells together, None while nothing is known; and which place in line is the next free one."""
+
+    seconds: float | None
+    position: int
+
+
+def price(engine: Engine, asked: Asked, owner: str) -> Price:
     values = to_request_values({**asked.form, "prompt": "x"}, asked.mode)
     cells = 1
     if asked.form.get("sheet") == "grid":
@@ -76,8 +83,8 @@ def price(engine: Engine, asked: Asked, owner: str) -> float | None:
         values["source"] = next((image.get("hash") for one in items if (image := one.get("image"))), None)
     if asked.mode == "inpaint":
         values["expand_left"] = 8
-    seconds = engine.estimate_s(parse_request(values), owner)
-    return None if seconds is None else seconds * cells
+    estimate = engine.estimate(parse_request(values), owner)
+    return Price(None if estimate.seconds is None else estimate.seconds * cells, estimate.position)
 
 
 def _pictures(engine: Engine, asked: Asked, owner: str) -> dict[str, Any]:

@@ -19,6 +19,19 @@ def place_in_line(position: int, eta_s: float | None) -> str:
     return f"{place} · starts in {seconds(eta_s)}" if eta_s else place
 
 
+def price_words(value: float | None, position: int) -> str:
+    """What goes onto Generate before it is pressed: "≈ 9 s · 2nd in line", or nothing while nothing is known."""
+    if value is None:
+        return ""
+    return seconds(value) if position == 1 else f"{seconds(value)} · {ordinal(position)} in line"
+
+
+def ordinal(number: int) -> str:
+    """ "1st", "2nd", "11th"."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
 def sentence(error: EngineError) -> str:
     """One sentence or two for places that have a single line, such as the API."""
     return f"{error.message} {error.hint}".strip()

@@ -19,7 +19,7 @@ from ui.controls.form import Form, fits
 from ui.forms import FIELDS, nearest_size
 from ui.launch import Asked, launch, price
 from ui.links import picture_view
-from ui.messages import seconds
+from ui.messages import price_words
 from ui.owner import owner_of
 from ui.sheets import follow_sheet, is_open, sheet_view
 from ui.stream import done_view, failed_view, stage_view
@@ -159,10 +159,11 @@ def wire_run(page: Page) -> None:
 
     def show_price(request: gr.Request, mode: Any, source: Any, units: Any, references: Any, *values: Any) -> Any:
         try:
-            estimate = price(engine, Asked.read((mode, source, None, None, units, references, *values)), owner_of(request))
+            found = price(engine, Asked.read((mode, source, None, None, units, references, *values)), owner_of(request))
+            words = price_words(found.seconds, found.position)
         except EngineError:
-            estimate = None
-        return gr.update(value=f"Generate  {seconds(estimate)}" if estimate else "Generate")
+            words = ""
+        return gr.update(value=f"Generate  {words}".strip())
 
     def restore(values: dict[str, Any] | None) -> Update:
         """Saved form values; anything odd in the browser's store is left out rather than shown."""

@@ -81,7 +81,7 @@ def wire_sending(page: Page) -> None:
     async def go_on(event: gr.EventData, request: gr.Request) -> AsyncIterator[Update]:
         owner = owner_of(request)
         try:
-            job = engine.run_again(str(event_data(event).get("job")), owner)
+            job = engine.duplicate(str(event_data(event).get("job")), owner)
         except EngineError as error:
             yield failed_view(error), gr.skip(), *buttons(False), None
             return

@@ -12,7 +12,7 @@ from engine import CellView, Engine, Progress, Sheet, Watch
 from ui.links import picture_view
 
 _POLL_S = 0.3
-_OPEN = ("queued", "running")
+_OPEN = ("queued", "running", "paused")
 
 
 def is_open(cells: list[CellView]) -> bool:
@@ -47,6 +47,8 @@ def _cell(cell: CellView, secret: bytes, progress: Progress | None) -> dict[str,
         view["text"] = f"{error.get('message') or 'It failed.'} {error.get('hint') or ''}".strip()
     elif cell.state == "queued":
         view["text"] = "waiting"
+    elif cell.state == "paused":
+        view["text"] = "paused"
     elif cell.state == "cancelled":
         view["text"] = "stopped"
     elif cell.state == "running":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from engine import Cancelled, Drawn, EngineError, Event, Failed, Finished, Loading, Picture, Progress, Queued, Recipe
+from engine import Cancelled, Drawn, EngineError, Event, Failed, Finished, Loading, Paused, Picture, Progress, Queued, Recipe, Skipped
 from ui.links import picture_view
 from ui.messages import place_in_line, seconds
 
@@ -20,8 +20,10 @@ def stage_view(event: Event, secret: bytes, recipe: Recipe) -> dict[str, Any] | 
             return {**common, "kind": "loading", "text": what}
         case Progress():
             return {**common, "kind": "drawing", **_progress(event)}
-        case Drawn():
+        case Drawn() | Skipped():
             return None
+        case Paused(step=step):
+            return {**common, "kind": "waiting", "text": f"Paused after step {step}" if step else "Paused before it began"}
         case Finished(pictures=pictures, seconds=took):
             return {**common, "kind": "done", "text": _made(len(pictures), took), **_shown(pictures, secret)}
         case Cancelled(step=step, pictures=pictures):

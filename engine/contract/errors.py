@@ -10,7 +10,9 @@
     ├── WorkerLost           the process that draws has died
     ├── BadNumbers           the model produced no numbers that make a picture
     ├── NotFound             no such job or picture, or it belongs to somebody else
-    └── Busy                 a limit of this studio is reached
+    ├── Busy                 a limit of this studio is reached
+    ├── DatabaseBusy         another program holds the database
+    └── DatabaseMissing      the database of this studio cannot be opened
 
 Being stopped is an ending (`events.Cancelled`), not an error.
 """
@@ -78,3 +80,11 @@ class NotFound(EngineError):
 
 class Busy(EngineError):
     """A limit of this studio is reached."""
+
+
+class DatabaseBusy(EngineError):
+    """Another program holds the database, for longer than a person would wait."""
+
+
+class DatabaseMissing(EngineError):
+    """The database of this studio cannot be opened."""

@@ -1,6 +1,6 @@
-"""What a job tells its watchers, in order: Queued*, Loading*, Progress* and Drawn*, then exactly one ending.
+"""What a job tells its watchers, in order: Queued*, Loading*, Progress*, Drawn* and Skipped*, then exactly one ending.
 
-A newer `Progress` replaces an unread one; nothing else is ever dropped.
+A job that is paused says so, and begins again with Queued when it is resumed; one whose worker died, too. A newer `Progress` replaces an unread one; nothing else is ever dropped.
 """
 
 from __future__ import annotations
@@ -52,8 +52,25 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """Picture `picture` (from 0) was left out because its owner wanted that."""
+
+    job_id: str
+    picture: int
+
+
+@dataclass(frozen=True)
+class Paused:
+    """Put aside after `step` steps of picture `picture`; the device is free for others until its owner resumes it."""
+
+    job_id: str
+    picture: int
+    step: int
+
+
+@dataclass(frozen=True)
 class Finished:
-    """Ending: every picture is written."""
+    """Ending: every picture that was not skipped is written."""
 
     job_id: str
     pictures: tuple[Picture, ...]
@@ -78,4 +95,4 @@ class Failed:
 
 
 Ending = Finished | Cancelled | Failed
-Event = Queued | Loading | Progress | Drawn | Ending
+Event = Queued | Loading | Progress | Drawn | Skipped | Paused | Ending

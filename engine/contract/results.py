@@ -43,7 +43,7 @@ class UpscalerCard(BaseModel):
     scale: int | None = None
 
 
-JobState = Literal["queued", "running", "done", "cancelled", "failed"]
+JobState = Literal["queued", "running", "paused", "done", "cancelled", "failed"]
 
 
 class Picture(BaseModel):
@@ -64,7 +64,7 @@ class Picture(BaseModel):
 
 
 class Job(BaseModel):
-    """One accepted recipe and how far it has come."""
+    """One accepted recipe and how far it has come. `place` orders the jobs of one owner; `skipped` are pictures that they do not want."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -75,6 +75,10 @@ class Job(BaseModel):
     attempt: int
     created_at: datetime
     error: dict[str, str | None] | None = None
+    place: float = 0.0
+    crashes: int = 0
+    skipped: tuple[int, ...] = ()
+    steps_done: int = 0
 
     @property
     def is_over(self) -> bool:

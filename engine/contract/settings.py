@@ -27,11 +27,12 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on; anything but loopback also needs --auth-file or --public")
     port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     data: Path = Field(Path("data"), description="folder for pictures, models and the database")
+    database_url: str = Field("", description="PostgreSQL for several servers, as postgresql://…; empty is easel.db in the data folder")
     public: bool = Field(False, description="let everybody in who can reach the address")
     auth_file: Path | None = Field(None, description="people who may sign in, a line each from: python -m engine password NAME")
     frames: str = Field("", description="other sites that may show the studio in a frame, with a space between")
     model: str = Field("starter", description="name of the model that is loaded at start")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps …")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps …; several, as cuda:0,cuda:1, work side by side")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="precision of the weights")
     worker: Literal["process", "inline"] = Field("process", description="draw in a process of its own, or in this one")
     visitor_adapters: bool = Field(False, description="let visitors of a public studio bring LoRA files")
@@ -41,6 +42,11 @@ class Settings(BaseSettings):
     picture_limit: int | None = Field(None, ge=1, description="finished pictures that are kept for one visitor")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
     metrics_public: bool = Field(False, description="answer /metrics to other machines too, not only to this one")
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """One worker each."""
+        return tuple(name for one in self.device.split(",") if (name := one.strip())) or ("auto",)
 
 
 def is_loopback(host: str) -> bool:

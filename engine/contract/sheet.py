@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from engine.contract.errors import InvalidRequest
 from engine.contract.guidance import GUIDANCE_LABELS, SCORE_LABELS
 from engine.contract.requests import CONTROL_NAMES, PROMPT_MAX
-from engine.contract.results import Picture
+from engine.contract.results import JobState, Picture
 from engine.contract.schedulers import SCHEDULE_LABELS, SCHEDULER_LABELS
 from engine.contract.wildcards import Choice, count_choices, every_choice, parse_template
 
@@ -78,7 +78,7 @@ class CellView:
     """How far one cell has come."""
 
     label: str
-    state: Literal["queued", "running", "done", "cancelled", "failed"]
+    state: JobState
     pictures: tuple[Picture, ...] = ()
     error: dict[str, str | None] | None = None
 

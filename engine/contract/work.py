@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from engine.contract.recipe import Recipe
+
+# What is wanted of a run that is under way: to end, to be put aside, or to make room because the studio closes.
+Wish = Literal["stop", "pause", "leave"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,12 @@ class Work:
     embeddings: Mapping[str, Path] = field(default_factory=dict)
     # Files or folders of the recipe's controls, by name.
     controls: Mapping[str, Path] = field(default_factory=dict)
+    # With the job's id it names this run: what is wanted of another run of the same job does not reach it.
+    attempt: int = 1
+    # Where the job was put aside, as `Frozen` left it.
+    frozen: Path | None = None
+    # Seconds that it will take; None while nothing is known.
+    expected_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,4 +112,23 @@ class Stopped:
     step: int
 
 
-HostMessage = Loads | Stepped | TilePixels | Pixels | Stopped
+@dataclass(frozen=True)
+class Frozen:
+    """The work was put aside after `step` steps of picture `picture`. `state` is a safetensors file to go on from, bit for bit;
+
+    None where nothing is under way, or what is can be had again from finished tiles.
+    """
+
+    picture: int
+    step: int
+    state: bytes | None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Picture `picture` was left out on request."""
+
+    picture: int
+
+
+HostMessage = Loads | Stepped | TilePixels | Pixels | Stopped | Frozen | Skipped

@@ -14,6 +14,7 @@ from engine.contract.guidance import GuidancePlan
 from engine.contract.schedulers import ScheduleName, SchedulerName
 from engine.diffusion.conditioning import Embeds, Told, tell
 from engine.diffusion.controlnet import Control
+from engine.diffusion.freezing import FrozenWalk, Walk
 from engine.diffusion.guidance import Guide
 from engine.diffusion.schedulers import SAMPLERS, Space, schedule_timesteps
 from engine.diffusion.score_guidance import Nudge
@@ -32,6 +33,7 @@ class Step:
     sigma: float
     latents: torch.Tensor
     denoised: torch.Tensor
+    walk: Walk
 
 
 # Where there is next to no signal, or noise, left to divide by.
@@ -79,12 +81,14 @@ def denoise(
     extra: torch.Tensor | None = None,
     nudge: Nudge | None = None,
     control: Control | None = None,
+    frozen: FrozenWalk | None = None,
 ) -> Iterator[Step]:
     """Walk from noisy `latents` (B, C, h, w), as `start_noise` or `start_from` made them, to clean ones.
 
     `begin` is the model call of the schedule to start at. `keep` may put known latents back after each step. `extra`
     (B, C', h, w) is appended to the model's input, as inpainting checkpoints want it. `nudge` says what to add to the
-    predicted clean latents of each guided step, `control` to what the model's encoder passes on.
+    predicted clean latents of each guided step, `control` to what the model's encoder passes on. With `frozen` the walk goes on after the step at which it was put aside,
+    bit for bit.
     `embeds` is (2B, tokens, dim), negative half first, when guidance is on; else (B, tokens, dim); or, where words change
     on the way or pictures are shown, a function from index and number of model calls to that. The sample stays in
     float32 while the model runs in its own dtype: sampler sums lose nothing and the seed means the same in any dtype.
@@ -106,7 +110,12 @@ def denoise(
         sample = sample.repeat(rows, 1, 1, 1).to(told.dtype)
         return unet(sample, timestep, **told.inputs(), **added, return_dict=False)[0].float()
 
+    walk, first = Walk((scheduler, guide), rng), 0
+    if frozen is not None:
+        latents, first = frozen.restore(walk), frozen.index + 1
     for index, timestep in enumerate(timesteps):
+        if index < first:
+            continue
         sample = scheduler.scale_model_input(latents, timestep)
         prediction = guide.predict(partial(predict, sample, timestep, index), tell(embeds, index, total), batch=batch, index=index, calls=total)
         sigma, denoised = clean_latents(scheduler, SAMPLERS[name].space, begin + index, prediction, latents)
@@ -117,7 +126,7 @@ def denoise(
         latents = scheduler.step(prediction, timestep, latents, return_dict=False, **options)[0]
         if keep is not None:
             latents = keep(latents, scheduler, index, timesteps)
-        yield Step(index, total, float(timestep), sigma, latents, denoised)
+        yield Step(index, total, float(timestep), sigma, latents, denoised, walk)
 
 
 def clean_latents(scheduler: Any, space: Space, index: int, prediction: torch.Tensor, latents: torch.Tensor) -> tuple[float, torch.Tensor]:

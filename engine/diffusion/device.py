@@ -42,3 +42,10 @@ def _product_s(dtype: torch.dtype) -> float:
         torch.mm(a, b)
         times.append(time.perf_counter() - start)
     return statistics.median(times)
+
+
+def device_name(device: torch.device) -> str:
+    """What times are remembered under: they mean the same after a restart, and nothing on another device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from math import ceil
 from pathlib import Path
 
@@ -11,12 +13,13 @@ import torch
 
 from engine.contract.errors import DamagedFile, OutOfMemory
 from engine.contract.recipe import Recipe
-from engine.contract.work import HostMessage, Loads, Pixels, Stepped, TilePixels, Work
+from engine.contract.work import Frozen, HostMessage, Loads, Pixels, Skipped, Stepped, TilePixels, Work
 from engine.diffusion.adapters import AdapterShelf, Lora
 from engine.diffusion.controlnet import ControlShelf, Overlay, Unit
 from engine.diffusion.denoise import Step
-from engine.diffusion.device import pick_device, pick_dtype
+from engine.diffusion.device import device_name, pick_device, pick_dtype
 from engine.diffusion.embeddings import load_embeddings
+from engine.diffusion.freezing import FrozenWalk, freeze, thaw
 from engine.diffusion.images import Rgb, fit, read_mask, read_rgb, to_rgb
 from engine.diffusion.latents import check_latents, decode
 from engine.diffusion.loading import Components, load_components
@@ -30,6 +33,7 @@ from engine.diffusion.references import Reference, ReferenceShelf
 from engine.diffusion.seamless import seamless
 from engine.diffusion.text import PromptEncoder
 
+log = logging.getLogger("easel.painter")
 Messages = Generator[HostMessage, None, Rgb]
 
 
@@ -45,6 +49,11 @@ class Painter:
         self._shelf = AdapterShelf()
         self._references = ReferenceShelf()
         self._controls = ControlShelf()
+        self._picture: _Picture | None = None
+
+    @property
+    def device_name(self) -> str:
+        return device_name(self._device)
 
     def load(self, folder: Path) -> tuple[Components, PromptEncoder]:
         """The model of this folder, from memory when it is the resident one."""
@@ -55,8 +64,11 @@ class Painter:
             self._prompts = PromptEncoder(self._components)
         return self._components, self._prompts
 
-    def paint(self, work: Work) -> Generator[HostMessage, None, None]:
-        """Draw each picture of the work in turn. One at a time gives each picture the bytes that it has alone."""
+    def paint(self, work: Work, skipped: Callable[[], frozenset[int]] = frozenset) -> Generator[HostMessage, None, None]:
+        """Draw each picture of the work in turn. One at a time gives each picture the bytes that it has alone.
+
+        `skipped` is asked after each step: a picture in it is left as it is, and the next one begun.
+        """
         if self._components is None or self._components.folder != work.model_folder:
             yield Loads(f"Loading {work.recipe.model}")
         try:
@@ -78,7 +90,8 @@ class Painter:
                 with prompts.knowing(learned, work.recipe.embeddings or {}), prompts.showing(shown):
                     for index in range(work.recipe.count):
                         if index not in work.skip:
-                            yield from _Picture(components, prompts, work, index, self._previews, overlay).draw()
+                            self._picture = _Picture(components, prompts, work, index, self._previews, overlay)
+                            yield from _unless(self._picture.draw(), index, skipped)
         except torch.OutOfMemoryError as error:
             raise _out_of_memory(work.recipe) from error
         except RuntimeError as error:
@@ -86,6 +99,15 @@ class Painter:
             if "not enough memory" in str(error) or "can't allocate memory" in str(error):
                 raise _out_of_memory(work.recipe) from error
             raise
+        finally:
+            self._picture = None
+
+    def freeze(self) -> Frozen | None:
+        """What is being drawn, to go on from later; None after the last step of a picture, which is better finished.
+
+        To be called between two messages of `paint`.
+        """
+        return Frozen(0, 0, None) if self._picture is None else self._picture.freeze()
 
     def _overlay(self, components: Components, work: Work) -> Generator[HostMessage, None, Overlay]:
         """The control units that change anything, loaded, each with its map as it was made."""
@@ -100,6 +122,17 @@ class Painter:
         return Overlay(tuple(units))
 
 
+def _unless(messages: Generator[HostMessage, None, None], index: int, skipped: Callable[[], frozenset[int]]) -> Generator[HostMessage, None, None]:
+    """The messages of picture `index` until it is skipped."""
+    with closing(messages):
+        while index not in skipped():
+            try:
+                yield next(messages)
+            except StopIteration:
+                return
+    yield Skipped(index)
+
+
 class _Picture:
     """One picture of a work on its way to messages."""
 
@@ -107,28 +140,51 @@ class _Picture:
         self._components, self._prompts, self._work, self._index, self._previews = components, prompts, work, index, previews
         self._recipe = work.recipe.for_picture(index)
         self._overlay = overlay
+        self._at: Step | None = None
 
     def draw(self) -> Generator[HostMessage, None, None]:
         start = time.perf_counter()
         match self._recipe.mode:
             case "txt2img":
                 control = self._overlay.over(self._recipe.width, self._recipe.height).control()
-                rgb = yield from self._walk(text_to_image(self._components, self._prompts, self._recipe, control=control))
+                rgb = yield from self._walk(text_to_image(self._components, self._prompts, self._recipe, control=control, frozen=self._thawed()))
             case "img2img":
                 source = fit(self._source(), self._recipe.width, self._recipe.height, self._recipe.fit or "crop")
                 control = self._overlay.over(self._recipe.width, self._recipe.height).control()
-                rgb = yield from self._walk(image_to_image(self._components, self._prompts, self._recipe, source, control=control))
+                rgb = yield from self._walk(
+                    image_to_image(self._components, self._prompts, self._recipe, source, control=control, frozen=self._thawed())
+                )
             case "inpaint":
                 rgb = yield from self._inpaint()
             case "upscale":
                 rgb = yield from self._upscale()
         yield Pixels(self._index, rgb.shape[1], rgb.shape[0], rgb.tobytes(), time.perf_counter() - start)
 
+    def freeze(self) -> Frozen | None:
+        at = self._at
+        if at is None:
+            return Frozen(self._index, 0, None)
+        if at.index == at.total - 1:
+            return None
+        step = self._shown(at)
+        return Frozen(self._index, step, freeze(at.walk, at.latents, picture=self._index, index=at.index, step=step))
+
+    def _thawed(self) -> FrozenWalk | None:
+        """Where this picture was put aside. A file that cannot be read costs only drawing it again."""
+        if self._work.frozen is None:
+            return None
+        try:
+            frozen = thaw(self._work.frozen, self._components.device)
+        except DamagedFile as error:
+            log.warning("begun anew: %s", error.message, extra={"job": self._work.job_id})
+            return None
+        return frozen if frozen is not None and frozen.picture == self._index else None
+
     def _walk(self, steps: Iterator[Step]) -> Messages:
         latents = None
         for step in steps:
             check_latents(step.latents)
-            latents = step.latents
+            self._at, latents = step, step.latents
             preview = self._components.preview.jpeg(step.denoised[0]) if self._previews else None
             yield Stepped(self._index, self._shown(step), self._recipe.steps_run, preview)
         assert latents is not None
@@ -142,7 +198,7 @@ class _Picture:
         # The map lies over the whole picture, the growth of its frame included.
         part, canvas = plan.part, plan.canvas
         control = self._overlay.over(canvas.shape[1], canvas.shape[0]).part(plan.box, part.shape[1], part.shape[0])
-        drawn = yield from self._walk(inpaint(self._components, self._prompts, recipe, part, plan.part_mask, control=control))
+        drawn = yield from self._walk(inpaint(self._components, self._prompts, recipe, part, plan.part_mask, control=control, frozen=self._thawed()))
         return put_back(plan, drawn)
 
     def _upscale(self) -> Messages:

@@ -1,27 +1,32 @@
-"""Takes the next job, has the host draw it, writes what comes back, tells the watchers. One thread for one host."""
+"""What is in motion on this server: owners' wishes in, jobs to hosts, one thread for each host."""
 
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 import time
-from contextlib import closing
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from PIL import Image
-
-from engine.contract.errors import EngineError, NotFound, WorkerLost
-from engine.contract.events import Cancelled, Drawn, Ending, Event, Failed, Finished, Loading, Progress, Queued
+from engine.contract.errors import EngineError, WorkerLost
+from engine.contract.estimate import Estimate
+from engine.contract.events import Cancelled, Event, Failed, Finished, Loading
 from engine.contract.recipe import Recipe
-from engine.contract.results import Job, Picture
-from engine.contract.work import Loads, Pixels, Stepped, Stopped, TilePixels, Work
-from engine.jobs.estimates import Estimates, work
+from engine.contract.results import Job
+from engine.contract.work import Work
+from engine.jobs.audience import Audience
+from engine.jobs.estimates import Estimates
 from engine.jobs.hosts.base import Host
-from engine.jobs.journal import ATTEMPTS_MAX, Journal
-from engine.jobs.queue import FairQueue
-from engine.jobs.watch import Broadcast, Watch
+from engine.jobs.journal import Journal
+from engine.jobs.keeper import Keeper
+from engine.jobs.leases import Leases, holder_name
+from engine.jobs.line import Line
+from engine.jobs.patience import insist
+from engine.jobs.runner import Run, Runner
+from engine.jobs.story import ending_of, pause_of
+from engine.jobs.upkeep import Upkeep
+from engine.jobs.watch import Watch
 from engine.library.catalogue import Catalogue
 from engine.library.controlnets import ControlNets
 from engine.library.embeddings import Embeddings
@@ -29,22 +34,23 @@ from engine.library.history import History
 from engine.library.inputs import Inputs
 from engine.library.ip_adapters import IpAdapters
 from engine.library.loras import Loras
-from engine.library.pictures import write_picture
-from engine.library.tiles import FinishedTiles
 from engine.library.upscalers import Upscalers
 
 log = logging.getLogger("easel.jobs")
+# A run that makes room for the end of the studio is put aside within a step; a step may be a long one.
+_LEAVE_S = 15.0
 
 
 class Dispatcher:
-    """Holds the queue and the watchers; the journal is the truth, this is what is in motion."""
+    """The journal is the truth. This holds the line in front of the hosts, the runs on them, and the watchers."""
 
     def __init__(
         self,
         *,
-        host: Host,
+        hosts: Sequence[Host],
         journal: Journal,
         history: History,
+        estimates: Estimates,
         catalogue: Catalogue,
         inputs: Inputs,
         upscalers: Upscalers,
@@ -54,7 +60,7 @@ class Dispatcher:
         ip_adapters: IpAdapters,
         data: Path,
     ) -> None:
-        self._host = host
+        self._hosts = hosts
         self._journal = journal
         self._history = history
         self._catalogue = catalogue
@@ -64,144 +70,181 @@ class Dispatcher:
         self._embeddings = embeddings
         self._controls = controls
         self._ip_adapters = ip_adapters
-        self._images = data / "images"
-        self._tiles = FinishedTiles(data / "tiles")
-        self.estimates = Estimates()
-        self._queue = FairQueue()
-        self._broadcasts: dict[str, Broadcast] = {}
-        self._stop_wanted: set[str] = set()
-        self._running: Job | None = None
-        self._running_since = 0.0
-        self._lock = threading.Condition()
+        self._keeper = Keeper(history=history, data=data)
+        self._audience = Audience()
+        self._line = Line(estimates=estimates, inputs=inputs, audience=self._audience, devices=len(hosts), device=self._device)
+        self._runner = Runner(journal=journal, history=history, keeper=self._keeper, audience=self._audience, line=self._line)
+        self._runs: dict[str, Run] = {}
+        # What each host drew last is what it has loaded.
+        self._loaded: dict[int, Recipe] = {}
         self._is_closing = False
-        self._thread = threading.Thread(target=self._work_through, name="easel-dispatcher", daemon=True)
+        self._holder = holder_name()
+        self._upkeep = Upkeep(journal=journal, line=self._line, leases=Leases(self._holder), runs=self.runs, told=self._tell_others)
+        self._threads = [threading.Thread(target=self._work_through, args=(host,), name="easel-dispatcher", daemon=True) for host in hosts]
 
     def start(self) -> None:
-        self._tiles.sweep()
-        for job in self._journal.recover():
-            self.add(job)
-        self._thread.start()
+        self._keeper.tiles.sweep()
+        insist(self._upkeep.beat)
+        self._upkeep.start()
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Lose nothing: what runs is put aside within a step and goes on from there at the next start."""
+        with self._line.changed:
+            self._is_closing = True
+            self._line.changed.notify_all()
+        for run in self.runs():
+            run.wishes.want("leave")
+        end = time.monotonic() + _LEAVE_S
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, end - time.monotonic()))
+        for host in self._hosts:
+            host.close()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(10)
+        self._upkeep.close()
+
+    def runs(self) -> list[Run]:
+        with self._line.changed:
+            return list(self._runs.values())
+
+    # What owners do
 
     def add(self, job: Job) -> None:
-        with self._lock:
-            if job.id in self._broadcasts:
-                # Accepted before the start, which finds it in the journal again.
-                return
-            self._broadcasts[job.id] = Broadcast()
-            self._queue.add(job)
-            self._lock.notify_all()
+        """A job that waits in the journal joins the line."""
+        self._audience.open(job.id)
+        self._line.join(job)
         self._tell_positions()
 
     def watch(self, job_id: str) -> Watch:
-        """Join the watchers of a job that is in motion; for one that is over, a watch that holds its ending."""
-        with self._lock:
-            broadcast = self._broadcasts.get(job_id)
-            if broadcast is not None:
-                return broadcast.join()
-        watch = Watch()
-        watch.put(self._ending_from_journal(job_id))
+        """Join the watchers of a job; for one that is over, a watch that holds its ending."""
+        watch = self._audience.join(job_id)
+        if watch is None and not self._journal.get(job_id).is_over:
+            self._audience.open(job_id)
+            self._tell_positions()
+            self._tell_others()
+            watch = self._audience.join(job_id)
+        if watch is None:
+            watch = Watch()
+            watch.put(ending_of(self._journal.get(job_id), self._history))
         return watch
 
     def cancel(self, job_id: str) -> bool:
         """Stop a waiting job now, a running one within a step. False when it is over already."""
-        with self._lock:
-            if self._running is not None and self._running.id == job_id:
-                self._stop_wanted.add(job_id)
-                self._host.stop(job_id)
+        # Between two looks it may have begun, or come back from a worker that died.
+        for _ in range(3):
+            if (job := self._journal.cancel_waiting(job_id)) is not None:
+                self._line.leave(job_id)
+                self._tell(job, ending_of(job, self._history))
+                self._tell_positions()
                 return True
-            was_waiting = self._queue.remove(job_id)
-        if was_waiting and self._journal.end(job_id, "cancelled"):
-            self._send_ending(Cancelled(job_id, step=0, pictures=()))
-            self._tell_positions()
-        return was_waiting
+            if self._wish(job_id, "stop"):
+                return True
+        return False
+
+    def pause(self, job_id: str) -> bool:
+        """Put a waiting job aside now, a running one within a step. False when it does neither."""
+        for _ in range(3):
+            if (job := self._journal.pause_waiting(job_id)) is not None:
+                self._line.leave(job_id)
+                self._tell(job, pause_of(job, self._history))
+                self._tell_positions()
+                return True
+            if self._wish(job_id, "pause"):
+                return True
+        return False
+
+    def resume(self, job_id: str) -> bool:
+        """A paused job waits again, in its old place. False when it is not paused."""
+        if (job := self._journal.resume(job_id)) is not None:
+            self.add(job)
+        return job is not None
+
+    def retry(self, job_id: str) -> Job | None:
+        """A job that failed or was stopped waits again, and keeps the pictures that it has. None when it is neither."""
+        if (job := self._journal.retry(job_id)) is not None:
+            self.add(job)
+        return job
+
+    def skip(self, job_id: str, picture: int) -> bool:
+        """Leave out one picture; the one that is being drawn ends within a step. False when it is drawn already, or the job over."""
+        if any(one.index == picture for one in self._history.of_job(job_id)):
+            return False
+        job = self._journal.skip(job_id, picture)
+        if job is not None and (run := self._runs.get(job_id)) is not None and run.job.attempt == job.attempt:
+            run.wishes.want(None, frozenset(job.skipped))
+        return job is not None
+
+    def move(self, job_id: str, owner: str, *, before: str | None) -> None:
+        """Raises `NotFound` or `InvalidRequest`."""
+        self._journal.move(job_id, owner, before=before)
+        self._upkeep.refresh()
+        self._tell_positions()
+
+    def estimate(self, recipe: Recipe, owner: str) -> Estimate:
+        return self._line.estimate(recipe, owner, self._running())
 
     def waiting(self) -> int:
-        with self._lock:
-            return len(self._queue)
+        return len(self._line)
 
-    def close(self) -> None:
-        """Finish nothing, lose nothing: a running job goes back to the queue in the journal at the next start."""
-        with self._lock:
-            self._is_closing = True
-            self._lock.notify_all()
-        self._host.close()
-        if self._thread.is_alive():
-            self._thread.join(10)
+    # Working
 
-    def _work_through(self) -> None:
-        while (job := self._next()) is not None:
+    def _work_through(self, host: Host) -> None:
+        while (job := self._next(host)) is not None:
+            again = None
             try:
-                if self._journal.claim(job.id):
-                    self._tell_positions()
-                    ending = self._run(job)
-                    if ending is not None:
-                        self._send_ending(ending)
+                claimed = insist(lambda job=job: self._journal.claim(job.id, self._holder))
+                if claimed is not None:
+                    again = self._run(Run(claimed, host))
             except Exception:
-                # The last line of defence: one job's bug must not silence the studio.
-                log.exception("job %s: unexpected failure", job.id)
-                error = EngineError("Something went wrong inside the studio.", f"Tell the operator this number: {job.id[:8]}.")
-                self._journal.end(job.id, "failed", error=error)
-                self._send_ending(Failed(job.id, error))
+                # The last line of defence: a fault of the studio must not silence this device.
+                log.exception("unexpected failure", extra={"job": job.id})
             finally:
-                with self._lock:
-                    self._running = None
-                self._stop_wanted.discard(job.id)
+                with self._line.changed:
+                    self._runs.pop(job.id, None)
+                self._line.release(job.id)
+            if again is not None:
+                self._line.join(again, has_paid=True)
 
-    def _next(self) -> Job | None:
-        with self._lock:
+    def _next(self, host: Host) -> Job | None:
+        with self._line.changed:
             while not self._is_closing:
-                job = self._queue.take()
+                job = self._line.take(lambda job: self._warmth(host, job.recipe))
                 if job is not None:
-                    self._queue.charge(job.owner, self._work(job.recipe))
-                    self._running = job
-                    self._running_since = time.monotonic()
                     return job
-                self._lock.wait()
+                self._line.changed.wait()
         return None
 
-    def _run(self, job: Job) -> Ending | None:
-        """Draw a claimed job to its one ending; None when the studio closes first and the job waits for the next start."""
+    def _run(self, run: Run) -> Job | None:
+        """Walk a claimed job to its ending and tell it; the job, if it is to wait again."""
+        job, again = run.job, None
+        with self._line.changed:
+            self._runs[job.id] = run
+            self._loaded[id(run.host)] = job.recipe
+            is_closing = self._is_closing
+        # Whatever was wanted between the claim and this moment is in the journal.
+        pulse = insist(lambda: self._journal.pulse(job))
+        run.wishes.want("leave" if is_closing else pulse.wish, pulse.skipped)
+        self._tell_positions()
         try:
-            if job.attempt >= ATTEMPTS_MAX:
-                raise WorkerLost("This job has stopped the studio twice and was set aside.", "Try it smaller, or with another model.")
-            return self._draw(job)
+            done = self._runner.pictures(job)
+            task = self._task(job, self._catalogue.folder(job.recipe.model), frozenset(done) | run.wishes.skipped)
+            event = self._runner.draw(run, task, done)
+        except WorkerLost as error:
+            event, again = self._runner.lose(run, error, is_closing=self._is_closing)
         except EngineError as error:
-            if self._is_closing and isinstance(error, WorkerLost):
-                self._journal.release(job.id)
-                return None
-            # The message may quote a word of the prompt; its kind says enough for the log.
-            log.warning("failed: %s", type(error).__name__, extra={"job": job.id})
-            return self._fail(job, error)
-
-    def _draw(self, job: Job) -> Ending:
-        started = time.monotonic()
-        done = {picture.index: picture for picture in self._history.of_job(job.id)}
-        folder = self._catalogue.folder(job.recipe.model)
-        task = self._task(job, folder, frozenset(done))
-        if job.id in self._stop_wanted:
-            self._host.stop(job.id)
-        stopped_at: int | None = None
-        with closing(self._host.run(task)) as messages:
-            for message in messages:
-                match message:
-                    case Loads(what):
-                        self._send(Loading(job.id, what))
-                    case Stepped(picture, step, steps, preview, tile, tiles):
-                        left = self._left(job, picture + (tile + step / steps) / tiles)
-                        self._send(Progress(job.id, picture, job.recipe.count, step, steps, preview, left, tile, tiles))
-                    case TilePixels():
-                        self._tiles.keep(job.recipe, message)
-                    case Pixels():
-                        done[message.picture] = self._keep(job, message)
-                        self._send(Drawn(job.id, done[message.picture]))
-                    case Stopped(step):
-                        stopped_at = step
-        if stopped_at is not None:
-            self._journal.end(job.id, "cancelled", steps_done=stopped_at)
-            return Cancelled(job.id, stopped_at, _in_order(done))
-        self._journal.end(job.id, "done", steps_done=job.recipe.steps_run)
-        self._tiles.forget(job.recipe)
-        return Finished(job.id, _in_order(done), time.monotonic() - started)
+            event = self._runner.fail(job, error)
+        except Exception:
+            # One job's bug: logged whole with its number, told in a sentence.
+            log.exception("unexpected failure", extra={"job": job.id})
+            message = "Something went wrong inside the studio."
+            event = self._runner.fail(job, EngineError(message, f"Tell the operator this number: {job.id[:8]}."))
+        if event is not None:
+            self._tell(job, event)
+        return again
 
     def _task(self, job: Job, folder: Path, skip: frozenset[int]) -> Work:
         recipe = job.recipe
@@ -217,85 +260,56 @@ class Dispatcher:
                 (self._ip_adapters.path(use.adapter or ""), self._ip_adapters.encoder(use.image_encoder or "", folder))
                 for use in recipe.references or ()
             ),
-            tiles=self._tiles.of(recipe),
-            embeddings={name: self._embeddings.path(name) for name in recipe.embeddings or ()},
             controls={use.control: self._controls.pinned(use.control, use.control_hash) for use in recipe.controls or () if use.control},
+            tiles=self._keeper.tiles.of(recipe),
+            embeddings={name: self._embeddings.path(name) for name in recipe.embeddings or ()},
+            attempt=job.attempt,
+            frozen=self._keeper.pauses.of(job.id),
+            expected_s=self._line.seconds(recipe),
         )
 
-    def _keep(self, job: Job, pixels: Pixels) -> Picture:
-        now = datetime.now(UTC)
-        recipe = job.recipe.for_picture(pixels.picture)
-        picture_id = secrets.token_hex(16)
-        image = Image.frombytes("RGB", (pixels.width, pixels.height), pixels.rgb)
-        path = write_picture(self._images, picture_id=picture_id, image=image, recipe=recipe, now=now)
-        picture = Picture(
-            id=picture_id,
-            job_id=job.id,
-            index=pixels.picture,
-            path=path,
-            width=pixels.width,
-            height=pixels.height,
-            seed=recipe.seed,
-            seconds=pixels.seconds,
-            recipe=recipe,
-            created_at=now,
-        )
-        self._history.add(picture, job.owner)
-        self.estimates.learn(recipe, pixels.seconds, self._source_size(recipe))
-        return picture
+    def _wish(self, job_id: str, wish: Literal["stop", "pause"]) -> bool:
+        """Tell whoever runs the job. Another server reads it at its next heartbeat. False when nobody does."""
+        attempt = self._journal.wish(job_id, wish)
+        run = self._runs.get(job_id)
+        if run is not None and run.job.attempt == attempt:
+            run.wishes.want(wish)
+        return attempt is not None
 
-    def _fail(self, job: Job, error: EngineError) -> Failed:
-        self._journal.end(job.id, "failed", error=error)
-        return Failed(job.id, error)
+    def _warmth(self, host: Host, recipe: Recipe) -> int:
+        """How much of what a recipe needs is loaded: 0 nothing, 1 the model, 2 its adapters too."""
+        loaded = self._loaded.get(id(host))
+        if loaded is None or loaded.model_hash != recipe.model_hash:
+            return 0
+        return 2 if loaded.loras == recipe.loras else 1
 
-    def _left(self, job: Job, pictures_done: float) -> float | None:
-        whole = self.seconds(job.recipe)
-        return None if whole is None else whole * (1 - pictures_done / job.recipe.count)
+    def _device(self) -> str:
+        """What times are remembered under."""
+        return next((name for host in self._hosts if (name := host.device())), "")
 
-    def seconds(self, recipe: Recipe) -> float | None:
-        """Seconds of drawing for a recipe; None while nothing is known about this machine."""
-        return self.estimates.seconds(recipe, self._source_size(recipe))
+    # Watchers
 
-    def _work(self, recipe: Recipe) -> float:
-        return work(recipe, self._source_size(recipe))
-
-    def _source_size(self, recipe: Recipe) -> tuple[int, int] | None:
-        return self._inputs.size(recipe.source) if recipe.mode == "upscale" and recipe.source else None
-
-    def _send(self, event: Event) -> None:
-        broadcast = self._broadcasts.get(event.job_id)
-        if broadcast is not None:
-            broadcast.send(event)
-
-    def _send_ending(self, ending: Ending) -> None:
-        """Tell those who watch, then forget: later watchers find the ending in the journal."""
-        log.info("ended", extra={"job": ending.job_id, "ending": type(ending).__name__.lower()})
-        with self._lock:
-            broadcast = self._broadcasts.pop(ending.job_id, None)
-        if broadcast is not None:
-            broadcast.send(ending)
+    def _running(self) -> list[tuple[Job, float]]:
+        return [(run.job, run.since) for run in self.runs()]
 
     def _tell_positions(self) -> None:
-        with self._lock:
-            running = self._running
-            order = self._queue.order({job.id: self._work(job.recipe) for job in self._queue.jobs()})
-            ahead_s = self.seconds(running.recipe) if running else 0.0
-        for position, job in enumerate(order, start=1):
-            self._send(Queued(job.id, position, ahead_s))
-            own = self.seconds(job.recipe)
-            ahead_s = None if ahead_s is None or own is None else ahead_s + own
+        self._line.tell_positions(self._running())
 
-    def _ending_from_journal(self, job_id: str) -> Ending:
-        job = self._journal.get(job_id)
-        pictures = tuple(self._history.of_job(job_id))
-        if job.state == "failed":
-            return Failed(job_id, EngineError.from_plain(job.error or {}))
-        if job.state == "cancelled":
-            return Cancelled(job_id, self._journal.steps_done(job_id), pictures)
-        if job.state == "done":
-            return Finished(job_id, pictures, sum(picture.seconds for picture in pictures))
-        raise NotFound("This job is not in motion.", "Start the studio again; it goes on from the journal.")
+    def _tell(self, job: Job, event: Event) -> None:
+        if isinstance(event, (Finished, Cancelled, Failed)):
+            log.info("ended", extra={"job": job.id, "ending": type(event).__name__.lower()})
+            self._keeper.forget(job, is_done=isinstance(event, Finished))
+            self._audience.end(event)
+        else:
+            self._audience.send(event)
 
-
-def _in_order(pictures: dict[int, Picture]) -> tuple[Picture, ...]:
-    return tuple(pictures[index] for index in sorted(pictures))
+    def _tell_others(self) -> None:
+        """What became of watched jobs that are not in motion here."""
+        for job_id in self._audience.beyond(self._line.known()):
+            job = self._journal.get(job_id)
+            if job.is_over:
+                self._audience.end(ending_of(job, self._history))
+            elif job.state == "paused":
+                self._audience.send_once(pause_of(job, self._history))
+            elif job.state == "running":
+                self._audience.send_once(Loading(job_id, "Drawing on another server"))

@@ -1,11 +1,23 @@
-"""How long a recipe takes: work units from the recipe, seconds per unit learned from what has been drawn."""
+"""How long a recipe takes: work units from the recipe, seconds from what has been drawn on this device before."""
 
 from __future__ import annotations
+
+import threading
+import time
+from dataclasses import asdict
+
+from sqlalchemy import delete, insert, select
 
 from engine.contract.guidance import SCORE_CALLS
 from engine.contract.recipe import Recipe
 from engine.contract.schedulers import model_calls
 from engine.contract.tiles import plan_tiles
+from engine.jobs.fit import Fit, Spread, Traits
+from engine.store import Store
+from engine.store import timings_table as timings
+
+# Timings that a fit is made of. Older ones tell of another driver, another load, another summer.
+_KEPT = 128
 
 # What a reference picture adds to a model call, as a share of it (the starter on a CPU, 256 × 256; less on larger models).
 _REFERENCE_COST = 0.06
@@ -34,19 +46,61 @@ def control_cost(recipe: Recipe) -> float:
     return CONTROL_COST * sum(use.end - use.start for use in recipe.controls or () if not use.is_idle)
 
 
+def traits(recipe: Recipe, source: tuple[int, int] | None = None) -> Traits:
+    """What of one picture of a recipe decides how long it takes."""
+    plain = recipe.to_plain()
+    many = {name: len(value) for name in ("loras", "controls", "references") if isinstance(value := plain.get(name), (list, tuple))}
+    kind = [recipe.mode, recipe.scheduler, *(str(plain[name]) for name in ("guidance_style", "score_guidance", "upscaler") if name in plain)]
+    kind += [f"{count} {name}" for name, count in many.items()]
+    return Traits(" · ".join(kind), recipe.width * recipe.height / 1e6, work(recipe, source) / recipe.count)
+
+
 class Estimates:
-    """A running mean of seconds per work unit for each model; recent jobs weigh more, so a slower machine shows soon."""
+    """One fit for each model and device, made of the newest timings in the database: a restart knows what was known."""
 
-    def __init__(self, weight_of_newest: float = 0.3) -> None:
-        self._rate: dict[str, float] = {}
-        self._weight = weight_of_newest
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[tuple[str, str], list[tuple[Traits, float]]] = {}
+        self._fits: dict[tuple[str, str], Fit | None] = {}
+        self._lock = threading.Lock()
 
-    def learn(self, recipe: Recipe, seconds: float, source: tuple[int, int] | None = None) -> None:
-        rate = seconds / work(recipe, source)
-        known = self._rate.get(recipe.model_hash)
-        self._rate[recipe.model_hash] = rate if known is None else known + self._weight * (rate - known)
+    def learn(self, recipe: Recipe, device: str, seconds: float, source: tuple[int, int] | None = None) -> None:
+        """One picture of this recipe took `seconds`."""
+        key, found = (recipe.model_hash, device), traits(recipe, source)
+        row = {"model_hash": key[0], "device": key[1], "traits": asdict(found), "seconds": seconds, "created_at": time.time()}
+        with self._lock:
+            known = self._timings(key)
+            known.append((found, seconds))
+            del known[:-_KEPT]
+            self._fits.pop(key, None)
+        with self._store.begin() as db:
+            db.execute(insert(timings).values(row))
+            ours = (timings.c.model_hash == key[0], timings.c.device == key[1])
+            oldest = select(timings.c.id).where(*ours).order_by(timings.c.id.desc()).offset(_KEPT).limit(1).scalar_subquery()
+            db.execute(delete(timings).where(*ours, timings.c.id <= oldest))
 
-    def seconds(self, recipe: Recipe, source: tuple[int, int] | None = None) -> float | None:
-        """None until one picture of this model has been drawn."""
-        rate = self._rate.get(recipe.model_hash)
-        return None if rate is None else rate * work(recipe, source)
+    def spread(self, recipe: Recipe, device: str, source: tuple[int, int] | None = None) -> Spread | None:
+        """Seconds for the whole batch; None until one picture of this model has been drawn on this device.
+
+        While the device is not known yet, "", it is taken for the one that drew last.
+        """
+        key = (recipe.model_hash, device or self._last_device(recipe.model_hash))
+        with self._lock:
+            if key not in self._fits:
+                known = self._timings(key)
+                self._fits[key] = Fit.of(known) if known else None
+            fit = self._fits[key]
+        return None if fit is None else fit.spread(traits(recipe, source)).times(recipe.count)
+
+    def _last_device(self, model_hash: str) -> str:
+        query = select(timings.c.device).where(timings.c.model_hash == model_hash).order_by(timings.c.id.desc()).limit(1)
+        with self._store.connect() as db:
+            return db.execute(query).scalar() or ""
+
+    def _timings(self, key: tuple[str, str]) -> list[tuple[Traits, float]]:
+        if key not in self._known:
+            query = select(timings.c.traits, timings.c.seconds).where(timings.c.model_hash == key[0], timings.c.device == key[1])
+            with self._store.connect() as db:
+                rows = db.execute(query.order_by(timings.c.id.desc()).limit(_KEPT)).all()
+            self._known[key] = [(Traits(**row.traits), row.seconds) for row in reversed(rows)]
+        return self._known[key]

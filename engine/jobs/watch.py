@@ -76,6 +76,10 @@ class Broadcast:
         self._newest: Event | None = None
         self._lock = threading.Lock()
 
+    @property
+    def newest(self) -> Event | None:
+        return self._newest
+
     def join(self) -> Watch:
         watch = Watch(self)
         with self._lock:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import func, select
 
+from engine.contract.results import JobState
+from engine.store import Store
 from engine.store import jobs_table as jobs
 from engine.store import pictures_table as pictures
 
@@ -19,8 +22,8 @@ class Counts:
     seconds: float
 
 
-def count(store: Engine) -> Counts:
-    states = dict.fromkeys(("queued", "running", "done", "cancelled", "failed"), 0)
+def count(store: Store) -> Counts:
+    states: dict[str, int] = dict.fromkeys(get_args(JobState), 0)
     with store.connect() as db:
         states |= {str(state): int(number) for state, number in db.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))}
         drawn, seconds = db.execute(select(func.count(), func.coalesce(func.sum(pictures.c.seconds), 0.0)).select_from(pictures)).one()

@@ -6,23 +6,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, delete, func, insert, select
+from sqlalchemy import RowMapping, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from engine.contract.errors import NotFound
 from engine.contract.recipe import Recipe
 from engine.contract.results import Picture
+from engine.store import Store
+from engine.store import jobs_table as jobs
 from engine.store import pictures_table as pictures
 
 
 class History:
     """Pictures by owner. Paths are kept relative to the data folder, so the folder may move."""
 
-    def __init__(self, store: Engine, data: Path) -> None:
+    def __init__(self, store: Store, data: Path) -> None:
         self._store = store
         self._data = data
 
-    def add(self, picture: Picture, owner: str) -> None:
-        """List a picture; an earlier one at the same place of the same job gives way."""
+    def add(self, picture: Picture, owner: str, *, attempt: int) -> bool:
+        """List what a run of a job has drawn; False when the job is not that run's any more, or has this picture already."""
         row: dict[str, Any] = {
             "id": picture.id,
             "job_id": picture.job_id,
@@ -36,9 +39,16 @@ class History:
             "recipe": picture.recipe.canonical_json(),
             "created_at": picture.created_at.timestamp(),
         }
-        with self._store.begin() as db:
-            db.execute(delete(pictures).where(pictures.c.job_id == picture.job_id, pictures.c.number == picture.index))
-            db.execute(insert(pictures).values(row))
+        ours = update(jobs).where(jobs.c.id == picture.job_id, jobs.c.state == "running", jobs.c.attempt == attempt)
+        try:
+            with self._store.begin() as db:
+                # Written, not only read: whoever takes the job over has to wait until the picture is listed.
+                if db.execute(ours.values(beat=jobs.c.beat + 1)).rowcount != 1:
+                    return False
+                db.execute(insert(pictures).values(row))
+        except IntegrityError:
+            return False
+        return True
 
     def of_owner(self, owner: str, limit: int) -> list[Picture]:
         """Newest first."""

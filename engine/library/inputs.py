@@ -14,11 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sqlalchemy import Engine, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
 
 from engine.contract.errors import DiskFull, NotFound
 from engine.contract.results import InputImage
+from engine.store import Store
 from engine.store import inputs_table as inputs
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -27,7 +28,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 class Inputs:
     """`root/<hash>.png`. A file never changes: its name is what is in it."""
 
-    def __init__(self, store: Engine, root: Path) -> None:
+    def __init__(self, store: Store, root: Path) -> None:
         self._store = store
         self._root = root
 
@@ -89,8 +90,9 @@ class Inputs:
 
     def _own(self, digest: str, owner: str, size: tuple[int, int]) -> None:
         row = {"hash": digest, "owner": owner, "width": size[0], "height": size[1], "created_at": time.time()}
-        with self._store.begin() as db:
-            db.execute(insert(inputs).values(row).on_conflict_do_nothing())
+        # They may have brought it before.
+        with contextlib.suppress(IntegrityError), self._store.begin() as db:
+            db.execute(insert(inputs).values(row))
 
     def _write(self, digest: str, pixels: NDArray[np.uint8]) -> None:
         target, aside = self.path(digest), self._root / f".{secrets.token_hex(8)}.part"

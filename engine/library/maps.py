@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
 from collections.abc import Mapping
 
-from sqlalchemy import Engine, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from engine.contract.preprocessors import PREPROCESSORS
+from engine.store import Store
 from engine.store import maps_table as maps
 
 
 class Maps:
     """Hashes of finished maps by key, with what is to be said about them. The maps themselves are inputs."""
 
-    def __init__(self, store: Engine) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
 
     def find(self, key: str) -> tuple[str, str] | None:
@@ -28,8 +30,10 @@ class Maps:
 
     def remember(self, key: str, digest: str, note: str) -> None:
         row = {"key": key, "map": digest, "note": note, "created_at": time.time()}
-        with self._store.begin() as db:
-            db.execute(insert(maps).values(row).on_conflict_do_update(index_elements=["key"], set_=row))
+        # Where another server remembers the same at this moment, it says the same.
+        with contextlib.suppress(IntegrityError), self._store.begin() as db:
+            db.execute(delete(maps).where(maps.c.key == key))
+            db.execute(insert(maps).values(row))
 
 
 def map_key(source: str, preprocessor: str, settings: Mapping[str, float]) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import insert, select, update
 
 from engine.contract.errors import NotFound
 from engine.contract.sheet import Cell, Sheet
+from engine.store import Store
 from engine.store import sheets_table as sheets
 
 
 class Sheets:
-    def __init__(self, store: Engine) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
 
     def add(self, sheet: Sheet) -> None:

@@ -142,7 +142,7 @@ def test_a_file_that_changed_since_is_refused(engine: Engine) -> None:
     job = engine.submit(parse_request({"prompt": "late", **SMALL}), OWNER)
     events_of(engine, job.id)
     save_file({"emb_params": torch.zeros(1, 256)}, path)
-    again = events_of(engine, engine.run_again(job.id, OWNER).id)[-1]
+    again = events_of(engine, engine.duplicate(job.id, OWNER).id)[-1]
     assert isinstance(again, Failed)
     assert "has changed" in again.error.message
 

@@ -190,7 +190,7 @@ def test_an_estimate_counts_the_units_and_makes_no_map(desk: Engine, monkeypatch
     draw(desk, "txt2img")
     monkeypatch.delattr(InlineMaps, "make")
     plain, half, whole = (
-        desk.estimate_s(parse_request({"prompt": "a", "controls": units}), OWNER) or 0
+        desk.estimate(parse_request({"prompt": "a", "controls": units}), OWNER).seconds or 0
         for units in ([], [unit(desk, end=0.5)], [unit(desk)])
     )  # fmt: skip
     assert plain < half < whole == pytest.approx(plain * 1.5)

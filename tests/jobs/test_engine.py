@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,28 +146,6 @@ def test_odd_prompts_run(inline_engine: Engine, request_of: Make) -> None:
     for prompt in ("🏰", "замок", "word " * 700, "<script>"):
         ending = draw(inline_engine, request_of(prompt=prompt, steps=1))
         assert ending.pictures[0].recipe.prompt == prompt
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="killing by signal is POSIX")
-def test_a_killed_worker_fails_its_job_and_the_next_one_runs(tmp_path: Path, request_of: Make) -> None:
-    import os
-    import signal
-
-    with Engine(Settings(data=tmp_path)) as engine:
-        job = engine.submit(request_of(steps=200, width=256, height=256), OWNER)
-        with engine.watch(job.id, owner=OWNER) as watch:
-            for event in watch:
-                if isinstance(event, Progress) and event.step >= 2:
-                    pid = engine._host.pid  # type: ignore[attr-defined]
-                    assert pid
-                    os.kill(pid, signal.SIGKILL)
-                    killed = time.monotonic()
-                    break
-            ending = list(watch)[-1]
-        assert isinstance(ending, Failed)
-        assert time.monotonic() - killed < 2
-        assert "died" in ending.error.message
-        draw(engine, request_of())
 
 
 def test_after_a_stop_the_worker_draws_the_next_job_whole(tmp_path: Path, request_of: Make) -> None:

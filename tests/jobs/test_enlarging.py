@@ -123,7 +123,7 @@ def stop_after(engine: Engine, values: dict[str, object], tiles: int) -> str:
 
 
 def again(engine: Engine, job_id: str) -> Rgb:
-    ending = events_of(engine, engine.run_again(job_id, OWNER).id)[-1]
+    ending = events_of(engine, engine.duplicate(job_id, OWNER).id)[-1]
     assert isinstance(ending, Finished), ending
     assert not tile_files(engine)
     return read(ending.pictures[0])

@@ -188,6 +188,6 @@ def test_a_source_that_is_gone_fails_its_job_in_words(engine: Engine) -> None:
     engine.input_path(source).unlink()
     with pytest.raises(NotFound, match="not here any more"):
         engine.submit(parse_request(_plain("img2img", source)), OWNER)
-    ending = events_of(engine, engine.run_again(job.id, OWNER).id)[-1]
+    ending = events_of(engine, engine.duplicate(job.id, OWNER).id)[-1]
     assert isinstance(ending, Failed)
     assert ending.error.field == "source"

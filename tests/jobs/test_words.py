@@ -57,7 +57,7 @@ def test_a_list_of_ones_own_is_found_at_once(engine: Engine) -> None:
 @pytest.mark.parametrize("name", sorted(path.stem for path in BUNDLED_WILDCARDS.glob("*.txt")))
 def test_bundled_lists_fill_in(engine: Engine, name: str) -> None:
     for seed in range(12):
-        engine.estimate_s(parse_request({"prompt": f"__{name}__", "seed": seed}), OWNER)
+        engine.estimate(parse_request({"prompt": f"__{name}__", "seed": seed}), OWNER)
 
 
 def test_there_are_lists_for_concept_art() -> None:

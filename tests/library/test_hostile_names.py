@@ -121,7 +121,7 @@ FIELDS: dict[str, Callable[[Engine, str], object]] = {
     "inputs": lambda engine, name: engine.input_path(name),
     "sources": lambda engine, name: engine._resolver.recipe(ImageToImage.model_construct(source=name, prompt="x"), OWNER),
     "masks": lambda engine, name: engine.add_mask(name, b"", OWNER),
-    "jobs": lambda engine, name: engine.run_again(name, OWNER),
+    "jobs": lambda engine, name: engine.duplicate(name, OWNER),
 }
 
 

@@ -19,6 +19,7 @@ from engine import (
     InvalidRequest,
     Job,
     Loading,
+    Paused,
     Picture,
     Progress,
     Queued,
@@ -41,9 +42,7 @@ _MODES: tuple[tuple[type[Request], str], ...] = (
     (Inpaint, "Draw a part of a picture anew, or grow its frame; mask, expand_* or both say where."),
     (Upscale, "Make a picture larger, with new detail where strength is above 0."),
 )
-_STREAMS = (
-    'Streams {"state": "waiting" | "loading" | "drawing" | "done" | "stopped", …}; the last one has the pictures, and notes on what was changed.'
-)
+_STREAMS = 'Streams {"state": "waiting" | "loading" | "drawing" | "paused" | "done" | "stopped", …}; the last one has the pictures, and notes on what was changed.'
 Message = dict[str, Any]
 Endpoint = Callable[..., AsyncIterator[Message]]
 
@@ -98,6 +97,8 @@ async def _follow(engine: Engine, job_id: str, owner: str, notes: list[str]) -> 
                     yield {"state": "loading", "job": job_id, "what": what}
                 case Progress():
                     yield {"state": "drawing", "job": job_id, **_progress(event)}
+                case Paused(step=step):
+                    yield {"state": "paused", "job": job_id, "step": step}
                 case Finished(pictures=pictures):
                     yield {"state": "done", "job": job_id, "pictures": _views(engine, pictures), "notes": notes}
                     return

@@ -9,6 +9,7 @@ import torch
 from engine.contract.recipe import Recipe
 from engine.diffusion.controlnet import Control
 from engine.diffusion.denoise import Step, denoise, set_steps, start_from
+from engine.diffusion.freezing import FrozenWalk
 from engine.diffusion.images import Rgb, to_pixels
 from engine.diffusion.latents import encode
 from engine.diffusion.loading import Components
@@ -27,6 +28,7 @@ def image_to_image(
     *,
     noise: torch.Tensor | None = None,
     control: Control | None = None,
+    frozen: FrozenWalk | None = None,
 ) -> Iterator[Step]:
     """The steps of all pictures as one batch. `source` has the size that is drawn; `noise` (B, C, h, w) replaces the seed's own.
 
@@ -50,6 +52,7 @@ def image_to_image(
             rng=rng,
             begin=begin,
             control=control,
+            frozen=frozen,
             extra=_all_masked(clean) if components.is_inpainting else None,
         )
 

@@ -9,6 +9,7 @@ import torch
 from engine.contract.recipe import Recipe
 from engine.diffusion.controlnet import Control
 from engine.diffusion.denoise import Step, denoise, set_steps, start_from, start_noise
+from engine.diffusion.freezing import FrozenWalk
 from engine.diffusion.images import Mask, Rgb, to_pixels
 from engine.diffusion.latents import encode
 from engine.diffusion.loading import Components
@@ -21,7 +22,14 @@ from engine.diffusion.text import PromptEncoder
 
 
 def inpaint(
-    components: Components, prompts: PromptEncoder, recipe: Recipe, part: Rgb, mask: Mask, *, control: Control | None = None
+    components: Components,
+    prompts: PromptEncoder,
+    recipe: Recipe,
+    part: Rgb,
+    mask: Mask,
+    *,
+    control: Control | None = None,
+    frozen: FrozenWalk | None = None,
 ) -> Iterator[Step]:
     """The steps of all pictures as one batch. `part` (h, w, 3) and `mask` (h, w) have the size that is drawn.
 
@@ -54,6 +62,7 @@ def inpaint(
             rng=rng,
             begin=begin,
             control=control,
+            frozen=frozen,
             keep=None if components.is_inpainting or clean is None else KeepOutside(clean, noise, latent_mask, is_soft=bool(recipe.is_soft)),
             extra=_known(components, pixels, mask, latent_mask, rng) if components.is_inpainting else None,
         )

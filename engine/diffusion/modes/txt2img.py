@@ -10,6 +10,7 @@ from engine.contract.recipe import Recipe
 from engine.diffusion.conditioning import Embeds
 from engine.diffusion.controlnet import Control
 from engine.diffusion.denoise import Step, denoise, set_steps, start_noise
+from engine.diffusion.freezing import FrozenWalk
 from engine.diffusion.loading import Components
 from engine.diffusion.noise import recipe_generators, recipe_noise
 from engine.diffusion.references import Illustrated
@@ -18,7 +19,14 @@ from engine.diffusion.score_guidance import score_nudge
 from engine.diffusion.text import PromptEncoder
 
 
-def text_to_image(components: Components, prompts: PromptEncoder, recipe: Recipe, *, control: Control | None = None) -> Iterator[Step]:
+def text_to_image(
+    components: Components,
+    prompts: PromptEncoder,
+    recipe: Recipe,
+    *,
+    control: Control | None = None,
+    frozen: FrozenWalk | None = None,
+) -> Iterator[Step]:
     """The steps of all `recipe.count` pictures as one batch; the last step's `latents` are the clean ones."""
     rng = recipe_generators(recipe)
     scheduler = build_scheduler(recipe.scheduler, components.scheduler_config, recipe.schedule)
@@ -36,6 +44,7 @@ def text_to_image(components: Components, prompts: PromptEncoder, recipe: Recipe
             rng=rng,
             begin=begin,
             control=control,
+            frozen=frozen,
             extra=_nothing_known(components, recipe.count, shape) if components.is_inpainting else None,
         )
 

@@ -7,25 +7,29 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.contract.work import HostMessage, Work
+from engine.jobs.wishes import Wishes
 
 
 class Host(Protocol):
-    """Runs one work at a time. `run` raises `EngineError` for everything a person can be told."""
+    """One device. Runs one work at a time. `run` raises `EngineError` for everything a person can be told."""
 
     def start(self, model_folder: Path | None) -> None:
         """Get ready behind the page's back; with a folder, load that model."""
         ...
 
-    def run(self, work: Work) -> Generator[HostMessage, None, None]:
-        """Messages in order; ends after the last `Pixels`, or after `Stopped`. Closing it stops the work."""
-        ...
+    def run(self, work: Work, wishes: Wishes) -> Generator[HostMessage, None, None]:
+        """Messages in order, each wish heeded within one step: ends after the last `Pixels`, with `Stopped`, or with `Frozen`.
 
-    def stop(self, job_id: str) -> None:
-        """Ask the running work to end within one step; nothing happens when another job is running."""
+        Raises `WorkerLost` when what draws has died. Closing it stops the work.
+        """
         ...
 
     def state(self) -> str:
         """ "starting", "ready", "drawing" or "lost"."""
+        ...
+
+    def device(self) -> str:
+        """What times are remembered under; "" while the device is not known yet."""
         ...
 
     def close(self) -> None: ...

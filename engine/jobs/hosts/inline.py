@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.contract.work import HostMessage, Stopped, Work
+from engine.contract.work import Frozen, HostMessage, Work
+from engine.jobs.hosts.lending import lent
+from engine.jobs.hosts.steering import steered
+from engine.jobs.wishes import Wishes
 
 if TYPE_CHECKING:
     from engine.diffusion.painter import Painter
@@ -21,7 +24,7 @@ class InlineHost:
         self._dtype = dtype
         self._painter: Painter | None = None
         self._lock = threading.Lock()
-        self._stop: str | None = None
+        self._lent = lent(self._draw)
         self._state = "starting"
 
     def start(self, model_folder: Path | None) -> None:
@@ -31,23 +34,30 @@ class InlineHost:
                 painter.load(model_folder)
         self._state = "ready"
 
-    def run(self, work: Work) -> Generator[HostMessage, None, None]:
+    def run(self, work: Work, wishes: Wishes) -> Generator[HostMessage, None, None]:
         self._state = "drawing"
         try:
             with self._lock:
-                yield from stoppable(self._ready_painter().paint(work), lambda: self._stop == work.job_id)
+                painter = self._ready_painter()
+                if self._lent is None:
+                    yield from steered(painter.paint(work, lambda: wishes.skipped), wishes, painter.freeze)
+                else:
+                    # What is drawn lives in the lender's process: a job that is put aside there begins its picture anew.
+                    yield from steered(self._lent(work), wishes, lambda: Frozen(0, 0, None))
         finally:
-            self._stop = None
             self._state = "ready"
-
-    def stop(self, job_id: str) -> None:
-        self._stop = job_id
 
     def state(self) -> str:
         return self._state
 
+    def device(self) -> str:
+        return "" if self._painter is None else self._painter.device_name
+
     def close(self) -> None:
         self._painter = None
+
+    def _draw(self, work: Work) -> Generator[HostMessage, None, None]:
+        yield from self._ready_painter().paint(work)
 
     def _ready_painter(self) -> Painter:
         if self._painter is None:
@@ -55,15 +65,3 @@ class InlineHost:
 
             self._painter = Painter(device=self._device, dtype=self._dtype)
         return self._painter
-
-
-def stoppable(messages: Generator[HostMessage, None, None], is_stopped: Callable[[], bool]) -> Generator[HostMessage, None, None]:
-    """Pass messages on until `is_stopped()`; then close the source, so no further step runs, and say `Stopped`."""
-    step = 0
-    for message in messages:
-        step = getattr(message, "step", step)
-        yield message
-        if is_stopped():
-            messages.close()
-            yield Stopped(step)
-            return

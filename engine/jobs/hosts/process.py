@@ -13,7 +13,8 @@ from queue import SimpleQueue
 
 from engine.contract.errors import EngineError, WorkerLost
 from engine.contract.work import HostMessage, Loads, Work
-from engine.jobs.hosts.worker import Done, Failure, Ready, Shutdown, StopJob, Warm, serve
+from engine.jobs.hosts.worker import Done, Failure, Ready, Shutdown, Wanted, Warm, serve
+from engine.jobs.wishes import Wishes
 
 _GRACE_S = 5.0
 
@@ -22,7 +23,7 @@ Inbox = SimpleQueue[HostMessage | Done | Failure | None]
 
 
 class ProcessHost:
-    """A worker in its own process and the pipe to it. Only the dispatcher's thread calls `run`; anyone may `stop`."""
+    """A worker in its own process and the pipe to it. Only one thread calls `run`; wishes may come from any."""
 
     def __init__(self, *, device: str = "auto", dtype: str = "auto") -> None:
         self._device = device
@@ -33,6 +34,7 @@ class ProcessHost:
         self._send_lock = threading.Lock()
         self._state = "starting"
         self._warm: Path | None = None
+        self._device_name = ""
 
     @property
     def pid(self) -> int | None:
@@ -53,13 +55,15 @@ class ProcessHost:
         threading.Thread(target=self._read, args=(ours, self._inbox), name="easel-worker-reader", daemon=True).start()
         self._send(Warm(model_folder))
 
-    def run(self, work: Work) -> Generator[HostMessage, None, None]:
+    def run(self, work: Work, wishes: Wishes) -> Generator[HostMessage, None, None]:
         if self._state == "lost" or self._process is None or not self._process.is_alive():
             yield Loads("Starting the engine again")
             self._restart()
         elif self._state == "starting":
             yield Loads("Starting the engine")
         self._send(work)
+        # After the work, and again what was wanted before: a worker that was started anew has not heard it.
+        wishes.listen(lambda now: self._tell(work, now))
         is_over = False
         try:
             while not isinstance(message := self._inbox.get(), Done):
@@ -74,18 +78,17 @@ class ProcessHost:
         finally:
             if not is_over:
                 # Whoever listened has gone, say because the disk is full: the worker must not draw into the next job.
-                self.stop(work.job_id)
+                wishes.want("stop")
                 self._drain()
+            wishes.listen(None)
             if self._state == "drawing":
                 self._state = "ready"
 
-    def stop(self, job_id: str) -> None:
-        # A worker that is gone has stopped already.
-        with contextlib.suppress(WorkerLost):
-            self._send(StopJob(job_id))
-
     def state(self) -> str:
         return self._state
+
+    def device(self) -> str:
+        return self._device_name
 
     def close(self) -> None:
         if self._process is None:
@@ -111,6 +114,7 @@ class ProcessHost:
                 inbox.put(None)
                 return
             if isinstance(message, Ready):
+                self._device_name = message.device
                 self._state = "ready"
             else:
                 inbox.put(message)
@@ -125,6 +129,11 @@ class ProcessHost:
             self._pipe.close()
         self.start(self._warm)
 
+    def _tell(self, work: Work, wishes: Wishes) -> None:
+        # A worker that is gone has stopped already.
+        with contextlib.suppress(WorkerLost):
+            self._send(Wanted(work.job_id, work.attempt, wishes.now, wishes.skipped))
+
     def _send(self, message: object) -> None:
         pipe = self._pipe
         if pipe is None:
@@ -137,7 +146,4 @@ class ProcessHost:
 
 
 def _lost() -> WorkerLost:
-    return WorkerLost(
-        "The process that draws has died, most likely for want of memory.",
-        "A new one is starting; press Generate again, smaller if it was a large picture.",
-    )
+    return WorkerLost("The process that draws has died, most likely for want of memory.", "A new one is starting. If it happens again, draw smaller.")

@@ -12,8 +12,9 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from engine.contract.errors import EngineError
-from engine.contract.work import Work
-from engine.jobs.hosts.inline import stoppable
+from engine.contract.work import Wish, Work
+from engine.jobs.hosts.steering import steered
+from engine.jobs.wishes import Wishes
 
 log = logging.getLogger("easel.worker")
 _UNEXPECTED = EngineError("Something went wrong while drawing.", "Try again; if it stays, tell the operator what you asked for.")
@@ -27,8 +28,13 @@ class Warm:
 
 
 @dataclass(frozen=True)
-class StopJob:
+class Wanted:
+    """What is wanted of run `attempt` of a job."""
+
     job_id: str
+    attempt: int
+    wish: Wish | None
+    skipped: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,21 @@ class Shutdown:
 
 
 @dataclass(frozen=True)
+class Run:
+    """A work on this side of the pipe, and what is wanted of it."""
+
+    work: Work
+    wishes: Wishes
+
+
+Inbox = SimpleQueue[Run | Warm | Shutdown]
+
+
+@dataclass(frozen=True)
 class Ready:
     """The worker has imported everything and loaded its first model."""
+
+    device: str
 
 
 @dataclass(frozen=True)
@@ -59,9 +78,8 @@ def serve(pipe: Connection, device: str, dtype: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
-    inbox: SimpleQueue[Work | Warm | Shutdown] = SimpleQueue()
-    stopped: set[str] = set()
-    threading.Thread(target=_listen, args=(pipe, inbox, stopped), daemon=True).start()
+    inbox: Inbox = SimpleQueue()
+    threading.Thread(target=_listen, args=(pipe, inbox), daemon=True).start()
 
     from engine.diffusion.painter import Painter
     from engine.diffusion.quiet import quiet_libraries
@@ -73,31 +91,38 @@ def serve(pipe: Connection, device: str, dtype: str) -> None:
             if isinstance(order, Warm):
                 if order.model_folder is not None:
                     painter.load(order.model_folder)
-                pipe.send(Ready())
+                pipe.send(Ready(painter.device_name))
                 continue
-            for message in stoppable(painter.paint(order), lambda job=order.job_id: job in stopped):
+            for message in steered(painter.paint(order.work, lambda run=order: run.wishes.skipped), order.wishes, painter.freeze):
                 pipe.send(message)
             pipe.send(Done())
         except EngineError as error:
             # A model that cannot be warmed says so to the first job that wants it, not to an empty room.
-            pipe.send(Ready() if isinstance(order, Warm) else Failure(error.to_plain()))
+            pipe.send(Ready(painter.device_name) if isinstance(order, Warm) else Failure(error.to_plain()))
         except OSError:
             return
         except Exception:
             # The worker's edge: a bug is logged whole here and told in a sentence there; the model stays loaded.
             log.exception("unexpected failure while drawing")
-            pipe.send(Ready() if isinstance(order, Warm) else Failure(_UNEXPECTED.to_plain()))
+            pipe.send(Ready(painter.device_name) if isinstance(order, Warm) else Failure(_UNEXPECTED.to_plain()))
 
 
-def _listen(pipe: Connection, inbox: SimpleQueue[Work | Warm | Shutdown], stopped: set[str]) -> None:
+def _listen(pipe: Connection, inbox: Inbox) -> None:
     """Its own thread, so that a stop is seen while the main thread is inside torch."""
+    run: Run | None = None
     while True:
         try:
-            message = pipe.recv()
+            message: Work | Wanted | Warm | Shutdown = pipe.recv()
         except (EOFError, OSError):
             # The page's process is gone: nobody is left to draw for, and torch may be mid-step.
             os._exit(0)
-        if isinstance(message, StopJob):
-            stopped.add(message.job_id)
-        else:
-            inbox.put(message)
+        match message:
+            case Work():
+                run = Run(message, Wishes())
+                inbox.put(run)
+            case Wanted(job_id, attempt, wish, skipped):
+                # What was meant for an earlier run of the same job must not reach this one.
+                if run is not None and (run.work.job_id, run.work.attempt) == (job_id, attempt):
+                    run.wishes.want(wish, skipped)
+            case _:
+                inbox.put(message)

@@ -1,0 +1,187 @@
+"""Workers and servers die at any step: nothing is lost, nothing is drawn twice, nothing is listed half."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from engine import Engine, Failed, Finished, Job, Loading, Progress, Settings, TextToImage
+from engine.jobs.hosts.process import ProcessHost
+from tests.conftest import OWNER, events_of
+from tests.jobs.server import start
+from tests.studio import wait_for
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="killing by signal is POSIX")
+Make = Callable[..., TextToImage]
+
+
+def options(data: Path, device: str = "cpu") -> Settings:
+    return Settings(data=data, dtype="float32", device=device)
+
+
+def pid_of(engine: Engine, host: int = 0) -> int:
+    worker = engine._hosts[host]  # pyright: ignore[reportPrivateUsage]
+    assert isinstance(worker, ProcessHost)
+    assert worker.pid is not None
+    return worker.pid
+
+
+def check_pictures(engine: Engine, jobs: list[Job]) -> None:
+    """Each job has each of its pictures once, whole; no file lies about that is not listed."""
+    listed = engine.history(OWNER, 1000)
+    assert sorted((picture.job_id, picture.index) for picture in listed) == sorted((job.id, k) for job in jobs for k in range(job.recipe.count))
+    for picture in listed:
+        with Image.open(picture.path) as image:
+            image.load()
+    files = [path for path in (engine.settings.data / "images").rglob("*") if path.is_file() and not path.name.startswith(".")]
+    assert sorted(files) == sorted(picture.path for picture in listed)
+
+
+def test_a_killed_worker_is_replaced_and_its_job_goes_on(tmp_path: Path, request_of: Make) -> None:
+    with Engine(options(tmp_path)) as engine:
+        job = engine.submit(request_of(steps=40), OWNER)
+        killed = 0.0
+        with engine.watch(job.id, owner=OWNER) as watch:
+            for event in watch:
+                if isinstance(event, Progress) and event.step >= 2 and not killed:
+                    os.kill(pid_of(engine), signal.SIGKILL)
+                    killed = time.monotonic()
+                elif killed and isinstance(event, Loading) and "died" in event.what:
+                    said = time.monotonic() - killed
+        assert isinstance(event, Finished)
+        print(f"the page was told {said:.2f} s after the kill")
+        assert said < 2
+        check_pictures(engine, [job])
+
+
+def test_a_job_that_kills_two_workers_is_set_aside_and_the_next_one_runs(tmp_path: Path, request_of: Make) -> None:
+    with Engine(options(tmp_path)) as engine:
+        job = engine.submit(request_of(steps=200), OWNER)
+        following = engine.submit(request_of(), OWNER)
+        killed: set[int] = set()
+        with engine.watch(job.id, owner=OWNER) as watch:
+            for event in watch:
+                if isinstance(event, Progress) and pid_of(engine) not in killed:
+                    killed.add(pid_of(engine))
+                    os.kill(pid_of(engine), signal.SIGKILL)
+        assert isinstance(event, Failed)
+        assert "killed 2" in event.error.message
+        assert len(killed) == 2
+        assert isinstance(events_of(engine, following.id)[-1], Finished)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_50_jobs_while_the_worker_is_killed_at_10_random_steps(tmp_path: Path, request_of: Make) -> None:
+    rng = random.Random(4)
+    unlucky = {number: rng.randrange(1, 6) for number in rng.sample(range(50), 10)}
+    with Engine(options(tmp_path)) as engine:
+        jobs = [engine.submit(request_of(steps=6, seed=number), OWNER) for number in range(50)]
+        for number, job in enumerate(jobs):
+            is_killed = False
+            with engine.watch(job.id, owner=OWNER) as watch:
+                for event in watch:
+                    if isinstance(event, Progress) and event.step >= unlucky.get(number, 99) and not is_killed:
+                        is_killed = True
+                        os.kill(pid_of(engine), signal.SIGKILL)
+            assert isinstance(event, Finished), event
+        check_pictures(engine, jobs)
+        print("50 jobs, 10 kills: 0 lost, 0 twice")
+
+
+def test_a_worker_dies_alone_and_the_other_goes_on(tmp_path: Path, request_of: Make) -> None:
+    with Engine(options(tmp_path, "cpu,cpu")) as engine:
+        jobs = [engine.submit(request_of(steps=60, seed=seed), OWNER) for seed in range(2)]
+        seen = [threading.Event(), threading.Event()]
+
+        def follow(number: int) -> None:
+            for event in watches[number]:
+                if isinstance(event, Progress):
+                    seen[number].set()
+
+        watches = [engine.watch(job.id, owner=OWNER) for job in jobs]
+        threads = [threading.Thread(target=follow, args=(number,)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        assert all(one.wait(60) for one in seen)
+        victim, other = pid_of(engine, 0), pid_of(engine, 1)
+        os.kill(victim, signal.SIGKILL)
+        for thread in threads:
+            thread.join(90)
+        assert [engine._journal.get(job.id).state for job in jobs] == ["done", "done"]  # pyright: ignore[reportPrivateUsage]
+        assert sum(engine._journal.get(job.id).crashes for job in jobs) == 1  # pyright: ignore[reportPrivateUsage]
+        assert pid_of(engine, 1) == other
+        check_pictures(engine, jobs)
+
+
+@pytest.mark.parametrize(("waiting", "devices"), [(40, "cpu,cpu")])
+def test_a_server_killed_with_40_waiting_and_2_running(waiting: int, devices: str, tmp_path: Path, request_of: Make) -> None:
+    """All 42 finish after a new start, under their ids and in their order; no half picture is listed."""
+    engine = Engine(options(tmp_path))
+    jobs = [engine.submit(request_of(steps=30 if number < 2 else 2, seed=number), OWNER) for number in range(waiting + 2)]
+    engine.close()
+    server = start(tmp_path, devices)
+    try:
+        database = sqlite3.connect(tmp_path / "easel.db")
+        wait_for(lambda: database.execute("SELECT count(*) FROM jobs WHERE state = 'running' AND beat > 2").fetchone()[0] == 2, 90, "two runs")
+    finally:
+        server.kill()
+        server.wait()
+    states = [row[0] for row in database.execute("SELECT state FROM jobs ORDER BY place")]
+    assert states.count("running") == 2
+    database.close()
+    with Engine(options(tmp_path, devices)) as engine:
+        began = time.monotonic()
+        assert [job.id for job in engine.jobs(OWNER)] == [job.id for job in jobs][-len(engine.jobs(OWNER)) :]
+        for job in jobs:
+            assert isinstance(events_of(engine, job.id)[-1], Finished)
+        check_pictures(engine, jobs)
+        print(f"42 of 42 finished {time.monotonic() - began:.0f} s after the start")
+        # Two devices side by side, so neighbours may end in either order.
+        drawn = [picture.seed for picture in reversed(engine.history(OWNER, 100))]
+        assert max(abs(place - seed) for place, seed in enumerate(drawn[2:], start=2)) <= 3
+
+
+def test_two_servers_share_one_database(tmp_path: Path, request_of: Make) -> None:
+    """What one server accepts the other may draw; whoever watches here sees the ending; a stop reaches the other server."""
+    with Engine(options(tmp_path)) as engine:
+        server = start(tmp_path, "cpu")
+        try:
+            jobs = [engine.submit(request_of(steps=20, seed=seed), OWNER) for seed in range(12)]
+            for job in jobs:
+                assert isinstance(events_of(engine, job.id)[-1], Finished)
+            check_pictures(engine, jobs)
+        finally:
+            server.terminate()
+            assert server.wait(30) == 0
+
+
+def test_a_locked_database_and_deleted_folders_lose_nothing(tmp_path: Path, request_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    aside = tmp_path / "tmp"
+    aside.mkdir()
+    monkeypatch.setenv("TMPDIR", str(aside))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    data = tmp_path / "data"
+    with Engine(options(data)) as engine:
+        job = engine.submit(request_of(steps=30, count=2), OWNER)
+        other = sqlite3.connect(data / "easel.db", isolation_level=None, check_same_thread=False)
+        with engine.watch(job.id, owner=OWNER) as watch:
+            next(event for event in watch if isinstance(event, Progress))
+            other.execute("BEGIN EXCLUSIVE")
+            for folder in (aside, data / "images", data / "tiles", data / "paused", data / "inputs"):
+                shutil.rmtree(folder, ignore_errors=True)
+            threading.Timer(7, lambda: other.execute("COMMIT")).start()
+            assert isinstance(list(watch)[-1], Finished)
+        check_pictures(engine, [job])
+        other.close()
