@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -401,10 +401,17 @@ class Engine:
         return noise_plan(self._catalogue.folder(model or self.settings.model), scheduler, schedule, steps)
 
     def advice(
-        self, scheduler: SchedulerName, schedule: ScheduleName | None, steps: int, guidance: float, model: str | None = None
+        self,
+        scheduler: SchedulerName,
+        schedule: ScheduleName | None,
+        steps: int,
+        guidance: float,
+        model: str | None = None,
+        loras: Sequence[str] = (),
     ) -> tuple[str, ...]:
-        """Sentences about known pitfalls of a sampler on a model; what they warn of still runs."""
-        return advise(self._catalogue.card(model or self.settings.model), scheduler, schedule, steps, guidance)
+        """Sentences about known pitfalls of a sampler on a model with the adapters of these names; what they warn of still runs."""
+        has_helper = any(card.is_few_steps and card.name in loras for card in self._loras.cards())
+        return advise(self._catalogue.card(model or self.settings.model), scheduler, schedule, steps, guidance, has_helper=has_helper)
 
     def remarks(self, text: str, control: str = "prompt", model: str | None = None) -> tuple[Remark, ...]:
         """What is wrong or odd about the words of a control, the gravest first, while they are being written."""

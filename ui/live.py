@@ -14,6 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from engine import SCHEDULER_FACTS, Counted, Engine, EngineError, ModelCard, Style, apply_style, parse_request
+from ui.forms import request_mode
 
 _BODY_MAX = 512 * 1024
 _CONTROLS = ("prompt", "negative_prompt")
@@ -122,13 +123,15 @@ def plan_view(engine: Engine, given: Loose) -> dict[str, Any]:
         strength = min(max(float(given.get("strength", 1)), 0.0), 1.0)
     except (TypeError, ValueError):
         strength = 1.0
-    start = 0 if given.get("mode") == "txt2img" else steps - (max(1, int(steps * strength)) if strength else 0)
+    start = 0 if request_mode(str(given.get("mode"))) == "txt2img" else steps - (max(1, int(steps * strength)) if strength else 0)
     view: dict[str, Any] = {"steps": steps, "start": start, "shares": [], "refusal": None}
     try:
         view["shares"] = list(engine.plan(scheduler, request.schedule, steps))
     except EngineError as error:
         view["refusal"] = f"{error.message} {error.hint}"
-    view["advice"] = list(engine.advice(scheduler, request.schedule, steps, guidance))
+    loras = given.get("loras")
+    used = [str(name) for name in loras] if isinstance(loras, list) else []
+    view["advice"] = list(engine.advice(scheduler, request.schedule, steps, guidance, loras=used))
     return view
 
 

@@ -17,10 +17,12 @@ _FINISHED: dict[SchedulerName, int] = {
 _SUGGESTED = "UniPC or DEIS"
 
 
-def advise(model: ModelCard, scheduler: SchedulerName, schedule: ScheduleName | None, steps: int, guidance: float) -> tuple[str, ...]:
-    """Sentences about known pitfalls, the gravest first; none where all is well."""
+def advise(
+    model: ModelCard, scheduler: SchedulerName, schedule: ScheduleName | None, steps: int, guidance: float, *, has_helper: bool = False
+) -> tuple[str, ...]:
+    """Sentences about known pitfalls, the gravest first; none where all is well. `has_helper`: a few-step LoRA is on."""
     facts = SCHEDULER_FACTS[scheduler]
-    is_distilled = model.default_steps <= _FEW
+    is_distilled = has_helper or model.default_steps <= _FEW
     said: list[str] = []
     if facts.group == "few_steps":
         if guidance > _GUIDANCE_FEW:

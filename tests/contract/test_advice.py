@@ -32,6 +32,7 @@ def test_a_distilled_model_wants_few_steps_and_little_guidance() -> None:
     assert advise(DISTILLED, "euler", None, 4, 1) == ()
     assert "burns colours on Quick" in advise(DISTILLED, "euler", None, 4, 7)[0]
     assert advise(DISTILLED, "lcm", None, 4, 1) == ()
+    assert advise(CARD, "lcm", None, 4, 1) != () == advise(CARD, "lcm", None, 4, 1, has_helper=True)
 
 
 def test_ten_or_more_steps_of_the_quick_ones_are_enough() -> None:
