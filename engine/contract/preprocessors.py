@@ -130,6 +130,6 @@ PREPROCESSORS: dict[str, PreprocessorFacts] = {
     ),
     "sam": PreprocessorFacts(
         "Segments (SAM)", "A patch of colour for every thing.", "segments", "Apache-2.0", (_RESOLUTION, Knob("seed", "Colours", 0, 2**32 - 1, 0)),
-        (Weights("ybelkada/segment-anything", "main", ("checkpoints/sam_vit_h_4b8939.pth",), 2_564_550_879),),
+        (Weights("ybelkada/segment-anything", "7790786db131bcdc639f24a915d9f2c331d843ee", ("checkpoints/sam_vit_h_4b8939.pth",), 2_564_550_879),),
     ),
 }  # fmt: skip

@@ -11,6 +11,7 @@ from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 from diffusers.pipelines.controlnet.pipeline_controlnet import StableDiffusionControlNetPipeline
 from diffusers.pipelines.controlnet.pipeline_controlnet_img2img import StableDiffusionControlNetImg2ImgPipeline
 from diffusers.pipelines.controlnet.pipeline_controlnet_inpaint import StableDiffusionControlNetInpaintPipeline
+from diffusers.pipelines.pag.pipeline_pag_controlnet_sd import StableDiffusionControlNetPAGPipeline
 from PIL import Image
 
 from engine.contract.controls import ControlUse
@@ -73,6 +74,7 @@ def theirs(cls: Any, components: Components, units: tuple[Unit, ...], scheduler:
         vae=components.vae, text_encoder=components.text_encoder, tokenizer=components.tokenizer, unet=components.unet,
         controlnet=MultiControlNetModel([unit.net for unit in units]) if several else units[0].net,
         scheduler=build_scheduler(scheduler, components.scheduler_config), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        **({"pag_applied_layers": ["mid"]} if cls is StableDiffusionControlNetPAGPipeline else {}),
     )  # fmt: skip
     pipe.set_progress_bar_config(disable=True)
     words: dict[str, list[Any]] = {
@@ -89,10 +91,11 @@ def theirs(cls: Any, components: Components, units: tuple[Unit, ...], scheduler:
 
 
 def compare(ours: torch.Tensor, other: torch.Tensor, what: str) -> None:
-    difference = float((ours - other).abs().max())
-    print(f"{what}: largest difference {difference:.2e}")
+    # Rounding grows with the values, and weights that nobody has taught make large ones.
+    difference, size = float((ours - other).abs().max()), max(1.0, float(other.std()))
+    print(f"{what}: largest difference {difference:.2e} at a spread of {size:.1f}")
     assert torch.isfinite(ours).all()
-    assert difference <= 1e-5
+    assert difference <= 1e-5 * size
 
 
 @pytest.mark.parametrize(
@@ -154,6 +157,18 @@ def test_inpainting_equals_diffusers(models: dict[str, Components], nets: dict[s
         mask_image=Image.fromarray((mask * 255).astype(np.uint8)), strength=strength, guidance_scale=4.0, generator=seeds(1),
     )  # fmt: skip
     compare(last.latents, other, f"{model} strength {strength} {which}")
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_perturbed_guidance_is_controlled_too(models: dict[str, Components], nets: dict[str, list[Any]], guidance: float) -> None:
+    """The third run of the model hears the units as the others do."""
+    components, units = models["four"], units_of(nets["four"], "window")
+    asked = recipe("txt2img", "ddim", source=None, guidance_scale=guidance, guidance_style="pag", perturbed_scale=3.0)
+    *_, last = text_to_image(components, PromptEncoder(components), asked, control=Control(units))
+    other = theirs(
+        StableDiffusionControlNetPAGPipeline, components, units, "ddim", "image", guidance_scale=guidance, pag_scale=3.0, generator=seeds(1)
+    )
+    compare(last.latents, other, f"PAG, guidance {guidance}")
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])

@@ -47,7 +47,7 @@ def test_the_tables_agree() -> None:
     for name, facts in PREPROCESSORS.items():
         assert facts.kind in get_args(Kind)
         assert check_settings(name, {}) == {knob.name: knob.default for knob in facts.knobs}
-        assert all(len(one.revision) == 40 for one in facts.weights if one.repository != "ybelkada/segment-anything")
+        assert all(len(one.revision) == 40 for one in facts.weights)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (75, 131), (16, 300)])
