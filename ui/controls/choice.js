@@ -42,9 +42,10 @@ select.addEventListener("change", () => {
 if (exists) window.addEventListener("easel:sampler", (event) => {
   const lost = props.value && !exists[window.easelSampler]?.includes(props.value) ? every.find(([key]) => key === props.value)[1] : "";
   // A choice that came with a picture or from memory is left as it is; one's own change of sampler lets the schedule fall back, and says so.
-  fallen = lost && event.detail === "by hand" ? `${lost} does not exist for ${labels[window.easelSampler]}: the model's own is used.` : "";
-  if (fallen) props.value = "";
+  // The framework tells of a value late and more than once: only a hand takes the sentence away, or a schedule that is chosen.
+  if (event.detail === "by hand") fallen = lost ? `${lost} does not exist for ${labels[window.easelSampler]}: the model's own is used.` : "";
+  if (fallen && event.detail === "by hand") props.value = "";
   render();
 });
-watch("value", render);
+watch("value", () => { if (props.value) fallen = ""; render(); });
 render();
