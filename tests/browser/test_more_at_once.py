@@ -10,10 +10,11 @@ import subprocess
 import time
 import urllib.request
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.conftest import SHOTS, open_studio
 from tests.browser.hands import bring, canvas, chip, generate, picture_of, stage, stroke, tab, write
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.browser
 
 
 def worker_of(studio: Studio) -> int:
-    """The process that draws: the youngest child of the studio that is Python."""
+    """The process that draws: the youngest child of the studio that is Python. No map may have been made before."""
     children = subprocess.run(["pgrep", "-P", str(studio.process.pid)], capture_output=True, text=True, check=True).stdout.split()
     return max(int(one) for one in children if b"resource_tracker" not in Path(f"/proc/{one}/cmdline").read_bytes())
 
@@ -46,7 +47,17 @@ def vary(page: Page, kind: str) -> None:
     chip(page, "sheet", kind)
 
 
-def test_a_grid_goes_on_past_a_failing_cell_and_the_cell_alone_again(page: Page, studio: Studio) -> None:
+@pytest.fixture
+def own_studio(tmp_path: Path) -> Iterator[Studio]:
+    """A studio whose only child draws: what makes maps is a process too, and the wrong one to kill."""
+    with Studio(tmp_path) as running:
+        running.wait_ready()
+        yield running
+
+
+def test_a_grid_goes_on_past_a_failing_cell_and_the_cell_alone_again(context: BrowserContext, own_studio: Studio) -> None:
+    studio, page = own_studio, context.new_page()
+    open_studio(page, studio)
     vary(page, "Grid")
     page.locator("#ctl-vary_x_values textarea, #ctl-vary_x_values input").fill("2, 5, 8")
     write(page, "a red castle at sunset", steps=80)
