@@ -45,14 +45,9 @@ from engine.jobs.journal import Journal
 from engine.jobs.watch import Watch
 from engine.library.archive import read_sources, write_dataset, write_pictures
 from engine.library.carriers import PictureFormat, converted
-from engine.library.catalogue import BUNDLED, Catalogue
-from engine.library.controlnets import BUNDLED_CONTROLS, ControlNets
 from engine.library.counts import Counts, count
-from engine.library.embeddings import BUNDLED_EMBEDDINGS, Embeddings
 from engine.library.history import History
 from engine.library.inputs import Inputs
-from engine.library.ip_adapters import BUNDLED_IP_ADAPTERS, IpAdapters
-from engine.library.loras import BUNDLED_LORAS, Loras
 from engine.library.maps import Maps
 from engine.library.masks import rasterise
 from engine.library.noise_plan import noise_plan
@@ -60,11 +55,9 @@ from engine.library.passwords import People
 from engine.library.preprocessors import Preprocessors
 from engine.library.settings_reader import SettingsReader
 from engine.library.sheets import Sheets
-from engine.library.styles import BUNDLED_STYLES, Styles
+from engine.library.shelves import Shelves
 from engine.library.uploads import read_mask_upload, read_upload
-from engine.library.upscalers import BUNDLED_UPSCALERS, Upscalers
 from engine.library.vocabulary import count_words
-from engine.library.wildcards import BUNDLED_WILDCARDS, Wildcards
 from engine.limits import Limits
 from engine.proofread import proofread
 from engine.resolver import Resolver
@@ -97,26 +90,13 @@ class Engine:
         self._inputs = Inputs(self._store, settings.data / "inputs")
         self._limits = Limits(settings, self._journal, self._history, self._inputs)
         self._sheets = Sheets(self._store)
-        self._catalogue = Catalogue((BUNDLED, settings.data / "models"))
-        self._upscalers = Upscalers((BUNDLED_UPSCALERS, settings.data / "upscalers"))
-        self._loras = Loras((BUNDLED_LORAS, settings.data / "loras"))
-        self._ip_adapters = IpAdapters((BUNDLED_IP_ADAPTERS, settings.data / "ip_adapters"), (settings.data / "image_encoders",))
-        self._wildcards = Wildcards((settings.data / "wildcards", BUNDLED_WILDCARDS))
-        self._styles = Styles((BUNDLED_STYLES, settings.data / "styles"))
-        self._embeddings = Embeddings((settings.data / "embeddings", BUNDLED_EMBEDDINGS))
-        self._controlnets = ControlNets((BUNDLED_CONTROLS, settings.data / "controlnets"))
+        self._shelves = Shelves.of(settings.data)
         self._controls = ControlDesk(
-            shelf=self._controlnets, preprocessors=Preprocessors(settings.data / "preprocessors"), maps=Maps(self._store), inputs=self._inputs,
+            shelf=self._shelves.controlnets, preprocessors=Preprocessors(settings.data / "preprocessors"), maps=Maps(self._store), inputs=self._inputs,
             host=(ProcessMaps if settings.worker == "process" else InlineMaps)(device=settings.devices[0]),
         )  # fmt: skip
-        self._resolver = Resolver(
-            default_model=settings.model, catalogue=self._catalogue, inputs=self._inputs, upscalers=self._upscalers, loras=self._loras,
-            wildcards=self._wildcards, embeddings=self._embeddings, controls=self._controls, ip_adapters=self._ip_adapters,
-        )  # fmt: skip
-        self._settings_reader = SettingsReader(
-            catalogue=self._catalogue, inputs=self._inputs, loras=self._loras, embeddings=self._embeddings, upscalers=self._upscalers,
-            controlnets=self._controlnets, ip_adapters=self._ip_adapters,
-        )  # fmt: skip
+        self._resolver = Resolver(default_model=settings.model, shelves=self._shelves, inputs=self._inputs, controls=self._controls)
+        self._settings_reader = SettingsReader(self._shelves, self._inputs)
         self._sheet_maker = SheetMaker(self._sheets, self._resolver, self._accept)
         self._hosts = (host,) if host else _hosts(settings)
         self._dispatcher = Dispatcher(
@@ -124,20 +104,15 @@ class Engine:
             journal=self._journal,
             history=self._history,
             estimates=Estimates(self._store),
-            catalogue=self._catalogue,
+            shelves=self._shelves,
             inputs=self._inputs,
-            upscalers=self._upscalers,
-            loras=self._loras,
-            embeddings=self._embeddings,
-            controls=self._controlnets,
-            ip_adapters=self._ip_adapters,
             data=settings.data,
         )
 
     def start(self) -> None:
         """Start the workers on the default model and take up what the journal holds."""
         for host in self._hosts:
-            host.start(self._catalogue.folder(self.settings.model))
+            host.start(self._shelves.models.folder(self.settings.model))
         self._dispatcher.start()
 
     # Jobs
@@ -299,7 +274,7 @@ class Engine:
         if not pictures:
             raise InvalidRequest("No picture of this sheet is finished yet.", "Wait for one, or press Generate again.", "sheet")
         if as_dataset:
-            write_dataset(target, pictures, self._catalogue.card(pictures[0][1].recipe.model))
+            write_dataset(target, pictures, self._shelves.models.card(pictures[0][1].recipe.model))
         else:
             write_pictures(target, pictures)
 
@@ -321,14 +296,14 @@ class Engine:
             raise NotFound("The file of this picture is gone.", "Draw it again from its settings.") from error
 
     def models(self) -> list[ModelCard]:
-        return self._catalogue.cards()
+        return self._shelves.models.cards()
 
     def upscalers(self) -> list[UpscalerCard]:
-        return self._upscalers.cards()
+        return self._shelves.upscalers.cards()
 
     def loras(self) -> list[LoraCard]:
         """The adapters that are here now; one that cannot be used says why in its card."""
-        return self._loras.cards()
+        return self._shelves.loras.cards()
 
     def controls(self) -> list[ControlCard]:
         """The control models that are here now; one that cannot be used says why in its card."""
@@ -352,15 +327,15 @@ class Engine:
 
     def reference_adapters(self) -> list[ReferenceAdapterCard]:
         """What lets a model see reference pictures; one that cannot be used says why in its card."""
-        return self._ip_adapters.cards()
+        return self._shelves.ip_adapters.cards()
 
     def qualities(self, model: str | None = None) -> tuple[Quality, ...]:
         """Draft, standard and fine as a model offers them with the adapters that are here. Raises `ModelNotFound`."""
-        return qualities(self._catalogue.card(model or self.settings.model), self._loras.cards())
+        return qualities(self._shelves.models.card(model or self.settings.model), self._shelves.loras.cards())
 
     def lora_picture(self, name: str) -> bytes | None:
         """A small JPEG of what an adapter does; None where there is none. Raises `ModelNotFound`."""
-        return self._loras.picture(name)
+        return self._shelves.loras.picture(name)
 
     @property
     def may_add_loras(self) -> bool:
@@ -375,30 +350,30 @@ class Engine:
     def add_lora(self, name: str, data: BinaryIO) -> LoraCard:
         """Keep a .safetensors file in `data/loras` under its name, once it is judged. Raises `EngineError` about the control "loras"."""
         self.check_may_add_loras()
-        return self._loras.add(self.settings.data / "loras", name, data)
+        return self._shelves.loras.add(self.settings.data / "loras", name, data)
 
     def styles(self) -> list[Style]:
-        return self._styles.cards()
+        return self._shelves.styles.cards()
 
     def style(self, name: str) -> Style:
         """Raises `InvalidRequest`."""
-        return self._styles.card(name)
+        return self._shelves.styles.card(name)
 
     def embeddings(self) -> list[EmbeddingCard]:
         """The words of one's own that are here now; one that cannot be used says why in its card."""
-        return self._embeddings.cards()
+        return self._shelves.embeddings.cards()
 
     def words(self, prompt: str, model: str | None = None) -> tuple[Counted, ...]:
         """How each text encoder of a model reads a prompt: for a live counter. Quick, and without torch. Raises `ModelNotFound`."""
-        folder = self._catalogue.folder(model or self.settings.model)
-        return count_words(prompt, folder, self._embeddings.cards(), lists=self._wildcards.lines)
+        folder = self._shelves.models.folder(model or self.settings.model)
+        return count_words(prompt, folder, self._shelves.embeddings.cards(), lists=self._shelves.wildcards.lines)
 
     def plan(self, scheduler: SchedulerName, schedule: ScheduleName | None, steps: int, model: str | None = None) -> tuple[float, ...]:
         """Shares of noise before each step, and 0 behind the last: for a plot. Empty where the model's settings are unusual.
 
         Raises `InvalidRequest` where the three do not go together.
         """
-        return noise_plan(self._catalogue.folder(model or self.settings.model), scheduler, schedule, steps)
+        return noise_plan(self._shelves.models.folder(model or self.settings.model), scheduler, schedule, steps)
 
     def advice(
         self,
@@ -410,20 +385,20 @@ class Engine:
         loras: Sequence[str] = (),
     ) -> tuple[str, ...]:
         """Sentences about known pitfalls of a sampler on a model with the adapters of these names; what they warn of still runs."""
-        has_helper = any(card.is_few_steps and card.name in loras for card in self._loras.cards())
-        return advise(self._catalogue.card(model or self.settings.model), scheduler, schedule, steps, guidance, has_helper=has_helper)
+        has_helper = any(card.is_few_steps and card.name in loras for card in self._shelves.loras.cards())
+        return advise(self._shelves.models.card(model or self.settings.model), scheduler, schedule, steps, guidance, has_helper=has_helper)
 
     def remarks(self, text: str, control: str = "prompt", model: str | None = None) -> tuple[Remark, ...]:
         """What is wrong or odd about the words of a control, the gravest first, while they are being written."""
-        return proofread(text, control, model=model, resolver=self._resolver, embeddings=self._embeddings)
+        return proofread(text, control, model=model, resolver=self._resolver, embeddings=self._shelves.embeddings)
 
     def wildcards(self) -> list[str]:
         """Names of the lists that `__name__` in a prompt picks from."""
-        return self._wildcards.names()
+        return self._shelves.wildcards.names()
 
     def wildcard(self, name: str) -> tuple[str, ...]:
         """The lines of a list. Raises `InvalidRequest`."""
-        return self._wildcards.lines(name, "prompt")
+        return self._shelves.wildcards.lines(name, "prompt")
 
     def health(self) -> Health:
         states = [host.state() for host in self._hosts]

@@ -11,41 +11,19 @@ from engine.contract.references import without_nothing
 from engine.contract.requests import Request
 from engine.contract.results import InputImage
 from engine.controls import ControlDesk
-from engine.library.catalogue import Catalogue
-from engine.library.embeddings import Embeddings
 from engine.library.inputs import Inputs
-from engine.library.ip_adapters import IpAdapters
-from engine.library.loras import Loras
+from engine.library.shelves import Shelves
 from engine.library.uploads import PIXELS_MAX
-from engine.library.upscalers import Upscalers
-from engine.library.wildcards import Wildcards
 
 
 class Resolver:
     """Knows every shelf that a request may name something from. Reads files and tables; changes nothing."""
 
-    def __init__(
-        self,
-        *,
-        default_model: str,
-        catalogue: Catalogue,
-        inputs: Inputs,
-        upscalers: Upscalers,
-        loras: Loras,
-        wildcards: Wildcards,
-        embeddings: Embeddings,
-        controls: ControlDesk,
-        ip_adapters: IpAdapters,
-    ) -> None:
+    def __init__(self, *, default_model: str, shelves: Shelves, inputs: Inputs, controls: ControlDesk) -> None:
         self._default_model = default_model
-        self._catalogue = catalogue
+        self._shelves = shelves
         self._inputs = inputs
-        self._upscalers = upscalers
-        self._loras = loras
-        self._wildcards = wildcards
-        self._embeddings = embeddings
         self._controls = controls
-        self._ip_adapters = ip_adapters
 
     def recipe(self, request: Request, owner: str, *, is_draft: bool = False) -> Recipe:
         """Raises `ModelNotFound`, `NotFound`, `IncompatibleAdapter`, or `InvalidRequest` that names the control at fault.
@@ -64,15 +42,15 @@ class Resolver:
             raise InvalidRequest(message, "Use a mask of the same size.", "mask")
 
     def _without_embeddings(self, request: Request, owner: str, *, is_draft: bool) -> Recipe:
-        card = self._catalogue.card(request.model or self._default_model)
+        card = self._shelves.models.card(request.model or self._default_model)
         for use in request.references:
             self._inputs.get(use.image, owner, field="references")
-        references = self._ip_adapters.resolve(without_nothing(request.references), card, self._catalogue.folder(card.name))
+        references = self._shelves.ip_adapters.resolve(without_nothing(request.references), card, self._shelves.models.folder(card.name))
         upscaler = None
         if request.mode != "txt2img":
             source = self._inputs.get(request.source, owner, field="source")
             if request.mode == "upscale":
-                chosen = self._upscalers.card(request.upscaler)
+                chosen = self._shelves.upscalers.card(request.upscaler)
                 upscaler = (chosen.name, chosen.content_hash)
                 _check_large(source.width * request.factor * source.height * request.factor, "factor")
             elif request.mode == "inpaint":
@@ -83,13 +61,15 @@ class Resolver:
         controls = self._controls.resolve(request.controls, card, owner, makes_maps=not is_draft)
 
         def find_loras(uses: Iterable[LoraUse]) -> tuple[LoraUse, ...]:
-            return self._loras.resolve(tuple(uses), card)
+            return self._shelves.loras.resolve(tuple(uses), card)
 
-        return resolve(request, card, upscaler=upscaler, find_loras=find_loras, controls=controls, references=references, lists=self._wildcards.lines)
+        return resolve(
+            request, card, upscaler=upscaler, find_loras=find_loras, controls=controls, references=references, lists=self._shelves.wildcards.lines
+        )
 
     def _with_embeddings(self, recipe: Recipe) -> Recipe:
         """Raises `IncompatibleAdapter` for one that does not fit, `InvalidRequest` for a name that may mean two."""
-        hashes = self._embeddings.resolve(recipe.texts(), self._catalogue.card(recipe.model))
+        hashes = self._shelves.embeddings.resolve(recipe.texts(), self._shelves.models.card(recipe.model))
         return recipe.with_embeddings(hashes) if hashes else recipe
 
 

@@ -27,14 +27,9 @@ from engine.jobs.runner import Run, Runner
 from engine.jobs.story import ending_of, pause_of
 from engine.jobs.upkeep import Upkeep
 from engine.jobs.watch import Watch
-from engine.library.catalogue import Catalogue
-from engine.library.controlnets import ControlNets
-from engine.library.embeddings import Embeddings
 from engine.library.history import History
 from engine.library.inputs import Inputs
-from engine.library.ip_adapters import IpAdapters
-from engine.library.loras import Loras
-from engine.library.upscalers import Upscalers
+from engine.library.shelves import Shelves
 
 log = logging.getLogger("easel.jobs")
 # A run that makes room for the end of the studio is put aside within a step; a step may be a long one.
@@ -51,25 +46,15 @@ class Dispatcher:
         journal: Journal,
         history: History,
         estimates: Estimates,
-        catalogue: Catalogue,
+        shelves: Shelves,
         inputs: Inputs,
-        upscalers: Upscalers,
-        loras: Loras,
-        embeddings: Embeddings,
-        controls: ControlNets,
-        ip_adapters: IpAdapters,
         data: Path,
     ) -> None:
         self._hosts = hosts
         self._journal = journal
         self._history = history
-        self._catalogue = catalogue
+        self._shelves = shelves
         self._inputs = inputs
-        self._upscalers = upscalers
-        self._loras = loras
-        self._embeddings = embeddings
-        self._controls = controls
-        self._ip_adapters = ip_adapters
         self._keeper = Keeper(history=history, data=data)
         self._audience = Audience()
         self._line = Line(estimates=estimates, inputs=inputs, audience=self._audience, devices=len(hosts), device=self._device)
@@ -231,7 +216,7 @@ class Dispatcher:
         self._tell_positions()
         try:
             done = self._runner.pictures(job)
-            task = self._task(job, self._catalogue.folder(job.recipe.model), frozenset(done) | run.wishes.skipped)
+            task = self._task(job, self._shelves.models.folder(job.recipe.model), frozenset(done) | run.wishes.skipped)
             event = self._runner.draw(run, task, done)
         except WorkerLost as error:
             event, again = self._runner.lose(run, error, is_closing=self._is_closing)
@@ -254,15 +239,15 @@ class Dispatcher:
             folder,
             skip=skip,
             inputs={digest: self._inputs.path(digest) for digest in recipe.inputs},
-            upscaler=None if recipe.upscaler is None else self._upscalers.path(recipe.upscaler),
-            loras=tuple(self._loras.path(use.name) for use in recipe.loras or ()),
+            upscaler=None if recipe.upscaler is None else self._shelves.upscalers.path(recipe.upscaler),
+            loras=tuple(self._shelves.loras.path(use.name) for use in recipe.loras or ()),
             references=tuple(
-                (self._ip_adapters.path(use.adapter or ""), self._ip_adapters.encoder(use.image_encoder or "", folder))
+                (self._shelves.ip_adapters.path(use.adapter or ""), self._shelves.ip_adapters.encoder(use.image_encoder or "", folder))
                 for use in recipe.references or ()
             ),
-            controls={use.control: self._controls.pinned(use.control, use.control_hash) for use in recipe.controls or () if use.control},
+            controls={use.control: self._shelves.controlnets.pinned(use.control, use.control_hash) for use in recipe.controls or () if use.control},
             tiles=self._keeper.tiles.of(recipe),
-            embeddings={name: self._embeddings.path(name) for name in recipe.embeddings or ()},
+            embeddings={name: self._shelves.embeddings.path(name) for name in recipe.embeddings or ()},
             attempt=job.attempt,
             frozen=self._keeper.pauses.of(job.id),
             expected_s=self._line.seconds(recipe),

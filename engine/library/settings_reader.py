@@ -14,14 +14,9 @@ from engine.contract.read_settings import Missing, MissingKind, ReadSettings
 from engine.contract.recipe import Recipe
 from engine.library.a1111 import Parameters, parse_parameters
 from engine.library.carriers import read_texts
-from engine.library.catalogue import Catalogue
-from engine.library.controlnets import ControlNets
-from engine.library.embeddings import Embeddings
 from engine.library.inputs import Inputs
-from engine.library.ip_adapters import IpAdapters
-from engine.library.loras import Loras
+from engine.library.shelves import Shelves
 from engine.library.uploads import BYTES_MAX
-from engine.library.upscalers import Upscalers
 
 _WHERE: dict[MissingKind, str] = {
     "model": "Put it into data/models, or choose another one.",
@@ -43,13 +38,8 @@ _NAMES: dict[MissingKind, str] = {"lora": "LoRA", "control": "control model", "a
 class SettingsReader:
     """Knows every shelf that a recipe may name something from. Changes nothing."""
 
-    catalogue: Catalogue
+    shelves: Shelves
     inputs: Inputs
-    loras: Loras
-    embeddings: Embeddings
-    upscalers: Upscalers
-    controlnets: ControlNets
-    ip_adapters: IpAdapters
 
     def read(self, data: bytes, owner: str) -> ReadSettings:
         """Our recipe where the file has one, else AUTOMATIC1111's text. Raises `DamagedFile` where it has neither."""
@@ -67,16 +57,16 @@ class SettingsReader:
         values: dict[str, Any] = recipe.to_request().model_dump(mode="json", exclude_none=True)
         model, missing = self._model(recipe.model, recipe.model_hash)
         values = {**values, "model": model.name} if model else {name: value for name, value in values.items() if name != "model"}
-        here = {card.name: card.content_hash for card in self.loras.cards()}
+        here = {card.name: card.content_hash for card in self.shelves.loras.cards()}
         missing += list(_compared("lora", {use.name: use.hash for use in recipe.loras or ()}, here))
-        here = {card.name: card.content_hash for card in self.embeddings.cards()}
+        here = {card.name: card.content_hash for card in self.shelves.embeddings.cards()}
         missing += list(_compared("embedding", recipe.embeddings or {}, here))
-        here = {card.name: card.content_hash for card in self.controlnets.cards()} if recipe.controls else {}
+        here = {card.name: card.content_hash for card in self.shelves.controlnets.cards()} if recipe.controls else {}
         missing += list(_compared("control", {use.control: use.control_hash for use in recipe.controls or () if use.control is not None}, here))
-        here = {card.name: card.content_hash for card in self.ip_adapters.cards()} if recipe.references else {}
+        here = {card.name: card.content_hash for card in self.shelves.ip_adapters.cards()} if recipe.references else {}
         missing += list(_compared("adapter", {use.adapter: use.hash for use in recipe.references or () if use.adapter is not None}, here))
         if recipe.upscaler is not None:
-            here = {card.name: card.content_hash for card in self.upscalers.cards()}
+            here = {card.name: card.content_hash for card in self.shelves.upscalers.cards()}
             missing += list(_compared("upscaler", {recipe.upscaler: recipe.upscaler_hash}, here))
         # The pictures that people brought; maps are made again from theirs.
         guides = [use.image for use in (*(recipe.controls or ()), *(recipe.references or ()))]
@@ -93,16 +83,16 @@ class SettingsReader:
         if found.model is not None or found.model_hash is not None:
             model, missing = self._model(found.model, found.model_hash)
             values |= {"model": model.name} if model else {}
-        here = {card.name: card.content_hash for card in self.loras.cards()}
+        here = {card.name: card.content_hash for card in self.shelves.loras.cards()}
         named = [use["name"] for use in values.get("loras", [])]
         # Its hashes leave the headers of files out, so only names can be compared.
         missing += _compared("lora", dict.fromkeys([*named, *(use.name for use in _tags(values["prompt"]))]), here)
         if "loras" in values:
             values["loras"] = [use for use in values["loras"] if use["name"] in here]
-        here = {card.name: card.content_hash for card in self.embeddings.cards()}
+        here = {card.name: card.content_hash for card in self.shelves.embeddings.cards()}
         missing += _compared("embedding", dict.fromkeys(found.embeddings), here)
         if found.upscaler is not None:
-            known = {card.name: card.content_hash for card in self.upscalers.cards()}
+            known = {card.name: card.content_hash for card in self.shelves.upscalers.cards()}
             missing += _compared("upscaler", {found.upscaler: None}, known)
             values |= {"upscaler": found.upscaler} if found.upscaler in known else {}
         if values.get("mode") is not None:
@@ -113,7 +103,7 @@ class SettingsReader:
 
     def _model(self, name: str | None, digest: str | None) -> tuple[ModelCard | None, list[Missing]]:
         """The model of that content, whatever its name; else the one of that name, with a word about it; else None."""
-        cards = self.catalogue.cards()
+        cards = self.shelves.models.cards()
         if digest and (same := next((card for card in cards if card.content_hash.startswith(digest.lower())), None)):
             return same, []
         card = next((card for card in cards if name is not None and card.name.lower() == name.lower()), None)
