@@ -38,15 +38,11 @@ function entry(one, number) {
   const item = make("li", "card unit");
   item.dataset.key = one.key;
   item.classList.toggle("is-on", !one.isOff && Boolean(one.image));
-  const head = make("div", "card-head"), label = make("label", "rack-head"), box = make("input"), remove = make("button", "card-remove", "Remove");
-  Object.assign(box, { type: "checkbox", checked: !one.isOff });
-  box.dataset.part = "on";
-  box.addEventListener("change", () => set(one.key, { isOff: !box.checked }));
-  label.append(box, make("span", "rack-title", `Reference ${number + 1}`));
-  remove.setAttribute("aria-label", `Remove reference ${number + 1}`);
-  remove.addEventListener("click", () => { said.delete(one.key); props.value = pictures().filter((other) => other.key !== one.key); render(); });
-  head.append(label, remove);
-  item.append(head);
+  item.append(cardHead(`Reference ${number + 1}`, one, (change) => set(one.key, change), () => {
+    said.delete(one.key);
+    props.value = pictures().filter((other) => other.key !== one.key);
+    render();
+  }));
   takesDrop(item, (blob) => bring(one.key, blob));
   if (one.image) {
     const figures = make("div", "card-pictures"), figure = make("figure"), other = dropPlace("Other picture", "", (blob) => bring(one.key, blob));
@@ -57,7 +53,7 @@ function entry(one, number) {
   } else {
     item.append(dropPlace("Choose a picture", "the drawing will resemble it; or drop one", (blob) => bring(one.key, blob)));
   }
-  if (said.has(one.key)) { const note = make("p", "source-error", said.get(one.key)); note.setAttribute("role", "alert"); item.append(note); }
+  if (said.has(one.key)) item.append(alertNote(said.get(one.key)));
   item.append(sliderRow("Weight", one.weight, { min: 0, max: 2, step: 0.05 }, (weight) => set(one.key, { weight })));
   const takes = [{ name: "", title: "Subject and style" }, { name: "style", title: "Style only" }];
   item.append(chooseRow("Takes", one.isStyle ? "style" : "", takes, (what) => set(one.key, { isStyle: what === "style" })));
@@ -86,7 +82,7 @@ element.addEventListener("error", (event) => {
   const key = event.target.closest?.("[data-key]")?.dataset.key;
   if (!key) return;
   set(key, { image: null });
-  say(key, "This picture is not here any more. Choose it again.");
+  say(key, GONE);
 }, true);
 watch("value", render);
 watch("adapters", render);

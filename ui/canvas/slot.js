@@ -133,6 +133,27 @@ function takesDrop(target, use) {
   });
 }
 
+// What every card with a picture begins with: on or off, its name, and a way out.
+function cardHead(name, one, set, leave) {
+  const head = make("div", "card-head"), label = make("label", "rack-head"), box = make("input"), remove = make("button", "card-remove", "Remove");
+  Object.assign(box, { type: "checkbox", checked: !one.isOff });
+  box.dataset.part = "on";
+  box.addEventListener("change", () => set({ isOff: !box.checked }));
+  label.append(box, make("span", "rack-title", name));
+  remove.setAttribute("aria-label", `Remove ${name.toLowerCase()}`);
+  remove.addEventListener("click", leave);
+  head.append(label, remove);
+  return head;
+}
+
+function alertNote(text) {
+  const note = make("p", "source-error", text);
+  note.setAttribute("role", "alert");
+  return note;
+}
+
+const GONE = "This picture is not here any more. Choose it again.";
+
 // After the cards are drawn anew, what had the focus has it again: the keyboard must not fall back to the top of the page.
 function redraw(list, entries) {
   const at = document.activeElement, key = at?.closest?.("[data-key]")?.dataset.key, part = at?.dataset?.part;

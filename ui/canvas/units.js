@@ -81,15 +81,12 @@ function entry(one, number) {
   const item = make("li", "card unit"), control = (props.controls || []).find((card) => card.name === one.control);
   item.dataset.key = one.key;
   item.classList.toggle("is-on", !one.isOff && Boolean(one.image));
-  const head = make("div", "card-head"), label = make("label", "rack-head"), box = make("input"), remove = make("button", "card-remove", "Remove");
-  Object.assign(box, { type: "checkbox", checked: !one.isOff });
-  box.dataset.part = "on";
-  box.addEventListener("change", () => set(one.key, { isOff: !box.checked }));
-  label.append(box, make("span", "rack-title", `Unit ${number + 1}`));
-  remove.setAttribute("aria-label", `Remove unit ${number + 1}`);
-  remove.addEventListener("click", () => { said.delete(one.key); asking.delete(one.key); props.value = units().filter((unit) => unit.key !== one.key); render(); });
-  head.append(label, remove);
-  item.append(head);
+  item.append(cardHead(`Unit ${number + 1}`, one, (change) => set(one.key, change), () => {
+    said.delete(one.key);
+    asking.delete(one.key);
+    props.value = units().filter((unit) => unit.key !== one.key);
+    render();
+  }));
   takesDrop(item, (blob) => bring(one.key, blob));
   if (!one.image) {
     item.append(dropPlace("Choose a picture", "its structure leads the drawing; or drop or paste one", (blob) => bring(one.key, blob)));
@@ -104,7 +101,7 @@ function entry(one, number) {
     other.classList.add("is-small");
     item.append(other);
   }
-  if (said.has(one.key)) { const note = make("p", "source-error", said.get(one.key)); note.setAttribute("role", "alert"); item.append(note); }
+  if (said.has(one.key)) item.append(alertNote(said.get(one.key)));
   const methods = (props.methods || []).map((card) => ({ name: card.name, title: card.is_ready ? card.title : `${card.title} (${card.size})`, group: card.is_ready ? "Works here" : "Needs a download" }));
   item.append(chooseRow("Map from", one.preprocessor, methods, (preprocessor) => {
     const fitting = usable().find((card) => card.preprocessor === preprocessor);
@@ -149,7 +146,7 @@ element.addEventListener("error", (event) => {
   const key = event.target.closest?.("[data-key]")?.dataset.key, one = units().find((unit) => unit.key === key);
   if (!one) return;
   set(key, event.target.alt === "Map" ? { map: null } : { image: null, map: null });
-  say(key, "This picture is not here any more. Choose it again.");
+  say(key, GONE);
 }, true);
 watch("value", () => {
   // A picture that was sent here has no control model yet.
