@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +37,6 @@ class Components:
     preview: LatentToRgb
     device: torch.device
     dtype: torch.dtype
-    load_s: float
 
     @property
     def latent_channels(self) -> int:
@@ -72,7 +70,6 @@ class Components:
 
 def load_components(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Components:
     """Load a model folder. Raises `DamagedFile` or `ModelNotFound` before the device is touched."""
-    start = time.perf_counter()
     index = _read_json(folder / "model_index.json")
     own = _read_json(folder / "easel.json") if (folder / "easel.json").is_file() else {}
     family = FAMILIES.get(own.get("family", "sd1"))
@@ -97,7 +94,6 @@ def load_components(folder: Path, *, device: torch.device, dtype: torch.dtype) -
         preview=LatentToRgb.for_model(family, own.get("preview")),
         device=device,
         dtype=dtype,
-        load_s=time.perf_counter() - start,
     )
 
 

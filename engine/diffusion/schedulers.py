@@ -45,7 +45,6 @@ class Sampler:
 
     cls: type[Any]
     space: Space
-    is_random: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -62,13 +61,13 @@ SAMPLERS: dict[SchedulerName, Sampler] = {
     "lms": Sampler(MendedLMS, Space.VARIANCE_EXPLODING),
     "pndm": Sampler(MendedPNDM, Space.ALPHAS, options={"skip_prk_steps": True}),
     "kdpm2": Sampler(MendedKDPM2, Space.VARIANCE_EXPLODING),
-    "euler_a": Sampler(EulerAncestralDiscreteScheduler, Space.VARIANCE_EXPLODING, is_random=True),
-    "dpmpp_2m_sde": Sampler(DPMSolverMultistepScheduler, Space.VARIANCE_PRESERVING, is_random=True, options=_SDE),
-    "kdpm2_a": Sampler(MendedKDPM2Ancestral, Space.VARIANCE_EXPLODING, is_random=True),
-    "sa_solver": Sampler(SASolverScheduler, Space.VARIANCE_PRESERVING, is_random=True, options={"algorithm_type": "data_prediction"}),
-    "ddpm": Sampler(DDPMScheduler, Space.ALPHAS, is_random=True, options={"clip_sample": False, "variance_type": "fixed_small"}),
-    "lcm": Sampler(LCMScheduler, Space.ALPHAS, is_random=True, options={"clip_sample": False}),
-    "tcd": Sampler(TCDScheduler, Space.ALPHAS, is_random=True, options={"clip_sample": False}),
+    "euler_a": Sampler(EulerAncestralDiscreteScheduler, Space.VARIANCE_EXPLODING),
+    "dpmpp_2m_sde": Sampler(DPMSolverMultistepScheduler, Space.VARIANCE_PRESERVING, options=_SDE),
+    "kdpm2_a": Sampler(MendedKDPM2Ancestral, Space.VARIANCE_EXPLODING),
+    "sa_solver": Sampler(SASolverScheduler, Space.VARIANCE_PRESERVING, options={"algorithm_type": "data_prediction"}),
+    "ddpm": Sampler(DDPMScheduler, Space.ALPHAS, options={"clip_sample": False, "variance_type": "fixed_small"}),
+    "lcm": Sampler(LCMScheduler, Space.ALPHAS, options={"clip_sample": False}),
+    "tcd": Sampler(TCDScheduler, Space.ALPHAS, options={"clip_sample": False}),
 }
 
 # What each noise schedule says to every class; the model's own config may say otherwise. "beta" comes as timesteps.

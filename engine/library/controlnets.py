@@ -107,11 +107,6 @@ def read_card(path: Path) -> ControlCard:
     return _card(str(path), stamps)
 
 
-def weight_files(path: Path) -> list[Path]:
-    """The safetensors files of a control, in order."""
-    return [file for file in _files(path) if file.suffix == ".safetensors"]
-
-
 def _files(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted([*path.glob("*.safetensors"), path / "config.json"])
 

@@ -24,11 +24,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from engine.contract.errors import DamagedFile
 from engine.diffusion.control_lora import CHANNELS_KEY, KIND, NEW_PARTS, compress_control
+from engine.starter.checkpoints import check_checkpoint, write_checkpoint
 from engine.starter.control_maps import DEPTH_FILE, draw_depths, rough_depth, rough_edges
 from engine.starter.dataset import load_dataset
 from engine.starter.recipes import RECIPES
 from engine.starter.text_encoder import tokenize
-from engine.starter.unet import SCHEDULE, Captions, Master, StopFlag, check_checkpoint, noisy, rate_at
+from engine.starter.unet import SCHEDULE, Captions, Master, StopFlag, noisy, rate_at
 
 TITLES = {"edges": "Starter edges: lines of a drawing", "depth": "Starter depth: what is near and what is far"}
 NOTES = {
@@ -340,15 +341,9 @@ def _resume(target: Path, master: Master, optimiser: torch.optim.Optimizer) -> d
 
 
 def _save(target: Path, master: Master, optimiser: torch.optim.Optimizer, state: dict[str, Any], plan: ControlPlan) -> None:
-    """Aside, then rename: a full disk or a kill leaves the last good checkpoint."""
-    aside = target.with_suffix(".part")
-    saved = {"weights": master.weights.detach(), "average": master.average, "optimiser": optimiser.state_dict(), "plan": asdict(plan), **state}
-    try:
-        torch.save(saved, aside)
-        os.replace(aside, target)
-    except (OSError, RuntimeError) as error:
-        aside.unlink(missing_ok=True)
-        print(f"The checkpoint could not be written ({error}); the one before is kept. Free some space.", flush=True)
+    write_checkpoint(
+        target, {"weights": master.weights.detach(), "average": master.average, "optimiser": optimiser.state_dict(), "plan": asdict(plan), **state}
+    )
 
 
 def _say(work: Path, line: dict[str, Any]) -> None:

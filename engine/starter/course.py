@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from collections import deque
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.starter.unet import check_checkpoint
+from engine.starter.checkpoints import check_checkpoint, write_checkpoint
 
 # The loss of a step and what else is worth a line. All chance of a step comes from its number.
 LossOf = Callable[[int], tuple[torch.Tensor, Mapping[str, float]]]
@@ -108,16 +107,9 @@ def _resume(target: Path, weights: Sequence[torch.nn.Parameter], average: list[t
 
 
 def _save(target: Path, course: Course, weights: Sequence[torch.nn.Parameter], average: list[torch.Tensor], optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:  # fmt: skip
-    """Aside, then rename: a full disk or a kill leaves the last good checkpoint."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     own = [weight.detach() for weight in weights]
-    aside = target.with_suffix(".part")
-    try:
-        torch.save({"weights": own, "average": average, "optimiser": optimiser.state_dict(), "course": asdict(course), **state}, aside)
-        os.replace(aside, target)
-    except (OSError, RuntimeError) as error:
-        aside.unlink(missing_ok=True)
-        print(f"The checkpoint could not be written ({error}); the one before is kept. Free some space.", flush=True)
+    content = {"weights": own, "average": average, "optimiser": optimiser.state_dict(), "course": asdict(course), **state}
+    write_checkpoint(target, content)
 
 
 def _say(target: Path, state: dict[str, Any], seen: deque[Mapping[str, float]]) -> None:

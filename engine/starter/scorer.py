@@ -73,7 +73,6 @@ class Lessons:
 
     def __init__(self, views: Views, model: Path, plan: ScorerPlan, seed: int) -> None:
         self._views, self._plan, self._seed = views, plan, seed
-        self._values = values_of(views.labels)
         self._tokenizer = CLIPTokenizer.from_pretrained(model / "tokenizer")
         self._text_encoder: Any = CLIPTextModel.from_pretrained(model / "text_encoder", dtype=torch.bfloat16).eval().requires_grad_(False)
         self.pair = Pair(self._text_encoder.config.hidden_size)

@@ -18,11 +18,12 @@ from transformers import CLIPTokenizer
 
 from engine.contract.errors import DamagedFile
 from engine.starter.autoencoder import BASIS_FILE, PatchBasis, build_autoencoder, encode_dataset, fit_basis, train_decoder
+from engine.starter.checkpoints import check_checkpoint
 from engine.starter.dataset import draw_dataset
 from engine.starter.recipes import RECIPES
 from engine.starter.text_encoder import pretrain
 from engine.starter.tokenizer import build_tokenizer
-from engine.starter.unet import UnetPlan, check_checkpoint, train_unet
+from engine.starter.unet import UnetPlan, train_unet
 
 STAGES = ("scenes", "text", "latents", "unet", "decoder", "export")
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
-import zipfile
 from collections import deque
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,9 +18,9 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from engine.contract.errors import DamagedFile
 from engine.starter.attributes import SceneLabels
 from engine.starter.captions import caption, degraded_caption
+from engine.starter.checkpoints import write_checkpoint
 from engine.starter.text_encoder import tokenize
 
 SCHEDULE: dict[str, Any] = {
@@ -241,19 +239,6 @@ def _resume(target: Path, master: Master, optimiser: torch.optim.Optimizer, star
     return {"step": 0, "samples": 0, "minutes": 0.0}
 
 
-def check_checkpoint(path: Path) -> None:
-    """Raises `DamagedFile`, in words, for a checkpoint that is cut short or altered. A missing one is fine: training begins."""
-    if not path.exists():
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            is_sound = archive.testzip() is None
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError):
-        is_sound = False
-    if not is_sound:
-        raise DamagedFile(f"The checkpoint {path.name} in {path.parent} is damaged.", "Delete it: training then begins from the weights before it.")
-
-
 def flat_weights(source: Path) -> torch.Tensor:
     """The averaged weights of a checkpoint, or those of a model folder's UNet, as one float32 vector."""
     if source.is_file():
@@ -263,15 +248,9 @@ def flat_weights(source: Path) -> torch.Tensor:
 
 
 def _save(target: Path, master: Master, optimiser: torch.optim.Optimizer, state: dict[str, Any], plan: UnetPlan) -> None:
-    """Aside, then rename: a full disk or a kill leaves the last good checkpoint."""
-    aside = target.with_suffix(".part")
-    saved = {"weights": master.weights.detach(), "average": master.average, "optimiser": optimiser.state_dict(), "plan": asdict(plan), **state}
-    try:
-        torch.save(saved, aside)
-        os.replace(aside, target)
-    except (OSError, RuntimeError) as error:
-        aside.unlink(missing_ok=True)
-        print(f"The checkpoint could not be written ({error}); the one before is kept. Free some space.", flush=True)
+    write_checkpoint(
+        target, {"weights": master.weights.detach(), "average": master.average, "optimiser": optimiser.state_dict(), "plan": asdict(plan), **state}
+    )
 
 
 def _say(work: Path, plan: UnetPlan, state: dict[str, Any], loss: float) -> None:

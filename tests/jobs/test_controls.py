@@ -200,8 +200,8 @@ def test_a_control_that_was_exchanged_is_not_used_quietly(desk: Engine, control:
     recipe = draw(desk, "txt2img", controls=[unit(desk)])[0].recipe
     assert recipe.controls is not None
     with pytest.raises(IncompatibleAdapter, match="another file than when this was asked for"):
-        desk._controlnets.pinned("quick-edges", "0" * 64)  # pyright: ignore[reportPrivateUsage]
-    assert desk._controlnets.pinned("quick-edges", recipe.controls[0].control_hash).resolve() == control  # pyright: ignore[reportPrivateUsage]
+        desk._shelves.controlnets.pinned("quick-edges", "0" * 64)  # pyright: ignore[reportPrivateUsage]
+    assert desk._shelves.controlnets.pinned("quick-edges", recipe.controls[0].control_hash).resolve() == control  # pyright: ignore[reportPrivateUsage]
 
 
 def test_maps_have_a_process_of_their_own(tmp_path: Path) -> None:

@@ -105,14 +105,14 @@ def _request(engine: Engine, **values: object) -> object:
 # Every place that takes a name from outside.
 FIELDS: dict[str, Callable[[Engine, str], object]] = {
     "models": lambda engine, name: _request(engine, model=name),
-    "models, past the contract": lambda engine, name: engine._catalogue.folder(name),
+    "models, past the contract": lambda engine, name: engine._shelves.models.folder(name),
     "words of a model": lambda engine, name: engine.words("x", name or "/"),
     "loras": lambda engine, name: _request(engine, loras=[{"name": name}]),
-    "loras, past the contract": lambda engine, name: engine._loras.path(name),
+    "loras, past the contract": lambda engine, name: engine._shelves.loras.path(name),
     "pictures of loras": lambda engine, name: engine.lora_picture(name),
-    "embeddings": lambda engine, name: engine._embeddings.path(name),
-    "wildcards": lambda engine, name: engine._wildcards.lines(name, "prompt"),
-    "upscalers": lambda engine, name: engine._upscalers.path(name),
+    "embeddings": lambda engine, name: engine._shelves.embeddings.path(name),
+    "wildcards": lambda engine, name: engine._shelves.wildcards.lines(name, "prompt"),
+    "upscalers": lambda engine, name: engine._shelves.upscalers.path(name),
     "styles": lambda engine, name: engine.style(name),
     "sheets": lambda engine, name: engine.sheet(name, OWNER),
     "pictures": lambda engine, name: engine.picture(name),
@@ -171,6 +171,6 @@ def _nothing_outside(watcher: Watcher, outside: Path) -> None:
 
 def test_names_that_are_names_are_found(engine: Engine) -> None:
     assert safe_path(engine.settings.data / "models", "starter").name == "starter"
-    assert engine._loras.path("ink").is_file()
+    assert engine._shelves.loras.path("ink").is_file()
     with pytest.raises(NotFound):
         engine.picture("0" * 32)
