@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.conftest import open_studio
 from tests.browser.get_chromium import find
-from tests.browser.hands import canvas, chip, generate, send, stage, stroke, tab, write
+from tests.browser.hands import canvas, chip, generate, send, stage, stroke, tab, unfold, write
 from tests.studio import ROOT, Studio
 
 GALLERY = ROOT / "presets" / "gallery"
@@ -66,7 +66,7 @@ def tour(browser: Browser, studio: Studio, width: int, height: int) -> None:
     finish(page)
     keep(page, f"upscale-{width}")
     tab(page, "Text")
-    page.get_by_role("button", name="More at once").click()
+    unfold(page, "More at once")
     chip(page, "sheet", "Grid")
     page.locator("#ctl-vary_x_values textarea, #ctl-vary_x_values input").fill("1, 3, 6")
     down = page.locator("#ctl-vary_y input")

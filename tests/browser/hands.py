@@ -27,6 +27,14 @@ def generate(page: Page) -> None:
     page.get_by_role("button", name="Generate").click()
 
 
+def unfold(page: Page, name: str) -> None:
+    """Open a fold, and wait as long as a hand needs to get there: what is in it takes its first values from the page some frames after it shows."""
+    page.get_by_role("button", name=name).click()
+    page.evaluate(
+        "() => new Promise((done) => { let left = 20; const next = () => (left-- ? requestAnimationFrame(next) : setTimeout(done, 100)); next(); })"
+    )
+
+
 def tab(page: Page, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).click()
 

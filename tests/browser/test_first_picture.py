@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from engine.library.metadata import read_recipe
 from tests.browser.conftest import SHOTS, open_studio
-from tests.browser.hands import generate, stage, write
+from tests.browser.hands import generate, stage, unfold, write
 from tests.studio import Studio
 
 pytestmark = pytest.mark.browser
@@ -160,7 +160,7 @@ def test_keys_are_explained(page: Page) -> None:
 
 
 def test_expert_controls_are_used_and_never_hide_generate(page: Page) -> None:
-    page.get_by_role("button", name="Expert").click()
+    unfold(page, "Expert")
     page.get_by_label("Own width").fill("128")
     page.get_by_label("Own height").fill("192")
     page.get_by_label("Seed", exact=True).fill("41")

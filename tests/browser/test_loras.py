@@ -9,14 +9,14 @@ from playwright.sync_api import Page, expect
 from safetensors.torch import save
 
 from tests.browser.conftest import SHOTS
-from tests.browser.hands import generate, shown_picture, stage, write
+from tests.browser.hands import generate, shown_picture, stage, unfold, write
 from tests.studio import Studio
 
 pytestmark = pytest.mark.browser
 
 
 def open_rack(page: Page) -> None:
-    page.get_by_role("button", name="LoRA styles").click()
+    unfold(page, "LoRA styles")
     expect(page.locator('.rack-card[data-name="neon"]')).to_be_visible()
 
 
@@ -29,7 +29,7 @@ def draw(page: Page, studio: Studio, count: int) -> np.ndarray:
 
 def test_a_card_is_used_muted_and_used_again(page: Page, studio: Studio) -> None:
     write(page, "a red castle on green hills by day", steps=10)
-    page.get_by_role("button", name="Expert").click()
+    unfold(page, "Expert")
     page.get_by_label("Seed", exact=True).fill("4")
     page.get_by_label("Keep this seed").check()
     plain = draw(page, studio, 1)

@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.conftest import SHOTS, open_studio
-from tests.browser.hands import bring, canvas, chip, generate, picture_of, stage, stroke, tab, write
+from tests.browser.hands import bring, canvas, chip, generate, picture_of, stage, stroke, tab, unfold, write
 from tests.studio import Studio
 
 pytestmark = pytest.mark.browser
@@ -43,7 +43,7 @@ def kill_drawing_worker(studio: Studio, after: int = 0) -> int:
 
 
 def vary(page: Page, kind: str) -> None:
-    page.get_by_role("button", name="More at once").click()
+    unfold(page, "More at once")
     chip(page, "sheet", kind)
 
 
@@ -133,7 +133,7 @@ def test_two_results_under_a_wipe(page: Page) -> None:
 
 
 def test_a_seamless_texture_is_shown_three_by_three(page: Page) -> None:
-    page.get_by_role("button", name="Expert").click()
+    unfold(page, "Expert")
     chip(page, "seamless", "Both")
     write(page, "hills by day", steps=4)
     generate(page)
@@ -217,7 +217,7 @@ def test_each_tab_is_whole_at_each_width(browser: Browser, studio: Studio, name:
 
 
 def test_noise_schedules_follow_the_sampler_and_come_back(page: Page) -> None:
-    page.get_by_role("button", name="Expert").click()
+    unfold(page, "Expert")
     sampler, schedule = page.get_by_label("Sampler"), page.get_by_label("Noise schedule")
     schedule.select_option("karras")
     write(page, "a red castle", steps=6)
@@ -234,6 +234,6 @@ def test_noise_schedules_follow_the_sampler_and_come_back(page: Page) -> None:
     expect(schedule).to_have_value("karras")
     page.reload()
     page.locator('.stage[data-loaded="yes"]').wait_for()
-    page.get_by_role("button", name="Expert").click()
+    unfold(page, "Expert")
     expect(sampler).to_have_value("dpmpp_2m")
     expect(schedule).to_have_value("karras")

@@ -30,8 +30,9 @@ def test_a_whole_session_breaks_no_rule(context: BrowserContext, studio: Studio)
     page.on("response", lambda answer: failed.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
     open_studio(page, studio)
     write(page, "a white lighthouse by the sea", steps=6)
-    for _ in range(2):
+    for made in (1, 2):
         generate(page)
+        expect(page.locator(".strip-list .strip-open img")).to_have_count(made, timeout=60_000)
         stage(page, "done")
     page.locator('.stage-actions [data-do="compare"]').click()
     page.locator(".strip-list li .strip-open").last.click()

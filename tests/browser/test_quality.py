@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SHOTS
-from tests.browser.hands import chip, generate, stage, write
+from tests.browser.hands import chip, generate, stage, unfold, write
 
 pytestmark = pytest.mark.browser
 
@@ -22,7 +22,7 @@ def test_a_draft_sets_steps_guidance_sampler_and_lora_together(page: Page) -> No
     stage(page, "done")
     expect(page.locator(".stage-facts")).to_contain_text("4 steps")
     page.screenshot(path=SHOTS / "draft-1440.png")
-    page.get_by_role("button", name="LoRA styles").click()
+    unfold(page, "LoRA styles")
     helper = page.locator('.rack-card[data-name="starter-fewsteps"]').get_by_role("checkbox")
     expect(helper).to_be_checked()
     chip(page, "quality", "Standard")

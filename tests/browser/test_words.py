@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from safetensors.torch import save_file
 
 from tests.browser.conftest import SHOTS, open_studio
-from tests.browser.hands import generate, stage, tab, write
+from tests.browser.hands import generate, stage, tab, unfold, write
 from tests.studio import Studio
 
 pytestmark = pytest.mark.browser
@@ -242,7 +242,7 @@ def test_words_that_change_on_the_way_are_drawn(page: Page) -> None:
 
 
 def test_samplers_are_grouped_and_pitfalls_are_told_but_never_block(page: Page) -> None:
-    page.get_by_role("button", name="Expert").click()
+    unfold(page, "Expert")
     sampler = page.get_by_label("Sampler")
     assert sampler.locator("optgroup").evaluate_all("all => all.map((one) => one.label)") == ["Converges", "Keeps exploring", "Few steps"]
     advice = page.get_by_label("About these steps")
@@ -261,7 +261,7 @@ def test_samplers_are_grouped_and_pitfalls_are_told_but_never_block(page: Page) 
 
 
 def test_the_plot_shows_the_walk_and_where_a_source_starts(page: Page) -> None:
-    page.get_by_role("button", name="Expert").click()
+    unfold(page, "Expert")
     bars = page.locator(".plan rect")
     expect(bars).to_have_count(20)
     write(page, "a red castle", steps=10)
@@ -316,7 +316,7 @@ def test_how_it_looks(seen: tuple[Page, str]) -> None:
     if is_phone:
         offers(page).first.tap()
         expect(prompt(page)).to_have_value(re.compile(r"__\w+__$"))
-    page.get_by_role("button", name="Expert").click()
+    unfold(page, "Expert")
     page.get_by_label("Sampler").select_option("ddim")
     write(page, "a red castle", steps=8)
     expect(page.get_by_label("About these steps")).not_to_be_empty()

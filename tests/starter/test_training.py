@@ -13,10 +13,11 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from engine.starter import unet as unet_module
 from engine.starter.autoencoder import SCALING, PatchBasis, build_autoencoder, fit_basis, psnr
+from engine.starter.checkpoints import check_checkpoint
 from engine.starter.dataset import draw_dataset, load_dataset
 from engine.starter.text_encoder import build_text_encoder, tokenize
 from engine.starter.train import main, make_latents
-from engine.starter.unet import UnetPlan, check_checkpoint, train_unet
+from engine.starter.unet import UnetPlan, train_unet
 from tests.conftest import STARTER
 
 
