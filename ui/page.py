@@ -31,7 +31,7 @@ def build_page(engine: Engine) -> gr.Blocks:
     card = next(card for card in models if card.name == engine.settings.model)
     others = [one.name for one in models if one is not card]
     with gr.Blocks(title="Easel", fill_width=True, analytics_enabled=False) as blocks:
-        mode = build_header(card.title)
+        mode = build_header(card)
         with gr.Row(elem_id="room", equal_height=False):
             with gr.Column(elem_id="controls", min_width=300):
                 offer = build_offer()

@@ -28,5 +28,16 @@ element.querySelector("[role=tablist]").addEventListener("keydown", (event) => {
   choose(known[(at + by + known.length) % known.length], true);
 });
 window.addEventListener("easel:choose", (event) => choose(typeof event.detail === "number" ? known[event.detail] : event.detail));
+// What is known of the model: filled once, shown as a dialog that keeps the keyboard until it is closed.
+const about = __ABOUT__, dialog = element.querySelector("#about"), facts = dialog.querySelector("dl");
+const titled = (tag, text) => { const one = document.createElement(tag); one.textContent = text; return one; };
+dialog.querySelector("h2").textContent = `About ${about.title}`;
+for (const { title, text } of about.lines) facts.append(titled("dt", title), titled("dd", text));
+for (const open of element.querySelectorAll("[data-about]")) {
+  open.addEventListener("click", () => { open.closest("dialog")?.removeAttribute("open"); dialog.showModal(); dialog.querySelector("h2").focus(); dialog.scrollTop = 0; });
+}
+element.querySelector("#about-close").addEventListener("click", () => dialog.close());
+dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+
 watch("value", () => choose(props.value));
 choose(props.value);
