@@ -19,7 +19,7 @@ def about_lines(runs: list[dict[str, Any]], report: dict[str, Any]) -> list[tupl
     parts = ("subject", "place", "time", "colour", "count", "position")
     shares = ", ".join(f"{name} {report['ordinary'][name]['generated']:.0%}" for name in parts)
     return [
-        ("What it knows", f"{_list(SUBJECTS)}. {_list(PLACES)}. {_list(TIMES)}. {_list(COLOURS)}. One to three of a kind, near or far."),
+        ("What it knows", "\n".join([*(f"{_list(names)}." for names in (SUBJECTS, PLACES, TIMES, COLOURS)), "One to three of a kind, near or far."])),
         (
             "How well it follows words",
             f"Of {report['prompts']} prompts that state everything, a judge that was trained on drawn scenes sees: {shares}.",
@@ -29,8 +29,8 @@ def about_lines(runs: list[dict[str, Any]], report: dict[str, Any]) -> list[tupl
             "What it was trained on",
             "Scenes that Easel's own code draws (engine/starter/scenes.py). No photograph, no artist's work, nothing from the network.",
         ),
-        ("How it was trained", " ".join(_run(run) for run in runs) + " On two CPU cores."),
-        ("Make it again", " then ".join(f"python -m engine.starter.train --recipe {name}" for name in dict.fromkeys(run["recipe"] for run in runs))),
+        ("How it was trained", "\n".join([*(_run(run) for run in runs), "On two CPU cores, other work beside it."])),
+        ("Make it again", "\n".join(f"python -m engine.starter.train --recipe {name}" for name in dict.fromkeys(run["recipe"] for run in runs))),
         ("Licence", "Apache-2.0, weights and training data alike."),
     ]
 
