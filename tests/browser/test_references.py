@@ -88,6 +88,8 @@ def test_a_reference_leads_as_long_and_as_much_as_it_is_told_to(page: Page, stud
     gaps = {name: round(palette_gap(one, wanted), 3) for name, one in {"alone": alone, "led": led, "early": early, "style": styled}.items()}
     print("palette gaps to the reference:", gaps)
     assert gaps["led"] < 0.6 * gaps["alone"]
+    # The light and the palette, without the subject.
+    assert gaps["style"] < 0.75 * gaps["alone"]
     # Each setting makes a picture of its own; off and removed are as if it had never been there.
     assert len({one.tobytes() for one in (alone, led, early, styled)}) == 4
     assert off.tobytes() == gone.tobytes() == alone.tobytes()
