@@ -16,7 +16,7 @@ from tests.browser.hands import generate, picture_of, shown_picture, stage, tab,
 from tests.studio import Studio
 
 pytestmark = pytest.mark.browser
-# A blue house on the ice at dawn, drawn by the starter: nothing that the words below would bring by themselves.
+# A red mushroom in a forest by day, drawn by the starter: a light and a palette that the words below do not bring by themselves.
 REFERENCE = Path(__file__).parents[2] / "presets" / "examples" / "1.jpg"
 
 

@@ -33,7 +33,8 @@ def build_header(model: ModelCard) -> gr.HTML:
       <button type="button" id="keys-open" aria-label="Keyboard shortcuts">?</button></header>
     <dialog id="keys" aria-label="Keyboard shortcuts"><h2>Keys</h2><dl>{keys}</dl>
       <button type="button" id="keys-close">Close</button> <button type="button" data-about aria-haspopup="dialog">About this model</button></dialog>
-    <dialog id="about" aria-labelledby="about-title"><h2 id="about-title" tabindex="-1"></h2><dl></dl><button type="button" id="about-close">Close</button></dialog>
+    <dialog id="about" aria-labelledby="about-title"><h2 id="about-title" tabindex="-1"></h2><dl></dl>
+      <div class="about-foot"><button type="button" id="about-close">Close</button></div></dialog>
     """
     script = Path(__file__).with_name("header.js").read_text(encoding="utf-8")
     # What a folder says of its model goes in as text, never as markup.
