@@ -21,6 +21,7 @@ from engine.contract.errors import (
 )
 from engine.contract.estimate import Estimate
 from engine.contract.events import Cancelled, Drawn, Ending, Event, Failed, Finished, Loading, Paused, Progress, Queued, Skipped
+from engine.contract.families import samplers_of
 from engine.contract.guidance import (
     GUIDANCE_FACTS,
     GUIDANCE_LABELS,
@@ -205,6 +206,7 @@ __all__ = [
     "parse_axis",
     "parse_request",
     "parse_strokes",
+    "samplers_of",
     "schedules_of",
     "set_up_logs",
     "styles_of",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from engine.contract.guidance import GuidanceKind
 from engine.contract.schedulers import SchedulerName
 
 
@@ -22,6 +23,7 @@ class ModelCard(BaseModel):
     default_steps: int = 20
     default_guidance: float = 7.5
     default_scheduler: SchedulerName = "dpmpp_2m"
+    guidance: GuidanceKind = "cfg"
     # Width of the text embeddings that the denoiser takes: adapters are made for one.
     text_width: int | None = None
     # Channels of what its denoiser's encoder passes on, in order: a control adds to exactly these.

@@ -16,6 +16,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from diffusers.schedulers.scheduling_dpmsolver_singlestep import DPMSolverSinglestepScheduler
 from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from diffusers.schedulers.scheduling_sasolver import SASolverScheduler
@@ -37,6 +38,7 @@ class Space(Enum):
     ALPHAS = "variance preserving, by timestep"
     VARIANCE_PRESERVING = "variance preserving, by sigma"
     VARIANCE_EXPLODING = "variance exploding, by sigma"
+    FLOW = "straight from noise to picture, by sigma"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ SAMPLERS: dict[SchedulerName, Sampler] = {
     "ddpm": Sampler(DDPMScheduler, Space.ALPHAS, options={"clip_sample": False, "variance_type": "fixed_small"}),
     "lcm": Sampler(LCMScheduler, Space.ALPHAS, options={"clip_sample": False}),
     "tcd": Sampler(TCDScheduler, Space.ALPHAS, options={"clip_sample": False}),
+    "flow_euler": Sampler(FlowMatchEulerDiscreteScheduler, Space.FLOW),
 }
 
 # What each noise schedule says to every class; the model's own config may say otherwise. "beta" comes as timesteps.
@@ -89,6 +92,13 @@ def build_scheduler(name: SchedulerName, model_config: Mapping[str, Any], schedu
     if model_config.get("rescale_betas_zero_snr"):
         options |= _finite(name, schedule, model_config, knows_zero_snr="rescale_betas_zero_snr" in known)
     return sampler.cls.from_config(dict(model_config), **{key: value for key, value in options.items() if key in known})
+
+
+def noised(scheduler: Any, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    """Clean latents with as much noise as belongs to these timesteps, (B, C, h, w). A flow's scheduler goes by where it stands."""
+    if hasattr(scheduler, "scale_noise"):
+        return scheduler.scale_noise(clean, timesteps, noise)
+    return scheduler.add_noise(clean, noise, timesteps)
 
 
 def _finite(name: SchedulerName, schedule: ScheduleName | None, model_config: Mapping[str, Any], *, knows_zero_snr: bool) -> dict[str, Any]:

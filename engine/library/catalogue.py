@@ -13,12 +13,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from engine.contract.errors import ModelNotFound
+from engine.contract.families import FAMILIES, family_of, guidance_kind
+from engine.contract.guidance import GuidanceKind
 from engine.contract.models import ModelCard
 from engine.library.noise_plan import noise_shares
 from engine.library.safe_path import safe_path
 
 BUNDLED = Path(__file__).resolve().parents[2] / "presets" / "models"
-_SD1_SIZES = ((512, 512), (768, 512), (512, 768))
 
 
 class Catalogue:
@@ -51,10 +52,12 @@ def read_card(folder: Path) -> ModelCard:
     facts: dict[str, Any] = {}
     if (own := folder / "easel.json").is_file():
         facts = json.loads(own.read_text(encoding="utf-8"))
-    facts.setdefault("family", "sd1")
+    facts.setdefault("family", _family(folder))
+    if (family := FAMILIES.get(facts["family"])) is None:
+        raise ModelNotFound(f"The model folder {folder.name} is of a family that Easel does not know.", "Choose another model.", "model")
     facts.setdefault("title", facts.get("name", folder.name))
-    facts.setdefault("default_size", _SD1_SIZES[0])
-    facts.setdefault("sizes", _SD1_SIZES)
+    usual = {"sizes": family.sizes, "default_size": family.sizes[0], "default_steps": family.steps, "default_scheduler": family.scheduler}
+    facts = {**usual, "default_guidance": family.guidance_scale, "guidance": _guidance(folder, family.key), **facts}
     facts.update(name=folder.name, content_hash=content_hash(folder), bytes_on_disk=sum(p.stat().st_size for p in _weights(folder)))
     facts["noise_curve"] = noise_curve(folder)
     facts["text_width"] = text_width(folder)
@@ -65,6 +68,27 @@ def read_card(folder: Path) -> ModelCard:
         return ModelCard.model_validate(facts)
     except ValidationError as error:
         raise ModelNotFound(f"The model folder {folder.name} has a damaged easel.json.", "Put the original file back.", "model") from error
+
+
+def _family(folder: Path) -> str:
+    """The family's key by what `model_index.json` says; empty for one that is not known."""
+    facts = family_of(_settings(folder / "model_index.json"))
+    return facts.key if facts else ""
+
+
+def _guidance(folder: Path, family: str) -> GuidanceKind:
+    index = _settings(folder / "model_index.json")
+    # Some are distilled to one run by a note in the folder, not by their design.
+    return "none" if index.get("is_distilled") else guidance_kind(family, _settings(folder / "transformer" / "config.json"))
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def noise_curve(folder: Path, places: int = 33) -> tuple[float, ...]:
