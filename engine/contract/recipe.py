@@ -296,8 +296,8 @@ def resolve(
     if tags and "prompts" in said:
         said["loras_beside"] = find_loras(merge_uses(request.loras))
     recipe = Recipe.model_validate(values | said | _guidance(request) | {"guidance_kind": None if model.guidance == "cfg" else model.guidance})
-    check_family(model.family, model.title, scheduler=recipe.scheduler, size=(recipe.width, recipe.height), uses=recipe.features)
     check_guidance(recipe.guidance, family=model.family, title=model.title)
+    check_family(model.family, model.title, scheduler=recipe.scheduler, size=(recipe.width, recipe.height), uses=recipe.features)
     if recipe.score_guidance is not None and not model.has_scorer:
         label = SCORE_LABELS[recipe.score_guidance]
         raise InvalidRequest(

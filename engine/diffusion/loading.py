@@ -142,7 +142,8 @@ def _family(folder: Path, index: dict[str, Any], own: dict[str, Any]) -> Family:
 def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.device) -> Any:
     # Only names of the family's table come this far.
     is_ours = class_name in _DIFFUSERS
-    cls: Any = getattr(import_module(_DIFFUSERS.get(class_name, "transformers")), class_name)
+    # The library has dropped the word that told its quick tokenizers from slow ones; folders still have it.
+    cls: Any = getattr(import_module(_DIFFUSERS.get(class_name, "transformers")), class_name.removesuffix("Fast"))
     words = {"torch_dtype" if is_ours else "dtype": dtype, "use_safetensors": True}
     try:
         if "Tokenizer" in class_name:
