@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,12 @@ class Catalogue:
         self._roots = tuple(roots)
 
     def cards(self) -> list[ModelCard]:
-        """Every model that is here now, bundled ones first, by name."""
+        """Every model that is here now, bundled ones first, by name. A folder that cannot be used takes none of the others away."""
         found: dict[str, ModelCard] = {}
         for root in self._roots:
             for index in sorted(root.glob("*/model_index.json")):
-                found.setdefault(index.parent.name, read_card(index.parent))
+                with suppress(ModelNotFound):
+                    found.setdefault(index.parent.name, read_card(index.parent))
         return list(found.values())
 
     def folder(self, name: str) -> Path:

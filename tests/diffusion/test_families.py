@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers.models.controlnets.controlnet import ControlNetModel
 from PIL import Image
 
+from engine.contract.controls import ControlUse
+from engine.contract.errors import InvalidRequest
 from engine.contract.families import FAMILIES, guidance_kind
 from engine.contract.recipe import Recipe
-from engine.diffusion.latents import decode
+from engine.diffusion.controlnet import Control, Unit
+from engine.diffusion.freezing import freeze, thaw
+from engine.diffusion.images import to_pixels
+from engine.diffusion.latents import decode, encode
 from engine.diffusion.loading import Components, load_components
 from engine.diffusion.modes.img2img import image_to_image
 from engine.diffusion.modes.inpaint import inpaint
 from engine.diffusion.modes.txt2img import text_to_image
+from engine.diffusion.preview import measure_preview
 from engine.diffusion.text import PromptEncoder
+from tests.conftest import STARTER
 from tests.diffusion.families import PIPELINES, make_family, pipeline
 
 BOUND = 1e-5
@@ -142,3 +151,80 @@ def test_inpainting_equals_diffusers(room: Path, name: str) -> None:
     difference = float((pixels(components, last) - theirs).abs().max())
     print(f"{name}: largest difference {difference:.1e}")
     assert difference <= BOUND
+
+
+def test_a_control_on_sdxl_equals_diffusers(room: Path) -> None:
+    components = model(room, "sdxl")
+    torch.manual_seed(5)
+    net: Any = ControlNetModel.from_unet(components.unet, conditioning_embedding_out_channels=(4, 8, 8, 16))
+    # Fresh ones add nothing: their last layers are zeros.
+    for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    net = net.eval().requires_grad_(False)
+    shown = np.random.default_rng(4).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    use = ControlUse(image="0" * 64, control="tiny", preprocessor="none", weight=0.7, map="0" * 64, fit="stretch")
+    asked = recipe(components)
+    *_, last = text_to_image(components, PromptEncoder(components), asked, control=Control((Unit(net, use, shown),)))
+    *_, plain = text_to_image(components, PromptEncoder(components), asked)
+    theirs = pipeline(components, "control", controlnet=net)(
+        **asked_of_theirs(components, asked), image=Image.fromarray(shown), controlnet_conditioning_scale=0.7
+    ).images
+    assert float((pixels(components, last) - theirs).abs().max()) <= BOUND
+    assert float((last.latents - plain.latents).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_word_counts(room: Path, name: str) -> None:
+    """What the bound above is worth: another prompt, and a prompt that differs only far behind, draw clearly another picture."""
+    components = model(room, name)
+    prompts = PromptEncoder(components)
+    long = "a red castle " * (60 if name == "zimage" else 260)
+    made = [list(text_to_image(components, prompts, recipe(components, prompt=text, steps=2)))[-1].latents for text in ("a red castle", "fog over the sea", long + "at sunset", long + "in fog")]  # fmt: skip
+    assert float((made[0] - made[1]).abs().max()) > 1000 * BOUND
+    assert float((made[2] - made[3]).abs().max()) > 0
+
+
+def test_more_words_than_a_model_has_places_for_are_refused_not_cut(room: Path) -> None:
+    components = model(room, "zimage")
+    with pytest.raises(InvalidRequest, match="reads 992 at most") as caught:
+        next(text_to_image(components, PromptEncoder(components), recipe(components, prompt="a red castle " * 260)))
+    assert caught.value.field == "prompt"
+
+
+@pytest.mark.parametrize("name", ["sdxl", "sd3", "qwen", "flux2"])
+def test_the_last_preview_is_the_picture(room: Path, name: str) -> None:
+    """At the end of the walk the predicted clean latents are what the sampler arrives at, and the measured map shows them."""
+    components = model(room, name)
+    *_, last = text_to_image(components, PromptEncoder(components), recipe(components, steps=12))
+    assert float((last.denoised - last.latents).abs().max()) < 1e-4 if components.family.facts.is_flow else torch.isfinite(last.denoised).all()
+    assert Image.open(io.BytesIO(components.preview.jpeg(last.denoised[0]))).size[0] >= 128
+
+
+@pytest.mark.parametrize("name", ["sdxl", "flux1 dev"])
+def test_a_walk_that_was_put_aside_goes_on_bit_for_bit(room: Path, name: str, tmp_path: Path) -> None:
+    components = model(room, name)
+    asked = recipe(components)
+    whole = [step.latents.clone() for step in text_to_image(components, PromptEncoder(components), asked)]
+    walk = text_to_image(components, PromptEncoder(components), asked)
+    step = [next(walk) for _ in range(2)][-1]
+    file = tmp_path / "frozen.safetensors"
+    file.write_bytes(freeze(step.walk, step.latents, picture=0, index=step.index, step=2))
+    frozen = thaw(file, components.device)
+    assert frozen is not None
+    rest = [step.latents.clone() for step in text_to_image(components, PromptEncoder(components), asked, frozen=frozen)]
+    assert len(rest) == STEPS - 2
+    assert torch.equal(rest[-1], whole[-1])
+
+
+def test_a_measured_preview_is_close_to_the_picture() -> None:
+    """On an autoencoder that was truly trained: the map that is measured on it shows what it holds about as well as the one that was fitted to it."""
+    starter = load_components(STARTER, device=torch.device("cpu"), dtype=torch.float32)
+    measured = measure_preview(starter.family.latents, starter.vae)
+    with Image.open(STARTER.parents[1] / "examples" / "1.jpg") as opened:
+        scene = np.asarray(opened.convert("RGB").resize((256, 256)))
+    with torch.inference_mode():
+        latents = encode(starter, to_pixels(scene), [torch.Generator()])[0]
+    small = torch.nn.functional.interpolate(to_pixels(scene), size=latents.shape[-2:], mode="area")[0].permute(1, 2, 0)
+    errors = [float((latents.permute(1, 2, 0) @ one.matrix + one.bias - small).abs().mean()) for one in (measured, starter.preview)]
+    print(f"mean error of a preview, of 2: {errors[0]:.3f} measured, {errors[1]:.3f} fitted to many scenes")
+    assert errors[0] < max(2 * errors[1], 0.15)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from engine.contract.chunks import Run
+from engine.contract.errors import InvalidRequest
 from engine.contract.families import FAMILIES
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
@@ -19,6 +20,7 @@ from engine.diffusion.voices import Learned, SentencePart, sentence
 
 # Tokens at once; the form of a conversation takes some of them.
 _ROOM, _FRAME = 512, 24
+_BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class _Voice:
 
     encoder: Any
     part: SentencePart
+    longest: int
 
     @property
     def width(self) -> int:
@@ -40,11 +43,16 @@ class _Voice:
         counts = given.attention_mask.bool()
         states = self.encoder(input_ids=given.input_ids, attention_mask=counts, output_hidden_states=True).hidden_states[-2]
         words = states[0][counts[0]][None]
+        if words.shape[1] > self.longest:
+            message = f"The prompt has {words.shape[1]} tokens, and Z-Image reads {self.longest} at most."
+            raise InvalidRequest(message, "Shorten it.", "prompt")
         return Told(words, aside={"mask": words.new_ones(1, words.shape[1])})
 
 
 def _voice(parts: Parts, settings: Mapping[str, Any]) -> _Voice:
-    return _Voice(parts["text_encoder"], SentencePart(parts["tokenizer"], _ROOM, _FRAME))
+    # Words are filled up to whole blocks, and the picture stands one place behind them on the same axis.
+    longest = int(parts["transformer"].config.axes_lens[0]) // _BLOCK * _BLOCK - _BLOCK
+    return _Voice(parts["text_encoder"], SentencePart(parts["tokenizer"], _ROOM, _FRAME), longest)
 
 
 def _predict(transformer: Any, sample: torch.Tensor, timestep: torch.Tensor, told: Told, added: Mapping[str, Any]) -> torch.Tensor:
