@@ -45,7 +45,6 @@ class FamilyFacts:
 
 
 _TRANSFORMER: dict[Feature, str] = {
-    "loras": "takes no LoRAs in Easel yet",
     "embeddings": "knows no textual inversion",
     "controls": "takes no control units in Easel yet",
     "references": "takes no reference pictures in Easel yet",

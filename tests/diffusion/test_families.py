@@ -11,11 +11,13 @@ import pytest
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from PIL import Image
+from safetensors.torch import save_file
 
 from engine.contract.controls import ControlUse
-from engine.contract.errors import InvalidRequest
+from engine.contract.errors import IncompatibleAdapter, InvalidRequest
 from engine.contract.families import FAMILIES, guidance_kind
 from engine.contract.recipe import Recipe
+from engine.diffusion.adapters import AdapterShelf, Lora
 from engine.diffusion.controlnet import Control, Unit
 from engine.diffusion.freezing import freeze, thaw
 from engine.diffusion.images import to_pixels
@@ -28,6 +30,7 @@ from engine.diffusion.preview import measure_preview
 from engine.diffusion.text import PromptEncoder
 from tests.conftest import STARTER
 from tests.diffusion.families import PIPELINES, make_family, pipeline
+from tests.diffusion.loras import matrices
 
 BOUND = 1e-5
 STEPS, WIDTH, HEIGHT = 4, 64, 96
@@ -127,7 +130,7 @@ def test_picture_to_picture_equals_diffusers(room: Path, name: str) -> None:
     *_, last = image_to_image(components, PromptEncoder(components), asked, source)
     given = {**asked_of_theirs(components, asked), "image": Image.fromarray(source), "strength": 0.5}
     if components.family.key == "sdxl":
-        given.pop("width"), given.pop("height")
+        del given["width"], given["height"]
     theirs = pipeline(components, "img2img")(**given).images
     difference = float((pixels(components, last) - theirs).abs().max())
     print(f"{name}: largest difference {difference:.1e}")
@@ -228,3 +231,40 @@ def test_a_measured_preview_is_close_to_the_picture() -> None:
     errors = [float((latents.permute(1, 2, 0) @ one.matrix + one.bias - small).abs().mean()) for one in (measured, starter.preview)]
     print(f"mean error of a preview, of 2: {errors[0]:.3f} measured, {errors[1]:.3f} fitted to many scenes")
     assert errors[0] < max(2 * errors[1], 0.15)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("sd3 without T5", "flux1 schnell")])
+def test_a_lora_equals_diffusers_and_is_gone_without_a_trace(room: Path, name: str, tmp_path: Path) -> None:
+    components = model(room, name)
+    family = components.family
+    targets = {"zimage": ["to_q", "to_v"], "flux2": ["to_q", "to_v"]}.get(family.key, ["to_q", "to_k", "to_v"])
+    state = {f"{family.network}.{key}": value for key, value in matrices(components.network, targets, seed=7, scale=0.2).items()}
+    for part in family.loras.encoders if family.loras else ():
+        state |= {f"{part}.{key}": value for key, value in matrices(components.parts[part], ["q_proj", "v_proj"], seed=8, scale=0.2).items()}
+    save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "tiny.safetensors")
+    asked = recipe(components)
+    *_, before = text_to_image(components, PromptEncoder(components), asked)
+    with AdapterShelf().applied(components, (Lora(tmp_path / "tiny.safetensors", 0.8),)):
+        *_, inside = text_to_image(components, PromptEncoder(components), asked)
+    *_, after = text_to_image(components, PromptEncoder(components), asked)
+    assert torch.equal(before.latents, after.latents)
+    assert float((inside.latents - before.latents).abs().max()) > 1e-3
+    fresh = load_components(components.folder, device=torch.device("cpu"), dtype=torch.float32)
+    pipe = pipeline(fresh, "txt2img")
+    pipe.load_lora_weights(str(tmp_path), weight_name="tiny.safetensors", adapter_name="tiny")
+    pipe.set_adapters(["tiny"], [0.8])
+    theirs = pipe(**asked_of_theirs(components, asked)).images
+    assert float((pixels(components, inside) - theirs).abs().max()) <= BOUND
+
+
+def test_a_lora_of_another_family_is_refused(room: Path, tmp_path: Path) -> None:
+    flux, qwen = model(room, "flux1 dev"), model(room, "qwen")
+    state = {f"transformer.{key}": value.contiguous() for key, value in matrices(flux.network, ["to_q", "proj_mlp"], seed=1).items()}
+    save_file(state, tmp_path / "flux.safetensors")
+    with (
+        pytest.raises(IncompatibleAdapter, match="of the 3 layers") as caught,
+        AdapterShelf().applied(qwen, (Lora(tmp_path / "flux.safetensors", 1.0),)),
+    ):
+        pass
+    assert caught.value.field == "loras"
+    assert not hasattr(qwen.network, "peft_config")

@@ -1,6 +1,6 @@
 """The families of latent diffusion models: one file and one row each."""
 
-from engine.diffusion.families.family import Denoiser, Family
+from engine.diffusion.families.family import Denoiser, Family, LoraReader
 from engine.diffusion.families.flux1 import FLUX1
 from engine.diffusion.families.flux2 import FLUX2
 from engine.diffusion.families.qwen import QWEN
@@ -11,4 +11,4 @@ from engine.diffusion.families.zimage import ZIMAGE
 
 FAMILIES: dict[str, Family] = {family.key: family for family in (SD1, SDXL, SD3, FLUX1, FLUX2, ZIMAGE, QWEN)}
 
-__all__ = ["FAMILIES", "Denoiser", "Family"]
+__all__ = ["FAMILIES", "Denoiser", "Family", "LoraReader"]

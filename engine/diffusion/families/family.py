@@ -56,6 +56,14 @@ class Latents(Protocol):
 
 
 @dataclass(frozen=True)
+class LoraReader:
+    """Which class of diffusers knows the layouts of a family's LoRA files, and the text encoders that they may change."""
+
+    name: str
+    encoders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Family:
     """A row of code beside its row of facts.
 
@@ -74,6 +82,7 @@ class Family:
     optional: frozenset[str] = frozenset()
     flow_plan: FlowPlan | None = None
     settle: Settle | None = None
+    loras: LoraReader | None = None
     preview_matrix: tuple[tuple[float, float, float], ...] | None = None
     preview_bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
     # Settings of the folder's `model_index.json` that the voice asks for, with what holds where they are missing.

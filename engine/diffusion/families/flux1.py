@@ -16,7 +16,7 @@ from engine.contract.families import FAMILIES
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
 from engine.diffusion.families.common import FLOW_SCHEDULERS, KL, PlainLatents, even_plan, from_patches, places, to_patches
-from engine.diffusion.families.family import Family, Parts
+from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import ClipPart, Learned, SentencePart, sentence
 
 _T5_ROOM = 512
@@ -73,5 +73,6 @@ FLUX1 = Family(
     voice=_voice,
     latents=PlainLatents(),
     predict=_predict,
+    loras=LoraReader("FluxLoraLoaderMixin", ("text_encoder",)),
     flow_plan=even_plan,
 )

@@ -14,7 +14,7 @@ from engine.contract.families import FAMILIES
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
 from engine.diffusion.families.common import FLOW_SCHEDULERS, places
-from engine.diffusion.families.family import Family, Parts
+from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import Learned, SentencePart, sentence
 
 # Tokens at once; the form of a conversation takes some of them.
@@ -127,5 +127,6 @@ FLUX2 = Family(
     voice=_voice,
     latents=NormalisedPatches(),
     predict=_predict,
+    loras=LoraReader("Flux2LoraLoaderMixin"),
     flow_plan=_flow_plan,
 )

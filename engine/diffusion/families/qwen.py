@@ -13,7 +13,7 @@ from engine.contract.families import FAMILIES
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
 from engine.diffusion.families.common import FLOW_SCHEDULERS, even_plan, from_patches, to_patches
-from engine.diffusion.families.family import Family, Parts
+from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import Learned, SentencePart, sentence
 
 _ROOM = 1024
@@ -109,6 +109,7 @@ QWEN = Family(
     voice=_voice,
     latents=FilmLatents(),
     predict=_predict,
+    loras=LoraReader("QwenImageLoraLoaderMixin"),
     flow_plan=even_plan,
     settle=_settle,
 )

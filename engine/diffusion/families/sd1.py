@@ -10,7 +10,7 @@ import torch
 from engine.contract.families import FAMILIES
 from engine.diffusion.conditioning import Told
 from engine.diffusion.families.common import KL, SCHEDULERS, PlainLatents
-from engine.diffusion.families.family import Family, Parts
+from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import ClipPart, ClipVoice
 
 
@@ -34,6 +34,7 @@ SD1 = Family(
     voice=_voice,
     latents=PlainLatents(),
     predict=_predict,
+    loras=LoraReader("StableDiffusionLoraLoaderMixin", ("text_encoder",)),
     # A least-squares fit that is widely used for the 4-channel autoencoder of SD 1.x.
     preview_matrix=((0.35, 0.23, 0.32), (0.33, 0.50, 0.54), (-0.28, 0.18, 0.27), (-0.21, -0.26, -0.72)),
 )

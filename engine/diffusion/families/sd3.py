@@ -13,7 +13,7 @@ from engine.contract.families import FAMILIES
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
 from engine.diffusion.families.common import FLOW_SCHEDULERS, KL, PlainLatents, shift_for
-from engine.diffusion.families.family import Family, Parts
+from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import ClipPart, Learned, SentencePart, read_clips, sentence
 
 _T5_ROOM = 256
@@ -85,5 +85,6 @@ SD3 = Family(
     voice=_voice,
     latents=PlainLatents(),
     predict=_predict,
+    loras=LoraReader("SD3LoraLoaderMixin", ("text_encoder", "text_encoder_2")),
     flow_plan=_flow_plan,
 )

@@ -10,7 +10,7 @@ import torch
 from engine.contract.families import FAMILIES
 from engine.diffusion.conditioning import Told
 from engine.diffusion.families.common import KL, SCHEDULERS, PlainLatents
-from engine.diffusion.families.family import Family, Parts
+from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import ClipPart, TwoClipsVoice
 
 # Every autoencoder of this family halves three times; the size that the denoiser is told is in pixels.
@@ -47,5 +47,6 @@ SDXL = Family(
     voice=_voice,
     latents=PlainLatents(),
     predict=_predict,
+    loras=LoraReader("StableDiffusionXLLoraLoaderMixin", ("text_encoder", "text_encoder_2")),
     settings={"force_zeros_for_empty_prompt": True},
 )

@@ -14,7 +14,7 @@ from engine.contract.families import FAMILIES
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
 from engine.diffusion.families.common import FLOW_SCHEDULERS, KL, PlainLatents, even_plan
-from engine.diffusion.families.family import Family, Parts
+from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.families.flux2 import asked
 from engine.diffusion.voices import Learned, SentencePart, sentence
 
@@ -75,5 +75,6 @@ ZIMAGE = Family(
     voice=_voice,
     latents=PlainLatents(),
     predict=_predict,
+    loras=LoraReader("ZImageLoraLoaderMixin"),
     flow_plan=even_plan,
 )
