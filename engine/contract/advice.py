@@ -12,7 +12,7 @@ _GUIDANCE_FEW = 2.0
 # Steps from which a sampler's picture counts as finished on an ordinary model: rules of thumb of the field, not measured here.
 _FINISHED: dict[SchedulerName, int] = {
     "dpmpp_2m": 12, "euler": 16, "ddim": 16, "unipc": 8, "heun": 10, "dpmpp_2s": 12, "deis": 10, "lms": 24, "pndm": 16, "kdpm2": 10,
-    "euler_a": 16, "dpmpp_2m_sde": 14, "kdpm2_a": 12, "sa_solver": 12, "ddpm": 50, "flow_euler": 16,
+    "euler_a": 16, "dpmpp_2m_sde": 14, "kdpm2_a": 12, "sa_solver": 12, "ddpm": 50, "flow_euler": 16, "flow_dpmpp_2m": 12, "flow_unipc": 8,
 }  # fmt: skip
 _SUGGESTED = "UniPC or DEIS"
 

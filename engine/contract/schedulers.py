@@ -14,7 +14,7 @@ SchedulerName = Literal[
     "dpmpp_2m", "euler", "ddim", "unipc", "heun", "dpmpp_2s", "deis", "lms", "pndm", "kdpm2",
     "euler_a", "dpmpp_2m_sde", "kdpm2_a", "sa_solver", "ddpm",
     "lcm", "tcd",
-    "flow_euler",
+    "flow_euler", "flow_dpmpp_2m", "flow_unipc",
 ]  # fmt: skip
 ScheduleName = Literal["normal", "karras", "exponential", "beta", "trailing"]
 SchedulerGroup = Literal["settles", "explores", "few_steps", "flow"]
@@ -68,6 +68,8 @@ SCHEDULER_FACTS: dict[SchedulerName, SchedulerFacts] = {
     "lcm": SchedulerFacts("LCM", "few_steps", "4 to 8 steps, guidance 1 to 2; for LCM models and LoRAs only", (), steps_max=50),
     "tcd": SchedulerFacts("TCD", "few_steps", "4 to 8 steps, sharper than LCM; for TCD models and LoRAs only", (), steps_max=50),
     "flow_euler": SchedulerFacts("Flow Euler", "flow", "settles; the straight way of flow models", ()),
+    "flow_dpmpp_2m": SchedulerFacts("Flow DPM++ 2M", "flow", "settles in fewer steps than Flow Euler", ()),
+    "flow_unipc": SchedulerFacts("Flow UniPC", "flow", "settles in the fewest steps", ()),
 }
 SCHEDULER_LABELS: dict[SchedulerName, str] = {name: facts.label for name, facts in SCHEDULER_FACTS.items()}
 SCHEDULER_NOTES: dict[SchedulerName, str] = {name: facts.note for name, facts in SCHEDULER_FACTS.items()}

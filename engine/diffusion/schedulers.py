@@ -52,6 +52,7 @@ class Sampler:
 
 _SDE = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2, "solver_type": "midpoint"}
 _SINGLESTEP = {"algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint", "lower_order_final": True}
+_FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 SAMPLERS: dict[SchedulerName, Sampler] = {
     "dpmpp_2m": Sampler(DPMSolverMultistepScheduler, Space.VARIANCE_PRESERVING),
     "euler": Sampler(EulerDiscreteScheduler, Space.VARIANCE_EXPLODING),
@@ -71,6 +72,8 @@ SAMPLERS: dict[SchedulerName, Sampler] = {
     "lcm": Sampler(LCMScheduler, Space.ALPHAS, options={"clip_sample": False}),
     "tcd": Sampler(TCDScheduler, Space.ALPHAS, options={"clip_sample": False}),
     "flow_euler": Sampler(FlowMatchEulerDiscreteScheduler, Space.FLOW),
+    "flow_dpmpp_2m": Sampler(DPMSolverMultistepScheduler, Space.FLOW, options=_FLOW),
+    "flow_unipc": Sampler(UniPCMultistepScheduler, Space.FLOW, options=_FLOW),
 }
 
 # What each noise schedule says to every class; the model's own config may say otherwise. "beta" comes as timesteps.
@@ -89,6 +92,9 @@ def build_scheduler(name: SchedulerName, model_config: Mapping[str, Any], schedu
     sampler = SAMPLERS[name]
     known = inspect.signature(sampler.cls.__init__).parameters
     options = {**sampler.options, **(SCHEDULES[schedule] if schedule else {})}
+    if sampler.space is Space.FLOW:
+        # A flow's own scheduler calls its fixed shift by another name than these classes do.
+        options["flow_shift"] = model_config.get("shift", 1.0)
     if model_config.get("rescale_betas_zero_snr"):
         options |= _finite(name, schedule, model_config, knows_zero_snr="rescale_betas_zero_snr" in known)
     return sampler.cls.from_config(dict(model_config), **{key: value for key, value in options.items() if key in known})

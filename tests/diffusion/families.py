@@ -156,9 +156,9 @@ _STEPS = {
     "_class_name": "EulerDiscreteScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000,
     "prediction_type": "epsilon", "steps_offset": 1, "timestep_spacing": "leading",
 }  # fmt: skip
-_FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0, "use_dynamic_shifting": False}
-_DYNAMIC = {
-    **_FLOW,
+FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0, "use_dynamic_shifting": False}
+DYNAMIC = {
+    **FLOW,
     "shift": 1.0,
     "use_dynamic_shifting": True,
     "base_shift": 0.5,
@@ -188,7 +188,7 @@ def _sd3(*, with_t5: bool = True) -> dict[str, Any]:
     )  # fmt: skip
     parts: dict[str, Any] = {
         "tokenizer": "clip", "tokenizer_2": "clip", "text_encoder": _clip(16, projected=True), "text_encoder_2": _clip(24, projected=True),
-        "transformer": transformer, "vae": _kl(16, shift=0.06), "scheduler": _FLOW,
+        "transformer": transformer, "vae": _kl(16, shift=0.06), "scheduler": FLOW,
     }  # fmt: skip
     if with_t5:
         parts["tokenizer_3"], parts["text_encoder_3"] = _t5(48)
@@ -203,7 +203,7 @@ def _flux1(*, guidance_embeds: bool = True) -> dict[str, Any]:
     tokenizer, t5 = _t5(24)
     return {
         "tokenizer": "clip", "tokenizer_2": tokenizer, "text_encoder": _clip(16, projected=False), "text_encoder_2": t5,
-        "transformer": transformer, "vae": _kl(16, shift=0.12), "scheduler": _DYNAMIC,
+        "transformer": transformer, "vae": _kl(16, shift=0.12), "scheduler": DYNAMIC,
     }  # fmt: skip
 
 
@@ -223,7 +223,7 @@ def _flux2() -> dict[str, Any]:
         "text_encoder": _qwen3(16, 28),
         "transformer": transformer,
         "vae": vae,
-        "scheduler": {**_DYNAMIC, "shift": 3.0},
+        "scheduler": {**DYNAMIC, "shift": 3.0},
     }
 
 
@@ -242,7 +242,7 @@ def _zimage() -> dict[str, Any]:
     # Its padding tokens are made without values; a trained model brings them.
     for name in ("x_pad_token", "cap_pad_token"):
         torch.nn.init.normal_(getattr(transformer, name))
-    return {"tokenizer": _qwen_tokenizer(), "text_encoder": _qwen3(16, 3), "transformer": transformer, "vae": _kl(16, shift=0.12), "scheduler": _FLOW}
+    return {"tokenizer": _qwen_tokenizer(), "text_encoder": _qwen3(16, 3), "transformer": transformer, "vae": _kl(16, shift=0.12), "scheduler": FLOW}
 
 
 def _qwen() -> dict[str, Any]:
@@ -259,7 +259,7 @@ def _qwen() -> dict[str, Any]:
         base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True],
         latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.1, 0.9, 1.3, 1.0],
     )  # fmt: skip
-    return {"tokenizer": _qwen_tokenizer(), "text_encoder": encoder, "transformer": transformer, "vae": vae, "scheduler": _DYNAMIC}
+    return {"tokenizer": _qwen_tokenizer(), "text_encoder": encoder, "transformer": transformer, "vae": vae, "scheduler": DYNAMIC}
 
 
 _PARTS: dict[str, Any] = {"sdxl": _sdxl, "sd3": _sd3, "flux1": _flux1, "flux2": _flux2, "zimage": _zimage, "qwen": _qwen}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,7 +81,11 @@ class _Numbered:
 def flow_of(components: Components, scheduler: Any, steps: int, shape: tuple[int, int, int]) -> dict[str, Any] | None:
     """How a flow family lays out its steps for latents of this shape (C, h, w); None for the others."""
     plan = components.family.flow_plan
-    return None if plan is None else plan(scheduler.config, steps, shape[1], shape[2])
+    if plan is None:
+        return None
+    # Not every class can be given its places; what it cannot take it lays out itself, as even and as shifted.
+    known = set(inspect.signature(scheduler.set_timesteps).parameters) - (set() if scheduler.config.get("use_dynamic_shifting") else {"mu"})
+    return {name: value for name, value in plan(scheduler.config, steps, shape[1], shape[2]).items() if name in known}
 
 
 def _nothing_known(components: Components, count: int, shape: tuple[int, int, int]) -> torch.Tensor:
