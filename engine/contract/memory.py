@@ -44,8 +44,10 @@ def fit(parts: Mapping[str, int], room: Room) -> Fit:
     work = min(max(int(denoiser * _WORK_SHARE), _WORK_LEAST), _WORK_MOST)
     plans: list[tuple[Plan, int]] = [("whole", total + work)]
     if not room.is_host:
-        plans += [("text encoder on CPU", total - text + work)] if text else []
-        plans += [("one part at a time", max(parts.values(), default=0) + work), ("in pieces", int(denoiser * _STREAMED_SHARE) + work)]
+        if text:
+            plans.append(("text encoder on CPU", total - text + work))
+        plans.append(("one part at a time", max(parts.values(), default=0) + work))
+        plans.append(("in pieces", int(denoiser * _STREAMED_SHARE) + work))
     for plan, needed in plans:
         if needed <= room.bytes:
             how = "" if plan == "whole" else f", {plan}"

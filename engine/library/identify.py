@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -237,6 +238,28 @@ def _encoder(shapes: Shapes) -> Identity | None:
     if wide := width("model.embed_tokens.weight", "language_model.embed_tokens.weight"):
         return Identity("text encoder", goes_with=_LANGUAGE_MODELS.get(wide, "a language model"))
     return None
+
+
+def part_bytes(path: Path) -> dict[str, int]:
+    """Bytes of each part of a model in 16 bit, under the names of a diffusers folder."""
+    if path.is_file():
+        shapes = judge_header(path).shapes
+        places = {"vae": _VAE_AT, "text_encoder": _TEXT_AT}
+        sizes = {part: _half(shape for key, shape in shapes.items() if key.startswith(at)) for part, at in places.items()}
+        whole = {"denoiser": _half(shapes.values()) - sum(sizes.values()), **sizes}
+        return {part: size for part, size in whole.items() if size}
+    found: dict[str, int] = {}
+    for part in sorted(one for one in path.iterdir() if one.is_dir() and one.name not in _SPARE):
+        files = sorted(part.glob("*.safetensors"))
+        # The same weights in half precision may lie beside the full ones.
+        plain = [file for file in files if not any(mark in file.name for mark in (".fp16.", ".bf16.", "non_ema"))] or files
+        if size := sum(_half(judge_header(file).shapes.values()) for file in plain):
+            found[part.name] = size
+    return found
+
+
+def _half(shapes: Iterable[tuple[int, ...]]) -> int:
+    return sum(2 * math.prod(shape) for shape in shapes)
 
 
 # Folders
