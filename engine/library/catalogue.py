@@ -55,8 +55,10 @@ class Catalogue:
         return card
 
     def path(self, name: str) -> Path:
-        """The folder or file of a model. Raises `ModelNotFound`; the name of a file is only ever compared, never joined to a path."""
-        return self._found().get(name) or self.folder(name)
+        """The folder or file of a model. Raises `ModelNotFound`; a name is only ever compared, never joined to a path."""
+        if (path := self._found().get(name)) is None:
+            raise ModelNotFound(f"There is no model named {name[:64]} here.", "Choose one from the list.", "model")
+        return path
 
     def words(self, name: str) -> str:
         """What its maker wrote about it: the model card in its folder, cut to a few pages; "" where there is none. Raises `ModelNotFound`."""
