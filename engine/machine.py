@@ -18,7 +18,7 @@ def find_room(device: str) -> Room:
     if kind in ("auto", "cuda") and (cards := _graphics_cards()):
         name, size = cards[min(int(number) if number.isdecimal() else 0, len(cards) - 1)]
         return Room(name, size, is_host=False)
-    return Room("this computer's memory", os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), is_host=True)
+    return Room("this computer", os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), is_host=True)
 
 
 def _graphics_cards() -> list[tuple[str, int]]:

@@ -41,20 +41,22 @@ def models_view(engine: Engine, may_manage: bool) -> dict[str, Any]:
     room, cards, default = engine.room(), engine.models(), engine.default_model
     here = {card.name for card in cards}
     return {
-        "models": [_model_view(card, room, default) for card in cards],
+        # What can be used stands first.
+        "models": [_model_view(engine, card, room, default) for card in sorted(cards, key=lambda card: card.refusal is not None)],
         "offers": [_offer_view(offer, room) for offer in engine.offers() if offer.name not in here],
-        "room": f"{room.name}, {room.bytes / 1024**3:.0f} GB",
+        "room": f"{room.bytes / 1024**3:.0f} GB, {room.name}",
         "default": default,
         "may_manage": may_manage,
     }
 
 
-def _model_view(card: ModelCard, room: Room, default: str) -> dict[str, Any]:
+def _model_view(engine: Engine, card: ModelCard, room: Room, default: str) -> dict[str, Any]:
     fits = fit(card.parts, room) if card.parts else None
     return {
         "name": card.name, "title": card.title, "family": FAMILY_TITLES.get(card.family, ""), "size": size_words(card.bytes_on_disk),
         "licence": card.licence, "note": card.note, "what": card.what, "refusal": card.refusal, "fits": fits.text if fits else "",
         "is_possible": fits is None or fits.is_possible, "is_default": card.name == default, "is_bundled": card.is_bundled,
+        "has_words": bool(engine.model_words(card.name)),
     }  # fmt: skip
 
 
@@ -69,6 +71,8 @@ def _offer_view(offer: ModelOffer, room: Room) -> dict[str, Any]:
 
 def size_words(count: int) -> str:
     """ "37 MB", "4.3 GB", as files are counted: in powers of ten."""
+    if count < 1e6:
+        return "under 1 MB"
     return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
 
 

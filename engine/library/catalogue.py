@@ -27,6 +27,8 @@ _SD1_SIZES = ((512, 512), (768, 512), (512, 768))
 DRAWN = frozenset({"sd1"})
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CARD_MAX = 64 * 1024
+# Facts for the hub, before the words for people.
+_HEAD = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _LICENCE = re.compile(r"^licen[cs]e: *[\"']?([A-Za-z0-9 .+_-]{2,60})", re.MULTILINE)
 
 
@@ -63,7 +65,7 @@ class Catalogue:
     def words(self, name: str) -> str:
         """What its maker wrote about it: the model card in its folder, cut to a few pages; "" where there is none. Raises `ModelNotFound`."""
         path = self.path(name)
-        return _read_words(path if path.is_dir() else path.parent / path.stem)
+        return _HEAD.sub("", _read_words(path)).lstrip() if path.is_dir() else ""
 
     def remove(self, name: str, bin_folder: Path) -> Path:
         """Put a model aside, where its operator can take it back from. Raises `ModelNotFound`, or `InvalidRequest` for a bundled one."""

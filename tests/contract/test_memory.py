@@ -30,8 +30,8 @@ def gpu(size: float) -> Room:
         (FLUX, gpu(12), "in pieces", "4.8 of 12 GB, in pieces"),
         (FLUX, gpu(80), "whole", "33 of 80 GB"),
         # The computer's own memory: there is nowhere else to put a part.
-        (FLUX, Room("this computer's memory", 24 * GB, is_host=True), "too large", "needs 33 GB, and there are 24"),
-        (STARTER, Room("this computer's memory", 16 * GB, is_host=True), "whole", "0.2 of 16 GB"),
+        (FLUX, Room("this computer", 24 * GB, is_host=True), "too large", "needs 33 GB, and there are 24"),
+        (STARTER, Room("this computer", 16 * GB, is_host=True), "whole", "0.2 of 16 GB"),
     ],
 )
 def test_the_quickest_plan_that_fits_is_named(parts: dict[str, int], room: Room, plan: str, text: str) -> None:

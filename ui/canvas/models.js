@@ -68,7 +68,8 @@ function here(model) {
   if (model.refusal) item.append(make("p", "models-why", `Cannot be used: ${model.refusal}`));
   else item.append(make("p", "models-note", model.note || model.what));
   if (model.fits) item.append(memory(model));
-  item.append(card(model), tools(model, isUsed));
+  if (model.has_words) item.append(card(model));
+  item.append(tools(model, isUsed));
   return item;
 }
 
@@ -82,7 +83,7 @@ function card(model) {
     if (!fold.open) { opened.delete(model.name); return; }
     if (opened.has(model.name)) return;
     text.textContent = "Reading …";
-    try { text.textContent = (await post("words", model.name)).text || "There is no README.md in its folder: look for its training data and limits where you found it."; }
+    try { text.textContent = (await post("words", model.name)).text; }
     catch (error) { text.textContent = error.message; }
     opened.set(model.name, text.textContent);
   });
@@ -91,7 +92,7 @@ function card(model) {
 
 function tools(model, isUsed) {
   const row = make("div", "model-tools");
-  if (!model.refusal && !isUsed) row.append(button("Use this model", "is-main", () => { wanted = model.name; tell(`Changing to ${model.title} …`); trigger("select", { name: model.name }); }, model.title));
+  if (!model.refusal && !isUsed) row.append(button("Use this model", "is-main", () => { asking = null; wanted = model.name; tell(`Changing to ${model.title} …`); trigger("select", { name: model.name }); }, model.title));
   if (!view.may_manage) return row;
   if (!model.refusal && !model.is_default) row.append(button("Make default", "", () => act("default", model.name, `${model.title} is the default for everybody who comes anew.`), model.title));
   if (model.is_bundled || model.is_default) return row;

@@ -54,7 +54,7 @@ $(".words-larger").addEventListener("click", () => {
   const how = $(".words-how");
   how.hidden = !how.hidden;
   $(".words-larger").setAttribute("aria-expanded", String(!how.hidden));
-  how.textContent = `${window.easelModel?.note ?? about.note} Larger models know more: the Models tab says which are here, and how others come here.`.trim();
+  how.textContent = `${window.easelModel?.note ?? about.note} Larger models know more: the Models tab shows which are here and which could be. Their folders go into data/models.`.trim();
 });
 
 window.addEventListener("easel:model", ask);

@@ -13,6 +13,7 @@ function choose(mode, focus = false) {
     const isChosen = tab.dataset.mode === mode;
     tab.setAttribute("aria-selected", String(isChosen));
     tab.tabIndex = isChosen ? 0 : -1;
+    if (isChosen) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
     if (isChosen && focus) tab.focus();
   }
   // Before the page has read what it kept, the first value would wipe it out.
@@ -27,6 +28,7 @@ function visit(place, focus = false) {
     const isChosen = tab.dataset.place === place;
     tab.setAttribute("aria-selected", String(isChosen));
     tab.tabIndex = isChosen ? 0 : -1;
+    if (isChosen) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
     if (isChosen && focus) tab.focus();
   }
   window.dispatchEvent(new CustomEvent("easel:place", { detail: place }));
