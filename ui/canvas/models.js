@@ -18,6 +18,8 @@ async function act(path, name, said) {
 }
 
 function show(found) {
+  // A button must not vanish under the finger because the tab was looked at again.
+  if (asking === null && JSON.stringify(found) === JSON.stringify(view)) return;
   view = found;
   render();
   announce();
