@@ -19,7 +19,7 @@ def dialog(page: Page) -> Locator:
 
 
 def test_the_cards_of_model_and_data_are_on_the_page(page: Page) -> None:
-    page.get_by_role("button", name="Easel starter").click()
+    page.get_by_role("button", name="About this model").click()
     expect(dialog(page)).to_be_visible()
     page.screenshot(path=SHOTS / "about-1440.png")
     for words in ("What it was trained on", "What it cannot do", "no people", "Apache-2.0", "engine/starter/scenes.py", "--recipe starter-v1"):
@@ -35,7 +35,7 @@ def test_esc_closes_it_stops_nothing_and_gives_the_keyboard_back(page: Page) -> 
     write(page, "a red castle", steps=120)
     generate(page)
     stage(page, "drawing")
-    opener = page.get_by_role("button", name="Easel starter")
+    opener = page.get_by_role("button", name="About this model")
     opener.focus()
     page.keyboard.press("Enter")
     expect(dialog(page)).to_be_visible()
@@ -50,7 +50,7 @@ def test_esc_closes_it_stops_nothing_and_gives_the_keyboard_back(page: Page) -> 
 
 def test_on_a_phone_it_is_behind_the_question_mark(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
-    expect(page.get_by_role("button", name="Easel starter")).to_be_hidden()
+    expect(page.get_by_role("button", name="About this model")).to_be_hidden()
     page.locator("#keys-open").click()
     page.get_by_role("button", name="About this model").click()
     expect(dialog(page)).to_be_visible()

@@ -10,13 +10,13 @@ from ui.controls.about import about_view
 def test_the_folder_speaks_first_and_the_licence_is_said_once() -> None:
     card = read_card(STARTER)
     titles = [line["title"] for line in about_view(card)]
-    assert titles == ["In short", *(line.title for line in card.about), "On this machine", "Fingerprint"]
+    assert titles == ["In short", *(line.title for line in card.about), "On this machine"]
     assert titles.count("Licence") == 1
 
 
 def test_a_folder_that_says_nothing_still_has_lines() -> None:
     bare = read_card(STARTER).model_copy(update={"about": (), "licence": "", "note": ""})
     lines = {line["title"]: line["text"] for line in about_view(bare)}
-    assert list(lines) == ["Licence", "On this machine", "Fingerprint"]
+    assert list(lines) == ["Licence", "On this machine"]
     assert "does not say" in lines["Licence"]
     assert "256 × 256" in lines["On this machine"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from engine import ModelCard
-
-_FAMILIES = {"sd1": "Stable Diffusion 1", "sdxl": "Stable Diffusion XL"}
+from engine import FAMILY_TITLES, ModelCard
 
 
 def about_view(card: ModelCard) -> list[dict[str, str]]:
@@ -15,7 +13,6 @@ def about_view(card: ModelCard) -> list[dict[str, str]]:
     if not card.licence:
         lines.append(("Licence", "Its folder does not say. Ask whoever made it before you sell pictures."))
     width, height = card.default_size
-    family = _FAMILIES.get(card.family, card.family)
+    family = FAMILY_TITLES.get(card.family, card.family)
     lines.append(("On this machine", f"{card.name}, family {family}, {card.bytes_on_disk / 1e6:,.0f} MB of weights, made for {width} × {height}."))
-    lines.append(("Fingerprint", card.content_hash[:16]))
     return [{"title": title, "text": text} for title, text in lines if text]

@@ -26,9 +26,12 @@ def build_header(model: ModelCard) -> gr.HTML:
         f'<button type="button" role="tab" aria-selected="false" aria-controls="controls" data-mode="{mode}">{name}</button>'
         for mode, name in MODES.items()
     )
+    # A place, not a way to draw: what runs stays in sight beside it, and the chosen tab stays chosen.
+    place = '<button type="button" role="tab" aria-selected="false" aria-controls="models-column" data-place="models" tabindex="-1">Models</button>'
     template = f"""
-    <header class="top"><h1>Easel</h1><div class="tabs" role="tablist" aria-label="What to do">{tabs}</div><span class="top-space"></span>
-      <button type="button" class="top-model" data-about aria-haspopup="dialog" title="About this model">{{{{model}}}}</button>
+    <header class="top"><h1>Easel</h1><div class="tabs" role="tablist" aria-label="What to do">{tabs}{place}</div><span class="top-space"></span>
+      <button type="button" class="top-model" title="The model that draws">{{{{model}}}}</button>
+      <button type="button" class="top-about" data-about aria-haspopup="dialog" aria-label="About this model">About</button>
       <button type="button" id="theme-toggle" aria-label="Light or dark">{_HALF_MOON}</button>
       <button type="button" id="keys-open" aria-label="Keyboard shortcuts">?</button></header>
     <dialog id="keys" aria-label="Keyboard shortcuts"><h2>Keys</h2><dl>{keys}</dl>
@@ -38,5 +41,5 @@ def build_header(model: ModelCard) -> gr.HTML:
     """
     script = Path(__file__).with_name("header.js").read_text(encoding="utf-8")
     # What a folder says of its model goes in as text, never as markup.
-    script = script.replace("__ABOUT__", json.dumps({"title": model.title, "lines": about_view(model)}).replace("<", "\\u003c"))
+    script = script.replace("__ABOUT__", json.dumps({"title": model.title, "about": about_view(model)}).replace("<", "\\u003c"))
     return gr.HTML("txt2img", html_template=template, js_on_load=script, elem_id="top", apply_default_css=False, model=model.title)
