@@ -1,10 +1,14 @@
-"""The top line: the name, the tabs, the theme, the keys. Its value is the tab."""
+"""The top line: the name, the tabs, the model and what is known of it, the theme, the keys. Its value is the tab."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import gradio as gr
+
+from engine import ModelCard
+from ui.controls.about import about_view
 
 MODES = {"txt2img": "Text", "img2img": "Image", "inpaint": "Inpaint", "controlnet": "ControlNet", "upscale": "Upscale"}
 _KEYS = (
@@ -16,7 +20,7 @@ _KEYS = (
 _HALF_MOON = '<svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12" r="8"/><path d="M12 4a8 8 0 0 1 0 16z" fill="currentColor"/></svg>'
 
 
-def build_header(model_title: str) -> gr.HTML:
+def build_header(model: ModelCard) -> gr.HTML:
     keys = "".join(f"<dt><kbd>{key}</kbd></dt><dd>{what}</dd>" for key, what in _KEYS)
     tabs = "".join(
         f'<button type="button" role="tab" aria-selected="false" aria-controls="controls" data-mode="{mode}">{name}</button>'
@@ -27,9 +31,15 @@ def build_header(model_title: str) -> gr.HTML:
     template = f"""
     <header class="top"><h1>Easel</h1><div class="tabs" role="tablist" aria-label="What to do">{tabs}{place}</div><span class="top-space"></span>
       <button type="button" class="top-model" title="The model that draws">{{{{model}}}}</button>
+      <button type="button" class="top-about" data-about aria-haspopup="dialog" aria-label="About this model">About</button>
       <button type="button" id="theme-toggle" aria-label="Light or dark">{_HALF_MOON}</button>
       <button type="button" id="keys-open" aria-label="Keyboard shortcuts">?</button></header>
-    <dialog id="keys" aria-label="Keyboard shortcuts"><h2>Keys</h2><dl>{keys}</dl><button type="button" id="keys-close">Close</button></dialog>
+    <dialog id="keys" aria-label="Keyboard shortcuts"><h2>Keys</h2><dl>{keys}</dl>
+      <button type="button" id="keys-close">Close</button> <button type="button" data-about aria-haspopup="dialog">About this model</button></dialog>
+    <dialog id="about" aria-labelledby="about-title"><h2 id="about-title" tabindex="-1"></h2><dl></dl>
+      <div class="about-foot"><button type="button" id="about-close">Close</button></div></dialog>
     """
     script = Path(__file__).with_name("header.js").read_text(encoding="utf-8")
-    return gr.HTML("txt2img", html_template=template, js_on_load=script, elem_id="top", apply_default_css=False, model=model_title)
+    # What a folder says of its model goes in as text, never as markup.
+    script = script.replace("__ABOUT__", json.dumps({"title": model.title, "about": about_view(model)}).replace("<", "\\u003c"))
+    return gr.HTML("txt2img", html_template=template, js_on_load=script, elem_id="top", apply_default_css=False, model=model.title)
