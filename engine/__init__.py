@@ -64,7 +64,7 @@ from engine.contract.requests import (
     Upscale,
     parse_request,
 )
-from engine.contract.results import Brought, InputImage, Job, JobState, Picture, UpscalerCard
+from engine.contract.results import Brought, DeviceCode, InputImage, Job, JobState, Picture, TrayCounts, UpscalerCard
 from engine.contract.schedulers import (
     SCHEDULE_LABELS,
     SCHEDULE_NOTES,
@@ -140,6 +140,7 @@ __all__ = [
     "DamagedFile",
     "DatabaseBusy",
     "DatabaseMissing",
+    "DeviceCode",
     "DiskFull",
     "Drawn",
     "EmbeddingCard",
@@ -194,6 +195,7 @@ __all__ = [
     "Stroke",
     "Style",
     "TextToImage",
+    "TrayCounts",
     "Upscale",
     "UpscalerCard",
     "Watch",

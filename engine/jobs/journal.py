@@ -139,8 +139,13 @@ class Journal:
     def retry(self, job_id: str) -> Job | None:
         """A job that failed or was stopped waits again, with a clean slate; None when it is neither."""
         ended = and_(jobs.c.id == job_id, jobs.c.state.in_(("failed", "cancelled")))
-        row = self._change(ended, {"state": "queued", "crashes": 0, "error": None, "ended_at": None, "skipped": None})
+        row = self._change(ended, {"state": "queued", "crashes": 0, "error": None, "ended_at": None, "skipped": None, "put_away_at": None})
         return None if row is None else _job(row)
+
+    def put_away(self, job_id: str, owner: str) -> bool:
+        """Its owner has seen this failure; False when it is none, or not theirs."""
+        seen = and_(jobs.c.id == job_id, jobs.c.owner == owner, jobs.c.state == "failed")
+        return self._change(seen, {"put_away_at": time.time()}) is not None
 
     def wish(self, job_id: str, wish: Literal["stop", "pause"]) -> int | None:
         """Say what is wanted of the run that is under way; its attempt number, or None when nothing runs."""
@@ -183,6 +188,12 @@ class Journal:
         query = select(jobs).where(jobs.c.owner == owner, jobs.c.state.in_(_OPEN)).order_by(jobs.c.place, jobs.c.id)
         with self._store.connect() as db:
             return [_job(row) for row in db.execute(query).mappings()]
+
+    def failures(self, owner: str, limit: int) -> list[Job]:
+        """An owner's failed jobs that were not put away, newest first."""
+        theirs = (jobs.c.owner == owner, jobs.c.state == "failed", jobs.c.put_away_at.is_(None))
+        with self._store.connect() as db:
+            return [_job(row) for row in db.execute(select(jobs).where(*theirs).order_by(jobs.c.ended_at.desc()).limit(limit)).mappings()]
 
     def count_open(self, owner: str) -> int:
         query = select(func.count()).select_from(jobs).where(jobs.c.owner == owner, jobs.c.state.in_(_OPEN))
