@@ -144,6 +144,11 @@ class Engine:
         """Raises `NotFound`, also when it is somebody else's."""
         return self._journal.get(job_id, owner)
 
+    def pictures_of(self, job_id: str, owner: str) -> list[Picture]:
+        """What a job has drawn so far, in the order of the batch. Raises `NotFound`."""
+        self._journal.get(job_id, owner)
+        return self._history.of_job(job_id)
+
     def failures(self, owner: str, limit: int = 3) -> list[Job]:
         """The owner's newest failed jobs, until they are put away or tried again."""
         return self._journal.failures(owner, limit)

@@ -49,6 +49,8 @@
   });
   document.addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && event.key === "Enter") { event.preventDefault(); press("go"); return; }
+    // A dialog that holds the page closes itself.
+    if (document.querySelector("dialog:modal")) return;
     if (event.key === "Escape") {
       if (help?.hasAttribute("open")) return toggleHelp(false);
       if (document.querySelector(".stage.is-full, body.is-comparing, body[data-view=compare]")) return tell("easel:do", "leave");

@@ -50,6 +50,7 @@ def picture_view(picture: Picture, secret: bytes) -> dict[str, Any]:
     return {
         "id": picture.id,
         "url": url,
+        "thumbnail": f"/thumbnails/{picture.id}.jpg?s={sign(secret, picture.id)}",
         "download": f"{url}&download=1",
         "prompt": picture.recipe.prompt,
         "seed": picture.seed,

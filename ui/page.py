@@ -9,8 +9,10 @@ import gradio as gr
 
 from engine import Engine
 from ui.api import add_api
+from ui.bell import Bell
 from ui.canvas.compare import build_compare
 from ui.canvas.editor import build_editor
+from ui.canvas.line import build_line
 from ui.canvas.offer import build_offer
 from ui.canvas.stage import build_stage
 from ui.canvas.strip import build_strip
@@ -25,13 +27,13 @@ from ui.sending import wire_sending
 from ui.writing import wire_writing
 
 
-def build_page(engine: Engine) -> gr.Blocks:
+def build_page(engine: Engine, bell: Bell) -> gr.Blocks:
     """Controls, stage and tray. The stage and the tray are one for all tabs."""
     models = engine.models()
     card = next(card for card in models if card.name == engine.settings.model)
     others = [one.name for one in models if one is not card]
     with gr.Blocks(title="Easel", fill_width=True, analytics_enabled=False) as blocks:
-        mode = build_header(card.title)
+        mode = build_header(card.title, has_people=engine.people is not None)
         with gr.Row(elem_id="room", equal_height=False):
             with gr.Column(elem_id="controls", min_width=300):
                 offer = build_offer()
@@ -42,7 +44,8 @@ def build_page(engine: Engine) -> gr.Blocks:
                 stage = build_stage(load_examples(), {"kind": "empty"})
                 wipe = build_compare()
             with gr.Column(elem_id="tray", min_width=160):
-                strip = build_strip([])
+                line = build_line()
+                build_strip()
         page = Page(
             blocks=blocks,
             engine=engine,
@@ -50,9 +53,9 @@ def build_page(engine: Engine) -> gr.Blocks:
             mode=mode,
             editor=editor,
             stage=stage,
-            strip=strip,
+            line=line,
             wipe=wipe,
-            watched=gr.State(None),
+            bell=bell,
             browser_key=browser_key(engine.secret),
         )
         wire_run(page)

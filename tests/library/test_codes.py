@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -73,10 +74,8 @@ def test_of_many_who_come_at_once_one_gets_in(inline_engine: Engine) -> None:
 
     def come() -> None:
         start.wait()
-        try:
+        with contextlib.suppress(NotFound):
             inside.append(inline_engine.use_device_code(code.text, PHONE, brings=False))
-        except NotFound:
-            pass
 
     crowd = [threading.Thread(target=come) for _ in range(8)]
     for one in crowd:

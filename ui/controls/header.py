@@ -1,10 +1,12 @@
-"""The top line: the name, the tabs, the theme, the keys. Its value is the tab."""
+"""The top line: the name, the tabs, the theme, the settings, the keys. Its value is the tab."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import gradio as gr
+
+from ui.controls.settings import settings_dialog
 
 MODES = {"txt2img": "Text", "img2img": "Image", "inpaint": "Inpaint", "controlnet": "ControlNet", "upscale": "Upscale"}
 _KEYS = (
@@ -14,9 +16,10 @@ _KEYS = (
     ("+ − 0", "Zoom, fit"), ("Space", "Hold to move the picture"), ("I", "Invert the mask"), ("Del", "Clear the mask"), ("?", "This overview"),
 )  # fmt: skip
 _HALF_MOON = '<svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12" r="8"/><path d="M12 4a8 8 0 0 1 0 16z" fill="currentColor"/></svg>'
+_SLIDERS = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 7h9M19 7h1M4 17h1M11 17h9"/><circle cx="16" cy="7" r="3"/><circle cx="8" cy="17" r="3"/></svg>'
 
 
-def build_header(model_title: str) -> gr.HTML:
+def build_header(model_title: str, *, has_people: bool) -> gr.HTML:
     keys = "".join(f"<dt><kbd>{key}</kbd></dt><dd>{what}</dd>" for key, what in _KEYS)
     tabs = "".join(
         f'<button type="button" role="tab" aria-selected="false" aria-controls="controls" data-mode="{mode}">{name}</button>'
@@ -26,8 +29,10 @@ def build_header(model_title: str) -> gr.HTML:
     <header class="top"><h1>Easel</h1><div class="tabs" role="tablist" aria-label="What to do">{tabs}</div><span class="top-space"></span>
       <span class="top-model" title="The model that draws">{{{{model}}}}</span>
       <button type="button" id="theme-toggle" aria-label="Light or dark">{_HALF_MOON}</button>
+      <button type="button" id="settings-open" aria-label="Settings">{_SLIDERS}</button>
       <button type="button" id="keys-open" aria-label="Keyboard shortcuts">?</button></header>
     <dialog id="keys" aria-label="Keyboard shortcuts"><h2>Keys</h2><dl>{keys}</dl><button type="button" id="keys-close">Close</button></dialog>
+    {settings_dialog(has_people=has_people)}
     """
-    script = Path(__file__).with_name("header.js").read_text(encoding="utf-8")
+    script = "".join(Path(__file__).with_name(f"{name}.js").read_text(encoding="utf-8") for name in ("header", "settings"))
     return gr.HTML("txt2img", html_template=template, js_on_load=script, elem_id="top", apply_default_css=False, model=model_title)
