@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 import sqlite3
 from pathlib import Path
@@ -13,7 +14,7 @@ def list_again(data: Path, times: int) -> list[str]:
     with contextlib.closing(sqlite3.connect(data / "easel.db")) as db, db:
         db.row_factory = sqlite3.Row
         known = dict(db.execute("SELECT * FROM pictures WHERE path <> '' ORDER BY created_at DESC LIMIT 1").fetchone())
-        ids = [f"{number:032x}" for number in range(1, times + 1)]
+        ids = [secrets.token_hex(16) for _ in range(times)]
         for number, name in enumerate(ids, start=1):
             path = str(Path(known["path"]).with_name(f"{name}.png"))
             shutil.copy(data / known["path"], data / path)

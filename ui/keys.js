@@ -37,7 +37,7 @@
   window.easelForm.show();
 
   document.addEventListener("click", (event) => {
-    if (event.target.closest("#theme-toggle")) {
+    if (event.target.closest("#theme-toggle, [data-theme-toggle]")) {
       const isDark = !document.body.classList.contains("dark");
       setTheme(isDark);
       localStorage.setItem("easel_theme", isDark ? "dark" : "light");

@@ -38,6 +38,7 @@ function entry(picture) {
   open.append(image, facts);
   open.addEventListener("click", () => show(picture));
   item.append(open, toolsOf(picture));
+  if (!inBin) item.append(deleteButton(picture));
   item.addEventListener("keydown", (event) => {
     if (event.key !== "Delete" || inBin) return;
     event.preventDefault();
@@ -45,6 +46,13 @@ function entry(picture) {
     tidy("bin", picture);
   });
   return item;
+}
+function deleteButton(picture) {
+  const button = tool("", "Put this picture into the bin (Del)", () => tidy("bin", picture));
+  button.className = "strip-delete";
+  button.setAttribute("aria-label", `Delete: ${picture.prompt.slice(0, 60) || "a picture without words"}`);
+  button.innerHTML = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13M10 11v5M14 11v5"/></svg>';
+  return button;
 }
 function toolsOf(picture) {
   const tools = document.createElement("span");
@@ -62,7 +70,6 @@ function toolsOf(picture) {
     tool("Reuse", "Reuse these settings", () => ask("reuse", picture)),
     tool("Edit", "Inpaint this picture", () => ask("send", picture, "inpaint")),
     save,
-    tool("Delete", "Put this picture into the bin (Del)", () => tidy("bin", picture)),
   );
   return tools;
 }

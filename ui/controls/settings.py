@@ -28,5 +28,5 @@ def settings_dialog(*, has_people: bool) -> str:
       <label class="settings-check"><input type="checkbox" id="set-notify"> <span>A notification, while this page is out of sight</span></label>
       {_PEOPLE if has_people else _DEVICES}
       <p class="settings-said" role="status" aria-live="polite"></p>
-      <button type="button" id="settings-close">Close</button></dialog>
+      <div class="settings-foot"><button type="button" data-theme-toggle>Light or dark</button><button type="button" id="settings-close">Close</button></div></dialog>
     """
