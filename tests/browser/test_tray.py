@@ -89,6 +89,12 @@ def test_hundreds_of_pictures_come_while_scrolling(alone: Page, full: Studio) ->
     expect(alone.locator(".strip-more")).to_be_hidden()
     ids = entries(alone).evaluate_all("(all) => all.map((one) => one.dataset.id)")
     assert ids[:-1] == made[::-1]
+    # Far down, the way back is in sight.
+    delete(alone, 290)
+    expect(alone.get_by_role("button", name="Undo", exact=True)).to_be_in_viewport(ratio=1)
+    alone.get_by_role("button", name="Undo", exact=True).click()
+    expect(title(alone)).to_have_text(f"Results · {MANY + 1}")
+    expect(entries(alone)).to_have_count(MANY + 1)
     # The newest one comes on top, and what was loaded behind it stays.
     draw(alone, "a blue ship")
     expect(entries(alone)).to_have_count(MANY + 2)
@@ -212,6 +218,11 @@ def test_on_a_phone(browser: Browser, studio: Studio, theme: str) -> None:
     entries(page).first.scroll_into_view_if_needed()
     entries(page).first.get_by_role("button", name=re.compile("^Delete")).click()
     expect(entries(page)).to_have_count(2)
+    expect(page.get_by_role("button", name="Undo", exact=True)).to_be_in_viewport(ratio=1)
+    bar, undo = page.locator("#go-row").bounding_box(), page.get_by_role("button", name="Undo", exact=True).bounding_box()
+    assert bar
+    assert undo
+    assert undo["y"] + undo["height"] <= bar["y"]
     small = page.evaluate("""() => [...document.querySelectorAll('.strip button, .strip a')].filter((one) => one.offsetParent)
       .map((one) => [one.getAttribute('aria-label') || one.textContent.trim(), one.getBoundingClientRect()])
       .filter(([name, { width, height }]) => !name || width < 44 || height < 44).map(([name, { width, height }]) => [name, width, height])""")

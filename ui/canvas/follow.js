@@ -35,13 +35,18 @@ function closeStream() {
 }
 // A browser opens six streams to one place, over all its tabs. So of the tabs that nobody sees one keeps its stream, while something runs.
 function rest() {
-  if (!isBusy) { leaveHidden?.(); return closeStream(); }
+  if (!isBusy) return letGo();
   if (leaveHidden || !navigator.locks) return;
   leaveHidden = () => {};
   navigator.locks.request("easel-hidden", { ifAvailable: true }, (lock) => {
-    if (!lock) { leaveHidden = null; if (document.hidden) closeStream(); return null; }
+    if (!lock) { leaveHidden = null; if (document.hidden) letGo(); return null; }
     return new Promise((leave) => { leaveHidden = () => { leaveHidden = null; leave(); }; if (!document.hidden) leaveHidden(); });
   });
+}
+function letGo() {
+  leaveHidden?.();
+  closeStream();
+  document.body.dataset.line = "resting";
 }
 function wake() {
   leaveHidden?.();
