@@ -162,9 +162,12 @@ class Engine:
         self._journal.get(job_id, owner)
         return self._dispatcher.watch(job_id)
 
-    def cancel(self, job_id: str, *, owner: str) -> bool:
-        """Stop the owner's job within one step; False when it is over or not theirs."""
-        return self._is_theirs(job_id, owner) and self._dispatcher.cancel(job_id)
+    def cancel(self, job_id: str, *, owner: str, keep: bool = False) -> bool:
+        """Stop the owner's job within one step; False when it is over or not theirs.
+
+        With `keep` the picture that is under way is kept as far as it had come, where there is something to be seen of it.
+        """
+        return self._is_theirs(job_id, owner) and self._dispatcher.cancel(job_id, keep=keep)
 
     def pause(self, job_id: str, owner: str) -> bool:
         """Put the owner's job aside within one step, so that others can use the device; False when it is over or not theirs."""

@@ -17,12 +17,16 @@ _GONE = NotFound("This job is over already.", "Its pictures are among the result
 
 
 class Wanted(BaseModel):
-    """What to do with a job; with `sheet`, stop all that is open of it. `picture` (from 0) is the one to skip."""
+    """What to do with a job; with `sheet`, stop all that is open of it. `picture` (from 0) is the one to skip.
+
+    `keep` is for stopping: what there is of the picture becomes a result.
+    """
 
     do: Literal["stop", "pause", "resume", "skip", "retry", "duplicate", "up", "down", "away"]
     job: Annotated[str, Field(pattern=_ID)] | None = None
     sheet: Annotated[str, Field(pattern=_ID)] | None = None
     picture: Annotated[int, Field(ge=0, le=1000)] = 0
+    keep: bool = False
 
 
 def add_jobs(app: FastAPI, engine: Engine, bell: Bell) -> None:
@@ -31,7 +35,7 @@ def add_jobs(app: FastAPI, engine: Engine, bell: Bell) -> None:
         """`said` is for a live region of the page; a refusal says what to do instead."""
         owner = page_owner(request)
         try:
-            said = _stop_sheet(engine, wanted.sheet, owner) if wanted.sheet else _do(engine, wanted, owner)
+            said = _stop_sheet(engine, wanted.sheet, owner, keep=wanted.keep) if wanted.sheet else _do(engine, wanted, owner)
         except EngineError as error:
             return JSONResponse(error.to_plain(), 422)
         finally:
@@ -44,7 +48,7 @@ def _do(engine: Engine, wanted: Wanted, owner: str) -> str:
     job = engine.job(wanted.job or "", owner)
     match wanted.do:
         case "stop":
-            return _sure(engine.cancel(job.id, owner=owner), "Stopping")
+            return _sure(engine.cancel(job.id, owner=owner, keep=wanted.keep), "Stopping")
         case "pause":
             return _sure(engine.pause(job.id, owner), "Pausing")
         case "resume":
@@ -77,12 +81,12 @@ def _before(engine: Engine, job_id: str, do: Literal["up", "down"], owner: str) 
     return others[max(place, 0)] if place < len(others) else None
 
 
-def _stop_sheet(engine: Engine, sheet_id: str, owner: str) -> str:
+def _stop_sheet(engine: Engine, sheet_id: str, owner: str, *, keep: bool) -> str:
     still_open = {job.id for job in engine.jobs(owner)}
     wanted = [cell.job_id for cell in engine.sheet(sheet_id, owner).cells if cell.job_id in still_open]
     # The waiting ones first: else the next one begins while the running one stops.
     for job_id in reversed(wanted):
-        engine.cancel(job_id or "", owner=owner)
+        engine.cancel(job_id or "", owner=owner, keep=keep)
     return "Stopping"
 
 

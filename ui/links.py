@@ -58,6 +58,7 @@ def picture_view(picture: Picture, secret: bytes) -> dict[str, Any]:
         "width": picture.width,
         "height": picture.height,
         "steps": picture.recipe.steps,
+        "is_partial": picture.recipe.stopped_after_calls is not None,
         "mode": picture.recipe.mode,
         "seamless": picture.recipe.seamless,
         "source": source_url(picture.recipe.source, secret) if picture.recipe.source else None,

@@ -76,7 +76,10 @@ function say(text, isWrong = false) {
 
 async function act(row, name) {
   if (name === "edit") { trigger("select", { job: row.job }); say("Its settings are in the form"); return; }
-  const found = await ask("/jobs", name === "stop" && row.sheet ? { do: "stop", sheet: row.sheet } : { do: name, job: row.job, picture: row.skip ?? 0 });
+  const stop = localStorage.getItem("easel_stop");
+  // Until it was asked, a picture that was stopped is kept: what is thrown away cannot be asked about.
+  const found = await ask("/jobs", name === "stop" && row.sheet ? { do: "stop", sheet: row.sheet, keep: stop === "keep" }
+    : { do: name, job: row.job, picture: row.skip ?? 0, keep: stop !== "drop" });
   say(found.error || found.said, Boolean(found.error));
 }
 

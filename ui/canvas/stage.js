@@ -51,7 +51,7 @@ function showFacts(finished) {
   actions.hidden = !finished;
   closeMenu();
   facts.textContent = finished
-    ? `seed ${finished.seed} · ${finished.width} × ${finished.height} · ${finished.steps} steps · ${finished.seconds} s` : "";
+    ? `seed ${finished.seed} · ${finished.width} × ${finished.height} · ${finished.is_partial ? "stopped half-way" : `${finished.steps} steps`} · ${finished.seconds} s` : "";
   if (finished) $do("download").href = `${finished.download}&format=${$do("format").value}`;
   $do("tile").hidden = !finished?.seamless;
 }
@@ -200,6 +200,7 @@ function render() {
   for (const button of actions.children) if (!["go-on", "sheet", "tile"].includes(button.dataset.do)) button.hidden = !shown;
   window.dispatchEvent(new CustomEvent("easel:progress", { detail: view.kind === "drawing" ? { mode: view.mode, step: view.step, steps: view.steps } : { mode: "", step: null, steps: 1 } }));
   const name = { waiting: "In line", loading: "Loading", paused: "Paused", failed: "Failed" }[view.kind];
+  $(".stage-ask").hidden = !(view.kind === "stopped" && view.picture?.is_partial && !localStorage.getItem("easel_stop"));
   document.title = view.whole != null || (isSheet && isBusy) ? `${Math.round(100 * (view.whole ?? share))} % · Easel`
     : name ? `${name} · Easel` : ["done", "sheet"].includes(view.kind) && document.hidden ? "Done · Easel" : "Easel";
 }
@@ -283,6 +284,19 @@ window.addEventListener("easel:do", (event) => {
   } else if (name === "full") { if (!picture.hidden) toggleFull(); }
   else if (name === "send" && one && to) send(one, to);
   else if (one && deeds[name]) deeds[name](one);
+});
+// Asked once; the settings can change it later.
+$(".stage-ask").addEventListener("click", async (event) => {
+  const answer = event.target.closest("[data-stop]")?.dataset.stop;
+  if (!answer) return;
+  localStorage.setItem("easel_stop", answer);
+  const view = props.value || {};
+  if (answer === "drop" && view.picture) {
+    await window.easelAsk("/tray", { do: "bin", pictures: [view.picture.id] });
+    props.value = { ...view, picture: null };
+  }
+  render();
+  document.getElementById("go")?.focus();
 });
 window.addEventListener("easel:stop", () => {
   const { kind, job, sheet } = props.value || {};

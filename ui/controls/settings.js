@@ -11,6 +11,7 @@ function saySettings(text, isWrong = false) {
 function openSettings() {
   soundBox.checked = localStorage.getItem("easel_sound") === "on";
   notifyBox.checked = localStorage.getItem("easel_notify") === "on" && "Notification" in window && Notification.permission === "granted";
+  at("set-stop").checked = localStorage.getItem("easel_stop") !== "drop";
   saySettings("");
   const here = window.easelTold?.tray;
   const own = here ? here.shelf + here.bin : 0;
@@ -30,6 +31,7 @@ soundBox.addEventListener("change", () => {
   // Heard at once: whoever wants a sound wants to know which.
   if (soundBox.checked) window.easelChime?.(true);
 });
+at("set-stop").addEventListener("change", () => localStorage.setItem("easel_stop", at("set-stop").checked ? "keep" : "drop"));
 // Asked for by this click only, never by the page itself.
 notifyBox.addEventListener("change", async () => {
   if (!notifyBox.checked) { keepHere("easel_notify", false); return saySettings(""); }

@@ -26,6 +26,8 @@ def settings_dialog(*, has_people: bool) -> str:
       <h3>When the work is done</h3>
       <label class="settings-check"><input type="checkbox" id="set-sound"> <span>A short sound</span></label>
       <label class="settings-check"><input type="checkbox" id="set-notify"> <span>A notification, while this page is out of sight</span></label>
+      <h3>When I stop a picture</h3>
+      <label class="settings-check"><input type="checkbox" id="set-stop"> <span>Keep it as far as it had come</span></label>
       {_PEOPLE if has_people else _DEVICES}
       <p class="settings-said" role="status" aria-live="polite"></p>
       <div class="settings-foot"><button type="button" data-theme-toggle>Light or dark</button><button type="button" id="settings-close">Close</button></div></dialog>
