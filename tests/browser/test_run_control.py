@@ -240,3 +240,41 @@ def test_on_a_phone_every_target_is_large_and_named(browser: Browser, studio: St
         with contextlib.suppress(Exception):
             rows(page).last.locator("[data-do=stop]").click(timeout=1000)
     context.close()
+
+
+def test_whether_half_done_pictures_are_kept_is_asked_once(page: Page) -> None:
+    def stop_one(words: str) -> None:
+        write(page, words, steps=200)
+        generate(page)
+        expect(page.locator(".stage-status")).to_have_text(re.compile(r"Step \d+ of 200"))
+        page.get_by_role("button", name="Stop", exact=True).click()
+        stage(page, "stopped")
+
+    question = page.get_by_role("group", name="The half-finished picture")
+    stop_one("a first castle")
+    expect(question).to_be_visible()
+    expect(page.locator(".strip-list > li")).to_have_count(1)
+    expect(page.locator(".stage-facts")).to_contain_text("stopped half-way")
+    page.screenshot(path=SHOTS / "stopped-ask-1440.png")
+    question.get_by_role("button", name="Keep such pictures").click()
+    expect(question).to_be_hidden()
+    stop_one("a second castle")
+    expect(page.locator(".strip-list > li")).to_have_count(2)
+    expect(question).to_be_hidden()
+    page.get_by_role("button", name="Settings", exact=True).click()
+    page.get_by_label("Keep it as far as it had come").uncheck()
+    page.keyboard.press("Escape")
+    stop_one("a third castle")
+    expect(page.locator(".stage-title")).to_have_text(re.compile(r"Stopped after step \d+"))
+    expect(page.locator(".strip-list > li")).to_have_count(2)
+    expect(question).to_be_hidden()
+
+
+def test_throwing_half_done_pictures_away_begins_with_this_one(busy: Page) -> None:
+    expect(busy.locator(".stage-status")).to_have_text(re.compile(r"Step \d+ of 200"))
+    busy.get_by_role("button", name="Stop", exact=True).click()
+    busy.get_by_role("button", name="Throw them away").click()
+    expect(busy.locator(".strip-list > li")).to_have_count(0)
+    expect(busy.locator(".stage-title")).to_have_text(re.compile(r"Stopped after step \d+"))
+    # In the bin, for a hand that slipped.
+    expect(busy.locator(".strip-bin")).to_have_text("Bin · 1")

@@ -64,6 +64,7 @@ function render(line) {
     if (held?.isConnected) held.focus();
   }
   box.hidden = !line.length;
+  box.querySelector("h2").textContent = line.every((row) => row.state === "failed") ? "Not drawn" : "In line";
 }
 function showPreview({ job, preview }) {
   const image = rows.querySelector(`[data-job="${job}"] img`);

@@ -162,9 +162,9 @@ function render() {
   words.hidden = Boolean(peeked) || !(["waiting", "loading", "failed", "paused"].includes(view.kind) || (view.kind === "stopped" && !view.picture));
   $(".stage-title").textContent = view.text || "";
   $(".stage-hint").textContent = view.hint || "";
-  const again = { failed: "Try again", paused: "Resume", stopped: "Draw it again" }[view.kind];
-  $(".stage-retry").hidden = !again;
-  $(".stage-retry").textContent = again || "";
+  const offer = { failed: "Try again", paused: "Resume", stopped: "Draw it again" }[view.kind];
+  $(".stage-retry").hidden = !offer;
+  $(".stage-retry").textContent = offer || "";
   const share = view.share ?? (view.kind === "drawing" ? view.step / view.steps : 0);
   bar.style.width = `${100 * share}%`;
   status.setAttribute("aria-live", view.kind === "drawing" && view.step % 5 ? "off" : "polite");
@@ -175,7 +175,9 @@ function render() {
   $(".stage-zips").hidden = !(isSheet && !peeked && view.cells.some((cell) => cell.picture));
   $do("sheet").hidden = !peeked;
   $do("sheet").textContent = isSheet ? "Sheet" : "Back to the running one";
-  $do("go-on").hidden = !(view.kind === "stopped" && view.can_go_on);
+  $do("go-on").hidden = Boolean(peeked) || view.kind !== "stopped" || !(view.can_go_on || view.picture);
+  $do("go-on").textContent = view.can_go_on ? "Go on" : "Draw it again";
+  $do("go-on").title = view.can_go_on ? "Draw the tiles that are missing" : "Draw it whole this time";
   if (view.kind === "drawing" && !peeked) {
     if (view.preview) showImage(view.preview, `Preview: ${view.prompt}`, true);
     showFacts(null);
@@ -240,15 +242,16 @@ const deeds = {
   compare: startCompare,
   tile: () => tile(tiled.hidden),
   sheet: () => { peeked = null; render(); },
-  "go-on": () => trigger("play", { job: root.dataset.job }),
+  "go-on": () => (props.value?.can_go_on ? trigger("play", { job: root.dataset.job }) : again("retry")),
   send: () => { menu.hidden = !menu.hidden; $do("send").setAttribute("aria-expanded", String(!menu.hidden)); if (!menu.hidden) menu.querySelector("button").focus(); },
 };
 
 $do("format").addEventListener("change", () => showFacts(shown));
+const again = (name) => window.dispatchEvent(new CustomEvent("easel:deed", { detail: { row: { job: props.value?.job }, name } }));
 $(".stage-retry").addEventListener("click", () => {
   const { kind, job } = props.value || {};
-  if (!job) return document.getElementById("go")?.click();
-  window.dispatchEvent(new CustomEvent("easel:deed", { detail: { row: { job }, name: kind === "paused" ? "resume" : "retry" } }));
+  if (job) again(kind === "paused" ? "resume" : "retry");
+  else document.getElementById("go")?.click();
 });
 $(".stage-close").addEventListener("click", () => toggleFull(false));
 picture.addEventListener("click", () => toggleFull());
