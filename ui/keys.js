@@ -36,6 +36,14 @@
   };
   window.easelForm.show();
 
+  // A double click, or a key that is held down, asks for one picture: a second one is a second thought.
+  let pressed = 0;
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("#go")) return;
+    const isEcho = Date.now() - pressed < 400;
+    pressed = Date.now();
+    if (isEcho) { event.stopImmediatePropagation(); event.preventDefault(); }
+  }, true);
   document.addEventListener("click", (event) => {
     if (event.target.closest("#theme-toggle, [data-theme-toggle]")) {
       const isDark = !document.body.classList.contains("dark");

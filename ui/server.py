@@ -26,7 +26,7 @@ from ui.shelf import add_shelf
 from ui.theme import CSS, KEYS_JS, build_theme
 from ui.tray import add_tray
 
-# Each follower of a job holds one of these; the framework's own 40 would make the 41st visitor wait.
+# Each program that follows a job holds one of these; the framework's own 40 would make the 41st wait.
 _FOLLOWERS_MAX = 300
 
 

@@ -278,3 +278,12 @@ def test_throwing_half_done_pictures_away_begins_with_this_one(busy: Page) -> No
     expect(busy.locator(".stage-title")).to_have_text(re.compile(r"Stopped after step \d+"))
     # In the bin, for a hand that slipped.
     expect(busy.locator(".strip-bin")).to_have_text("Bin · 1")
+
+
+def test_a_double_click_asks_for_one_picture(page: Page) -> None:
+    write(page, "a red castle", steps=3)
+    page.locator("#go").dblclick()
+    stage(page, "done")
+    page.wait_for_timeout(500)
+    expect(page.locator(".strip-list > li")).to_have_count(1)
+    expect(rows(page)).to_have_count(0)

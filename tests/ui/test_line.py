@@ -65,7 +65,9 @@ def test_one_picture_is_stopped_and_not_skipped() -> None:
 
 
 def test_the_cells_of_a_sheet_are_one_row() -> None:
-    sheet = Sheet(id="s", owner="ada", kind="grid", columns=("a", "b", "c"), rows=("",), cells=tuple(Cell(label=name, job_id=name) for name in "abc"))
+    sheet = Sheet(
+        id="s", owner="ada", kind="grid", columns=("a", "b", "c"), rows=("",), cells=tuple(Cell(label=name, values={}, job_id=name) for name in "abc")
+    )
     heard = [Heard(job("b", "running")), Heard(job("c")), Heard(job("other"))]
     rows = line_view(heard, [job("a", "failed")], sheet)
     assert [(row["job"], row["text"]) for row in rows] == [("s", "1 of 3 done"), ("other", "Waiting")]

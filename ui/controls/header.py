@@ -13,7 +13,7 @@ _KEYS = (
     ("Ctrl + Enter", "Generate"), ("Esc", "Stop, or leave full screen"), ("1 – 5", "Tabs"), ("← →", "Through the results"),
     ("F", "Full screen"), ("U", "Reuse the settings of the picture on the stage"), ("Ctrl + Z", "Undo in the form, or in the mask"),
     ("P", "Paint or result, while inpainting"), ("B E L G", "Brush, eraser, lasso, fill"), ("[ ]", "Brush smaller, larger"),
-    ("+ − 0", "Zoom, fit"), ("Space", "Hold to move the picture"), ("I", "Invert the mask"), ("Del", "Clear the mask"), ("?", "This overview"),
+    ("+ − 0", "Zoom, fit"), ("Space", "Hold to move the picture"), ("I", "Invert the mask"), ("Del", "Clear the mask; in the results, to the bin"), ("?", "This overview"),
 )  # fmt: skip
 _HALF_MOON = '<svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12" r="8"/><path d="M12 4a8 8 0 0 1 0 16z" fill="currentColor"/></svg>'
 _SLIDERS = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 7h9M19 7h1M4 17h1M11 17h9"/><circle cx="16" cy="7" r="3"/><circle cx="8" cy="17" r="3"/></svg>'
