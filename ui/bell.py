@@ -16,6 +16,8 @@ class Ear:
     loop: asyncio.AbstractEventLoop
     rung: asyncio.Event = field(default_factory=asyncio.Event)
 
+    is_over: bool = False
+
     async def wait(self, timeout_s: float) -> bool:
         """Whether it rang within that time."""
         try:
@@ -41,6 +43,14 @@ class Bell:
             # A loop that has closed has no page left to wake.
             with contextlib.suppress(RuntimeError):
                 ear.loop.call_soon_threadsafe(ear.rung.set)
+
+    def close(self) -> None:
+        """The studio ends: every open page is let go, and asks again by itself until there is a studio. From any thread, or a signal's handler."""
+        for ears in list(self._ears.values()):
+            for ear in list(ears):
+                ear.is_over = True
+                with contextlib.suppress(RuntimeError):
+                    ear.loop.call_soon_threadsafe(ear.rung.set)
 
     @contextlib.contextmanager
     def hear(self, owner: str) -> Generator[Ear]:

@@ -78,10 +78,10 @@ class Following:
             watch.close()
 
     async def messages(self, ear: Ear) -> AsyncIterator[Message]:
-        """Without end; each holds only what has changed."""
+        """Until the studio ends; each holds only what has changed."""
         looked_s = said_s = _NEVER
         is_woken = True
-        while True:
+        while not ear.is_over:
             endings, has_news = self._hear()
             is_woken = is_woken or has_news or bool(endings)
             message: Message = {}

@@ -37,7 +37,8 @@ def build_app(engine: Engine) -> FastAPI:
     add_live(app, engine)
     add_shelf(app, engine)
     add_operations(app, engine)
-    bell = Bell()
+    # Whoever serves closes it first: open pages would keep the studio waiting at its end.
+    app.state.bell = bell = Bell()
     add_following(app, engine, bell)
     add_jobs(app, engine, bell)
     add_tray(app, engine, bell)

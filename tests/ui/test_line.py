@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,3 +118,15 @@ def test_without_a_visitor_there_is_no_stream(studio: Studio) -> None:
     with closing(http.client.HTTPConnection(studio.url.removeprefix("http://"), timeout=10)) as line:
         line.request("GET", "/follow?fresh=true")
         assert line.getresponse().status == 403
+
+
+def test_open_pages_do_not_keep_a_studio_from_ending(tmp_path: Path) -> None:
+    with Studio(tmp_path) as running:
+        running.wait_ready()
+        stream = told(running, "fresh=true", "n" * 43)
+        next(stream)
+        begin = time.monotonic()
+        assert running.stop() == 0
+        print(f"ended {time.monotonic() - begin:.1f} s after SIGTERM, with a page open")
+        assert list(stream) in ([], [{}])
+        assert not any("Traceback" in line for line in running.log)
