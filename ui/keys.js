@@ -37,12 +37,8 @@
   window.easelForm.show();
 
   // A double click, or a key that is held down, asks for one picture: a second one is a second thought.
-  let pressed = 0;
   document.addEventListener("click", (event) => {
-    if (!event.target.closest("#go")) return;
-    const isEcho = Date.now() - pressed < 400;
-    pressed = Date.now();
-    if (isEcho) { event.stopImmediatePropagation(); event.preventDefault(); }
+    if (event.detail > 1 && event.target.closest("#go")) { event.stopImmediatePropagation(); event.preventDefault(); }
   }, true);
   document.addEventListener("click", (event) => {
     if (event.target.closest("#theme-toggle, [data-theme-toggle]")) {
@@ -56,7 +52,7 @@
     if (view) setView(view);
   });
   document.addEventListener("keydown", (event) => {
-    if ((event.ctrlKey || event.metaKey) && event.key === "Enter") { event.preventDefault(); press("go"); return; }
+    if ((event.ctrlKey || event.metaKey) && event.key === "Enter") { event.preventDefault(); if (!event.repeat) press("go"); return; }
     // A dialog that holds the page closes itself.
     if (document.querySelector("dialog:modal")) return;
     if (event.key === "Escape") {

@@ -95,7 +95,7 @@ def wire_run(page: Page) -> None:
         units = gr.update(controls=control_views(engine.controls()), methods=method_views(engine.preprocessors()))
         return upscalers, gr.update(cards=card_views(engine.loras())), units, gr.update(adapters=adapter_views(engine.reference_adapters()))
 
-    go = gr.on([form.go.click], generate, page.asked, page.stage, api_name="generate", **RUN)
+    go = gr.on([form.go.click], generate, page.asked, page.stage, api_name="generate", trigger_mode="multiple", **RUN)
     form.halt.click(None, None, None, js="() => { window.dispatchEvent(new CustomEvent('easel:stop')); }", **HIDDEN)
     targets = [page.mode, *(form.fields[name] for name in ("prompt", "seed", "is_seed_kept", "sheet"))]
     page.stage.submit(take_example, None, targets, queue=False, **HIDDEN).then(generate, page.asked, page.stage, **RUN)

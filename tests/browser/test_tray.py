@@ -75,6 +75,7 @@ def test_hundreds_of_pictures_come_while_scrolling(alone: Page, full: Studio) ->
     print(f"a tray of {MANY + 1} pictures is there {1000 * (time.monotonic() - begin):.0f} ms after a reload began")
     # Only a page of them: the rest is fetched when somebody comes near.
     assert entries(alone).count() == 60
+    alone.wait_for_function("performance.getEntriesByType('resource').some((one) => one.name.includes('/thumbnails/'))")
     heavy = alone.evaluate("performance.getEntriesByType('resource').filter((one) => one.name.includes('/pictures/')).length")
     small = alone.evaluate("performance.getEntriesByType('resource').filter((one) => one.name.includes('/thumbnails/')).length")
     print(f"loaded: {small} small pictures, {heavy} large ones")

@@ -2,8 +2,9 @@
 const $ = (selector) => element.querySelector(selector);
 const list = $(".strip-list"), none = $(".strip-none"), more = $(".strip-more"), said = $(".strip-said"), bin = $(".strip-bin"), sure = $(".strip-sure");
 const shelf = { pictures: [], hasMore: false }, thrown = { pictures: [], hasMore: false };
-let counts = { shelf: 0, bin: 0 }, inBin = false, current = null, isLoading = false, undone = [];
+let counts = { shelf: 0, bin: 0 }, inBin = false, current = null, isLoading = false, undone = null;
 const ask = (name, one, to) => window.dispatchEvent(new CustomEvent("easel:do", { detail: { name, one, to } }));
+const FIRST_PAGE = 60;
 const shown = () => (inBin ? thrown : shelf);
 
 function show(picture) {
@@ -136,29 +137,36 @@ async function loadBin() {
 // ---- the bin
 
 async function tidy(what, picture) {
-  const side = shown();
+  const side = shown(), place = side.pictures.indexOf(picture);
   side.pictures = side.pictures.filter((one) => one !== picture);
   const found = await window.easelAsk("/tray", { do: what, pictures: [picture.id] });
   if (found.error) { await (inBin ? loadBin() : null); return say(found.error); }
   counts = { shelf: found.shelf, bin: found.bin };
-  undone = what === "bin" ? [picture.id] : [];
+  undone = what === "bin" ? { picture, place } : null;
+  // It goes back to where it was, which may be on a page behind the newest: those are read anew.
+  if (what === "restore") { shelf.pictures = shelf.pictures.slice(0, FIRST_PAGE); shelf.hasMore = counts.shelf > shelf.pictures.length; }
   say(what === "bin" ? "In the bin." : "Back among the results.");
   render();
 }
 function say(text) {
   said.hidden = !text;
   said.querySelector("span").textContent = text;
-  $(".strip-undo").hidden = !undone.length;
+  $(".strip-undo").hidden = !undone;
 }
 $(".strip-undo").addEventListener("click", async () => {
-  await window.easelAsk("/tray", { do: "restore", pictures: undone });
-  undone = [];
+  const { picture, place } = undone;
+  undone = null;
+  const found = await window.easelAsk("/tray", { do: "restore", pictures: [picture.id] });
+  if (found.error) return say(found.error);
+  counts = { shelf: found.shelf, bin: found.bin };
+  if (!shelf.pictures.some((one) => one.id === picture.id)) shelf.pictures.splice(place, 0, picture);
+  render();
   say("Back among the results.");
   bin.hidden ? list.querySelector("button")?.focus() : bin.focus();
 });
 bin.addEventListener("click", () => {
   inBin = !inBin;
-  undone = [];
+  undone = null;
   say("");
   sureOf(false);
   if (inBin) { Object.assign(thrown, { pictures: [], hasMore: false }); loadBin(); }
