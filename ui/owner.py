@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import gradio as gr
 from fastapi import HTTPException, Request
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
 
+from engine import Engine
+
 COOKIE = "easel_visitor"
 _YEAR_S = 365 * 24 * 3600
 _PREFIX = "visitor-"
+# Where a request's scope names the person who has signed in.
+PERSON = "easel.person"
 _SHAPE = re.compile(r"[A-Za-z0-9_-]{32,64}")
 
 
@@ -27,6 +33,13 @@ def visitor(name: str) -> str:
 def visitor_name(owner: str) -> str:
     """The cookie of an owner that has one: the inverse of `visitor`."""
     return owner.removeprefix(_PREFIX)
+
+
+def is_operator(engine: Engine, scope: Mapping[str, Any]) -> bool:
+    """Whether a request comes from somebody who may manage models: with a login those that the settings name, else whoever is at this machine."""
+    if engine.people is not None:
+        return scope.get(PERSON) in engine.settings.operator_names
+    return not engine.settings.public
 
 
 def owner_of(request: gr.Request) -> str:

@@ -13,6 +13,7 @@ from ui.bell import Bell
 from ui.canvas.compare import build_compare
 from ui.canvas.editor import build_editor
 from ui.canvas.line import build_line
+from ui.canvas.models import build_models
 from ui.canvas.offer import build_offer
 from ui.canvas.stage import build_stage
 from ui.canvas.strip import build_strip
@@ -29,15 +30,15 @@ from ui.writing import wire_writing
 
 def build_page(engine: Engine, bell: Bell) -> gr.Blocks:
     """Controls, stage and tray. The stage and the tray are one for all tabs."""
-    models = engine.models()
-    card = next(card for card in models if card.name == engine.settings.model)
-    others = [one.name for one in models if one is not card]
+    card = engine.model()
     with gr.Blocks(title="Easel", fill_width=True, analytics_enabled=False) as blocks:
         mode = build_header(card.title, has_people=engine.people is not None)
         with gr.Row(elem_id="room", equal_height=False):
+            with gr.Column(elem_id="models-column"):
+                models = build_models(card.name)
             with gr.Column(elem_id="controls", min_width=300):
                 offer = build_offer()
-                form = build_form(card, engine, others)
+                form = build_form(card, engine, models)
             with gr.Column(elem_id="stage-column", min_width=300):
                 build_views()
                 editor = build_editor()

@@ -18,6 +18,7 @@ from ui.headers import Headers
 from ui.jobs import add_jobs
 from ui.live import add_live
 from ui.login import Login
+from ui.models import add_models
 from ui.operations import add_operations
 from ui.owner import COOKIE, is_https, is_visitor_id, visitor_cookie
 from ui.page import build_page
@@ -36,6 +37,7 @@ def build_app(engine: Engine) -> FastAPI:
     add_routes(app, engine)
     add_live(app, engine)
     add_shelf(app, engine)
+    add_models(app, engine)
     add_operations(app, engine)
     # Whoever serves closes it first: open pages would keep the studio waiting at its end.
     app.state.bell = bell = Bell()

@@ -49,6 +49,7 @@ class LoraCard(BaseModel):
     trigger: str = ""
     licence: str = ""
     made_for: str = ""
+    family: str = ""
     width: int | None = None
     has_text_encoder: bool = False
     # Made to draw in a handful of steps, without guidance.
