@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from types import FrameType
 
 
 def main() -> int:
@@ -48,11 +49,18 @@ def _serve(engine: object, host: str, port: int) -> None:
 
     from ui.server import build_app
 
-    config = uvicorn.Config(build_app(engine), host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)  # type: ignore[arg-type]
+    app = build_app(engine)  # type: ignore[arg-type]
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.bell.close()
+            super().handle_exit(sig, frame)
+
+    config = uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)
     with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         # Bound first: a port that is taken fails here, and 0 becomes a real number.
         print(f"Easel is at http://{host}:{listener.getsockname()[1]}", flush=True)
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

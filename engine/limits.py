@@ -42,7 +42,7 @@ class Limits:
         shelf = self.settings.picture_limit
         waiting = 0 if shelf is None else sum(job.recipe.count for job in self.journal.open_jobs(owner))
         if shelf is not None and self.history.count(owner) + waiting + recipe.count > shelf:
-            raise Busy(f"{shelf} pictures are kept for each visitor, and this would be more.", "Download and delete some.")
+            raise Busy(f"{shelf} pictures are kept for each visitor, and this would be more.", "Download some, delete them, and empty the bin.")
 
     def check_input(self, owner: str) -> None:
         """Raises `Busy` where the room for brought pictures is used up."""

@@ -61,6 +61,8 @@ jobs_table = Table(
     # What its owner wants of the run that is under way, and which pictures they do not want at all.
     Column("wish", String(16), nullable=True),
     Column("skipped", JSON(none_as_null=True), nullable=True),
+    # A failure that its owner has seen and does not want to see again.
+    Column("put_away_at", Float, nullable=True),
     Index("jobs_by_state", "state", "created_at"),
     Index("jobs_by_owner", "owner", "state"),
 )
@@ -79,6 +81,7 @@ pictures_table = Table(
     Column("seconds", Float, nullable=False),
     Column("recipe", Text, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("binned_at", Float, nullable=True),
     # One picture for each place in a job, however often a worker died on it.
     Index("one_picture_each", "job_id", "number", unique=True),
     Index("pictures_by_owner", "owner", "created_at"),
@@ -114,6 +117,16 @@ sheets_table = Table(
     Column("content", Text, nullable=False),
     Column("created_at", Float, nullable=False),
     Index("sheets_by_owner", "owner", "created_at"),
+)
+
+# Short codes by which another device becomes the same visitor; only their keyed hashes are kept.
+codes_table = Table(
+    "codes",
+    tables,
+    Column("digest", String(64), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("until", Float, nullable=False),
+    Index("codes_by_owner", "owner"),
 )
 
 # How long pictures took, for the next estimate.

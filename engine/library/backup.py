@@ -96,7 +96,7 @@ def _copy_database(source: Path, target: Path) -> None:
 def _listed(database: Path) -> tuple[int, list[str], list[str]]:
     with contextlib.closing(sqlite3.connect(database)) as db:
         jobs = int(db.execute("select count(*) from jobs").fetchone()[0])
-        pictures = [str(row[0]) for row in db.execute("select path from pictures")]
+        pictures = [str(row[0]) for row in db.execute("select path from pictures where path <> ''")]
         inputs = [f"inputs/{row[0]}.png" for row in db.execute("select distinct hash from inputs")]
     return jobs, pictures, inputs
 

@@ -79,7 +79,7 @@ def test_servers_that_start_at_once_make_the_tables_once(kind: str, tmp_path: Pa
     assert [server.exitcode for server in servers] == [0] * 4
     store = open_store(tmp_path, url)
     with store.connect() as db:
-        assert db.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0002"]
+        assert db.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0003"]
     store.dispose()
 
 

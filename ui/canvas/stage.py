@@ -17,6 +17,8 @@ _TEMPLATE = """
     <div class="stage-sheet" hidden></div>
     <div class="stage-empty"><div class="stage-examples"></div><button type="button" class="stage-others">Other ideas</button></div>
     <div class="stage-words" hidden><p class="stage-title"></p><p class="stage-hint"></p><button type="button" class="stage-retry">Try again</button></div>
+    <p class="stage-ask" role="group" aria-label="The half-finished picture" hidden><span>It was stopped half-way. From now on:</span>
+      <button type="button" data-stop="keep">Keep such pictures</button><button type="button" data-stop="drop">Throw them away</button></p>
     <button type="button" class="stage-close" aria-label="Leave full screen" hidden>Close</button>
   </div>
   <div class="stage-bar" aria-hidden="true"><i></i></div>

@@ -40,7 +40,7 @@ class InlineHost:
             with self._lock:
                 painter = self._ready_painter()
                 if self._lent is None:
-                    yield from steered(painter.paint(work, lambda: wishes.skipped), wishes, painter.freeze)
+                    yield from steered(painter.paint(work, lambda: wishes.skipped), wishes, painter.freeze, painter.keep)
                 else:
                     # What is drawn lives in the lender's process: a job that is put aside there begins its picture anew.
                     yield from steered(self._lent(work), wishes, lambda: Frozen(0, 0, None))
