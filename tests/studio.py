@@ -91,3 +91,9 @@ def wait_for(is_so: Any, timeout_s: float, what: str) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"Waited {timeout_s:.0f} s for {what}.")
         time.sleep(0.05)
+
+
+def resident_mb(pid: int | None = None) -> float:
+    """Memory that a process holds, this one's if no other is named. Reads what Linux says."""
+    pages = int(Path(f"/proc/{pid or 'self'}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -13,6 +13,7 @@ import torch
 
 from engine.contract.errors import DamagedFile, OutOfMemory
 from engine.contract.recipe import Recipe
+from engine.contract.requests import SIZE_MIN
 from engine.contract.work import Frozen, HostMessage, Loads, Pixels, Skipped, Stepped, TilePixels, Work
 from engine.diffusion.adapters import AdapterShelf, Lora
 from engine.diffusion.controlnet import ControlShelf, Overlay, Unit
@@ -246,5 +247,9 @@ def _references(work: Work) -> tuple[Reference, ...]:
 
 
 def _out_of_memory(recipe: Recipe) -> OutOfMemory:
-    smaller = (recipe.width * 3 // 4 // 64 * 64, recipe.height * 3 // 4 // 64 * 64)
-    return OutOfMemory(f"There is not enough memory for {recipe.width} × {recipe.height}.", f"Try {smaller[0]} × {smaller[1]}.", "width")
+    width, height = (max(SIZE_MIN, side * 3 // 4 // 64 * 64) for side in (recipe.width, recipe.height))
+    if (width, height) == (recipe.width, recipe.height):
+        hint = "Use fewer LoRAs and control units, or end what else uses this device."
+    else:
+        hint = f"Try {width} × {height}."
+    return OutOfMemory(f"There is not enough memory for {recipe.width} × {recipe.height}.", hint, "width")
