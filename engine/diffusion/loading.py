@@ -70,14 +70,7 @@ class Components:
 
 def load_components(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Components:
     """Load a model folder. Raises `DamagedFile` or `ModelNotFound` before the device is touched."""
-    index = _read_json(folder / "model_index.json")
-    own = _read_json(folder / "easel.json") if (folder / "easel.json").is_file() else {}
-    family = FAMILIES.get(own.get("family", "sd1"))
-    if family is None:
-        raise ModelNotFound(f"The model {folder.name} is of a family that Easel does not know.", "Choose another model.", "model")
-    _check_classes(folder, index, family)
-    for file in sorted(folder.rglob("*.safetensors")):
-        check_header(file)
+    index, own, family = check_model(folder)
     modules = {name: _load(folder / name, index[name][1], dtype).to(device) for name in ("unet", "vae", "text_encoder")}
     if device.type == "cpu":
         # Convolutions in bfloat16 are quicker in this layout on CPU; values are the same.
@@ -95,6 +88,19 @@ def load_components(folder: Path, *, device: torch.device, dtype: torch.dtype) -
         device=device,
         dtype=dtype,
     )
+
+
+def check_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Family]:
+    """What a folder says about itself: `model_index.json`, `easel.json`, family. Takes milliseconds. Raises `DamagedFile` or `ModelNotFound`."""
+    index = _read_json(folder / "model_index.json")
+    own = _read_json(folder / "easel.json") if (folder / "easel.json").is_file() else {}
+    family = FAMILIES.get(own.get("family", "sd1"))
+    if family is None:
+        raise ModelNotFound(f"The model {folder.name} is of a family that Easel does not know.", "Choose another model.", "model")
+    _check_classes(folder, index, family)
+    for file in sorted(folder.rglob("*.safetensors")):
+        check_header(file)
+    return index, own, family
 
 
 def _load(folder: Path, class_name: str, dtype: torch.dtype) -> Any:

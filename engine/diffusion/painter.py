@@ -23,7 +23,7 @@ from engine.diffusion.embeddings import load_embeddings
 from engine.diffusion.freezing import FrozenWalk, freeze, thaw
 from engine.diffusion.images import Rgb, fit, read_mask, read_rgb, to_rgb
 from engine.diffusion.latents import check_latents, decode
-from engine.diffusion.loading import Components, load_components
+from engine.diffusion.loading import Components, check_model, load_components
 from engine.diffusion.masking import plan_repaint, put_back
 from engine.diffusion.modes.img2img import image_to_image
 from engine.diffusion.modes.inpaint import inpaint
@@ -59,7 +59,8 @@ class Painter:
     def load(self, folder: Path) -> tuple[Components, PromptEncoder]:
         """The model of this folder, from memory when it is the resident one."""
         if self._components is None or self._prompts is None or self._components.folder != folder:
-            # Let go first: two models at once may not fit.
+            # A damaged folder leaves the model that is here. A sound one needs its room: two at once may not fit.
+            check_model(folder)
             self._components = self._prompts = None
             self._components = load_components(folder, device=self._device, dtype=self._dtype)
             self._prompts = PromptEncoder(self._components)
