@@ -93,6 +93,13 @@ def wait_for(is_so: Any, timeout_s: float, what: str) -> None:
         time.sleep(0.05)
 
 
+def peak_mb() -> float:
+    """The most memory that this process ever held."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    assert found
+    return int(found[1]) / 1024
+
+
 def resident_mb(pid: int | None = None) -> float:
     """Memory that a process holds, this one's if no other is named. Reads what Linux says."""
     pages = int(Path(f"/proc/{pid or 'self'}/statm").read_text(encoding="ascii").split()[1])
