@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -69,6 +71,16 @@ class Studio:
 
     def wait_ready(self) -> None:
         wait_for(lambda: bool(self.health()["ready"]), 90, "the model to be loaded")
+
+    def pids(self) -> list[int]:
+        """The server and what it has started, as Linux lists them."""
+        children = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [self.process.pid, *(int(pid) for file in children for pid in file.read_text(encoding="ascii").split())]
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What its database holds, read beside it."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.data / 'easel.db'}?mode=ro", uri=True)) as db:
+            return db.execute(query, values).fetchall()
 
     def _answers(self) -> bool:
         try:
