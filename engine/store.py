@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +142,14 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writing = engine.execution_options(**{_WRITES: True})
+        # SQLite has one writer, and who finds it busy sleeps and looks again, in no order: of a hundred, some would wait for seconds.
+        self._turn: AbstractContextManager[object] = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
 
     @contextmanager
     def begin(self) -> Generator[Connection, None, None]:
         """Raises `DatabaseBusy` when another program has kept the database locked for a minute, `DiskFull` where there is no room to write."""
         try:
-            with self._writing.begin() as db:
+            with self._turn, self._writing.begin() as db:
                 yield db
         except OperationalError as error:
             if _is_full(error):

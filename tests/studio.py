@@ -28,6 +28,8 @@ class Studio:
         self.log: list[str] = []
         self.started_s = 0.0
         self.url = ""
+        # Every process of it that was ever seen.
+        self.started: set[int] = set()
 
     def __enter__(self) -> Studio:
         self.start()
@@ -75,7 +77,9 @@ class Studio:
     def pids(self) -> list[int]:
         """The server and what it has started, as Linux lists them."""
         children = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [self.process.pid, *(int(pid) for file in children for pid in file.read_text(encoding="ascii").split())]
+        found = [self.process.pid, *(int(pid) for file in children for pid in file.read_text(encoding="ascii").split())]
+        self.started.update(found)
+        return found
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """What its database holds, read beside it."""

@@ -41,6 +41,8 @@ class Visitor:
     def __init__(self, url: str, number: int = 0) -> None:
         self.number = number
         self.cookie = secrets.token_urlsafe(32)
+        # One for a tab, as a browser and gradio_client have it.
+        self._session = secrets.token_hex(8)
         self._http = httpx.AsyncClient(base_url=url, cookies={"easel_visitor": self.cookie}, timeout=httpx.Timeout(60, read=240))
 
     async def __aenter__(self) -> Visitor:
@@ -56,7 +58,8 @@ class Visitor:
     async def ask(self, prompt: str, **values: object) -> str:
         """Press Generate at the endpoint; the name of the stream to follow."""
         asked = {"prompt": prompt, **values}
-        answer = await self._http.post("/gradio_api/call/txt2img", json={"data": [asked.get(name) for name in NAMES]})
+        body = {"data": [asked.get(name) for name in NAMES], "session_hash": self._session}
+        answer = await self._http.post("/gradio_api/call/txt2img", json=body)
         answer.raise_for_status()
         return str(answer.json()["event_id"])
 

@@ -24,6 +24,8 @@ from ui.theme import CSS, KEYS_JS, build_theme
 
 # Each follower of a job holds one of these; the framework's own 40 would make the 41st visitor wait.
 _FOLLOWERS_MAX = 300
+# The framework keeps about a megabyte for each open page, of ten thousand pages if nobody says otherwise.
+_SESSIONS_MAX = 500
 _YEAR_S = 365 * 24 * 3600
 
 
@@ -37,6 +39,7 @@ def build_app(engine: Engine) -> FastAPI:
     page = build_page(engine)
     page.queue(default_concurrency_limit=None)
     page.max_threads = _FOLLOWERS_MAX
+    page.state_session_capacity = _SESSIONS_MAX
     app = gr.mount_gradio_app(
         app,
         page,
