@@ -159,6 +159,14 @@ class Store:
     def connect(self) -> AbstractContextManager[Connection]:
         return self._engine.connect()
 
+    @contextmanager
+    def snapshot(self) -> Generator[Connection, None, None]:
+        """Reads that all see one moment, whatever is written meanwhile."""
+        # In SQLite every transaction does; its driver has no word for it.
+        is_sqlite = self._engine.dialect.name == "sqlite"
+        with (self._engine if is_sqlite else self._engine.execution_options(isolation_level="REPEATABLE READ")).connect() as db:
+            yield db
+
     def dispose(self) -> None:
         self._engine.dispose()
 

@@ -25,6 +25,7 @@ from engine.library.loras import Loras, read_card
 from tests.conftest import STARTER
 from tests.diffusion.loras import write
 from tests.diffusion.tiny import make_model
+from tests.faults.figures import Figures
 
 LAYOUTS = ("diffusers", "peft", "kohya", "locon", "dora", "text")
 

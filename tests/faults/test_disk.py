@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -73,14 +75,12 @@ def test_a_disk_without_a_single_byte_left_refuses_in_words(small_disk: Path, re
         jobs = [engine.submit(request_of(steps=1, seed=seed), OWNER) for seed in range(2)]
         events_of(engine, jobs[1].id)
         with (small_disk / "ballast").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-            while True:
-                file.write(bytes(4096))
+            collections.deque(file.write(bytes(4096)) for _ in itertools.count())
         with pytest.raises(DiskFull):
             engine.submit(request_of(), OWNER)
         # Below the check too: what the database itself says.
         with pytest.raises(DiskFull, match="written down"):
-            for _ in range(200):
-                engine._journal.accept(jobs[0].recipe, "visitor-other")
+            collections.deque(engine._journal.accept(jobs[0].recipe, "visitor-other") for _ in range(200))
         (small_disk / "ballast").unlink()
         ending = events_of(engine, engine.submit(request_of(), OWNER).id)[-1]
         figure("drawn once there is room", isinstance(ending, Finished), equals=1)
