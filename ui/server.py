@@ -51,6 +51,8 @@ def build_app(engine: Engine) -> FastAPI:
         run_history=False,
         ssr_mode=False,
         enable_monitoring=False,
+        # Said either way: else a variable of the environment would decide.
+        mcp_server=engine.settings.mcp,
         max_file_size="20mb",
         footer_links=[],
     )
@@ -59,7 +61,8 @@ def build_app(engine: Engine) -> FastAPI:
     app.add_middleware(VisitorCookie)
     if engine.people is not None:
         app.add_middleware(Login, people=engine.people, secret=engine.secret)
-    app.add_middleware(Door, is_local=not engine.settings.public and engine.people is None and is_loopback(engine.settings.host))
+    is_local = not engine.settings.public and engine.people is None and is_loopback(engine.settings.host)
+    app.add_middleware(Door, is_local=is_local, has_tools=engine.settings.mcp)
     app.add_middleware(Headers, frames=engine.settings.frames)
     return app
 
