@@ -42,7 +42,7 @@ class Visitor:
         self.number = number
         self.cookie = secrets.token_urlsafe(32)
         # One for a tab, as a browser and gradio_client have it.
-        self._session = secrets.token_hex(8)
+        self.session = secrets.token_hex(8)
         self._http = httpx.AsyncClient(base_url=url, cookies={"easel_visitor": self.cookie}, timeout=httpx.Timeout(60, read=240))
 
     async def __aenter__(self) -> Visitor:
@@ -58,10 +58,15 @@ class Visitor:
     async def ask(self, prompt: str, **values: object) -> str:
         """Press Generate at the endpoint; the name of the stream to follow."""
         asked = {"prompt": prompt, **values}
-        body = {"data": [asked.get(name) for name in NAMES], "session_hash": self._session}
+        body = {"data": [asked.get(name) for name in NAMES], "session_hash": self.session}
         answer = await self._http.post("/gradio_api/call/txt2img", json=body)
         answer.raise_for_status()
         return str(answer.json()["event_id"])
+
+    async def join(self, number: int) -> None:
+        """Begin what a page does by itself: function `number` of its config, without values. Its updates come by `session`."""
+        answer = await self._http.post("/gradio_api/queue/join", json={"data": [], "fn_index": number, "session_hash": self.session})
+        answer.raise_for_status()
 
     async def follow(self, stream: str) -> AsyncIterator[Message]:
         """Messages until the ending. Raises `RuntimeError` with what the studio said where it refused or failed."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from engine import Cancelled, Drawn, Engine, EngineError, Failed, Finished, Job, NotFound, Sheet
+from engine import Cancelled, Drawn, Engine, EngineError, Failed, Finished, Job, NotFound, Progress, Sheet
+from ui.backlog import is_behind
 from ui.canvas.rack import card_views
 from ui.canvas.references import adapter_views
 from ui.canvas.units import control_views, method_views
@@ -60,12 +61,16 @@ class Page:
         """Outputs of a run: stage, tray, Generate, Stop, what is watched."""
         return [self.stage, self.strip, self.form.go, self.form.halt, self.watched]
 
+    def follower(self, request: gr.Request) -> Follower:
+        """Who watches for the page that asks."""
+        return Follower(self.engine, owner_of(request), lambda: is_behind(self.blocks, request.session_hash))
+
 
 class Follower:
-    """Updates of `Page.outputs` for one visitor. Leaving early ends the watching, never the job."""
+    """Updates of `Page.outputs` for one visitor. Leaving early ends the watching, never the job. Who `is_behind` is spared previews."""
 
-    def __init__(self, engine: Engine, owner: str) -> None:
-        self._engine, self._owner = engine, owner
+    def __init__(self, engine: Engine, owner: str, is_behind: Callable[[], bool]) -> None:
+        self._engine, self._owner, self._is_behind = engine, owner, is_behind
 
     def tray(self) -> list[dict[str, Any]]:
         return [picture_view(picture, self._engine.secret) for picture in self._engine.history(self._owner)]
@@ -84,7 +89,7 @@ class Follower:
             sent = 0.0
             while True:
                 event = watch.take()
-                if event is None:
+                if event is None or (isinstance(event, Progress) and self._is_behind()):
                     await asyncio.sleep(_POLL_S)
                     continue
                 is_over = isinstance(event, (Finished, Cancelled, Failed))
@@ -138,11 +143,11 @@ def wire_run(page: Page) -> None:
         except EngineError as error:
             yield failed_view(error), gr.skip(), *buttons(False), None
             return
-        async for update in Follower(engine, owner).follow(accepted):
+        async for update in page.follower(request).follow(accepted):
             yield update
 
     async def resume(request: gr.Request) -> AsyncIterator[Update]:
-        async for update in Follower(engine, owner_of(request)).resume():
+        async for update in page.follower(request).resume():
             yield update
 
     def halt(watched: str | None, request: gr.Request) -> None:

@@ -14,7 +14,7 @@ from ui.forms import FIELDS, from_recipe, tab_of
 from ui.guides import new_unit, reference_views, unit_views
 from ui.links import source_url, source_view
 from ui.owner import owner_of
-from ui.run import HIDDEN, RUN, Follower, Page, Update, buttons
+from ui.run import HIDDEN, RUN, Page, Update, buttons
 from ui.stream import failed_view
 
 # What a result brings along into another tab; the tab's own controls and the size of an enlargement stay out of it.
@@ -85,7 +85,7 @@ def wire_sending(page: Page) -> None:
         except EngineError as error:
             yield failed_view(error), gr.skip(), *buttons(False), None
             return
-        async for update in Follower(engine, owner).follow(job):
+        async for update in page.follower(request).follow(job):
             yield update
 
     async def retry(event: gr.EventData, request: gr.Request) -> AsyncIterator[Update]:
@@ -100,7 +100,7 @@ def wire_sending(page: Page) -> None:
             # The cell keeps its reason; the others stay on the stage.
             gr.Warning(f"{error.message} {error.hint}")
             sheet = engine.sheet(str(data.get("sheet")), owner)
-        async for update in Follower(engine, owner).follow(sheet):
+        async for update in page.follower(request).follow(sheet):
             yield update
 
     page.stage.select(reuse, None, targets, queue=False, **HIDDEN)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import uvicorn
 
 from engine import Cancelled, Engine, Finished, Progress, Queued, Settings, TextToImage
 from tests.conftest import OWNER, events_of
 from tests.faults.figures import Figures
 from tests.studio import Studio, resident_mb, wait_for
 from tests.visitors import Drawing, Visitor, at_once
+from ui.server import build_app
 
 Make = Callable[..., TextToImage]
 SMALL = {"width": 64, "height": 64, "steps": 2}
@@ -133,7 +137,7 @@ def test_slow_readers_cost_the_others_nothing(studio: Studio, figure: Figures) -
     ratios: list[float] = []
     for _ in range(5):
         alone = asyncio.run(timed())
-        readers = [Dribble(host, port or 80, name) for name in asyncio.run(slow_streams())]
+        readers = [Dribble(host, port or 80, f"/gradio_api/call/txt2img/{name}") for name in asyncio.run(slow_streams())]
         try:
             wait_for(idle, 120, "the jobs of slow readers")
             ratios.append(asyncio.run(timed()) / alone)
@@ -143,14 +147,68 @@ def test_slow_readers_cost_the_others_nothing(studio: Studio, figure: Figures) -
     figure("step time beside them", statistics.median(ratios), "× alone", at_most=1.03)
 
 
+@pytest.mark.fault("slow readers")
+def test_a_slow_reader_is_sent_few_previews(tmp_path: Path, request_of: Make, figure: Figures) -> None:
+    """20 pages that read 1 KB/s, each following a job of its own; looked at inside the server"""
+    with Engine(Settings(data=tmp_path, dtype="float32", device="cpu")) as engine, socket.socket() as listener:
+        # The kernel would take in megabytes for a reader who never comes.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        app = build_app(engine)
+        blocks = app.routes[-1].app.get_blocks()  # type: ignore[attr-defined]
+        resume = next(one["id"] for one in blocks.config["dependencies"] if one["api_name"] == "resume")
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        readers: list[Dribble] = []
+        try:
+            wait_for(lambda: server.started and engine.health().is_ready, 60, "the studio")
+
+            async def follow(number: int) -> str:
+                async with Visitor(f"http://127.0.0.1:{port}", number) as visitor:
+                    engine.submit(request_of(width=256, height=256, steps=12, count=2, seed=number), visitor.owner)
+                    await visitor.join(resume)
+                    return f"{visitor.session} {visitor.cookie}"
+
+            for number in range(20):
+                session, cookie = asyncio.run(follow(number)).split()
+                readers.append(Dribble("127.0.0.1", port, f"/gradio_api/queue/data?session_hash={session}", cookie))
+            most = 0
+
+            def all_drawn() -> bool:
+                nonlocal most
+                for reader in readers:
+                    reader.sip()
+                held = blocks._queue.pending_messages_per_session
+                most = max(most, *(sum("preview" in str(one)[:20_000] for one in list(queue._queue)) for queue in list(held.values())), 0)
+                return engine.counts().jobs["done"] == 20
+
+            wait_for(all_drawn, 200, "the jobs of slow readers")
+            figure("previews waiting for one", most, at_most=2)
+        finally:
+            for reader in readers:
+                reader.close()
+            server.should_exit = True
+            thread.join(20)
+
+
 class Dribble:
     """A client that asks for a stream and reads a kilobyte in a second, through a window of a few kilobytes."""
 
-    def __init__(self, host: str, port: int, stream: str) -> None:
-        self._line = socket.socket()
+    def __init__(self, host: str, port: int, path: str, cookie: str = "") -> None:
+        self._line, self._sipped = socket.socket(), time.monotonic()
         self._line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._line.connect((host, port))
-        self._line.sendall(f"GET /gradio_api/call/txt2img/{stream} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        self._line.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nCookie: easel_visitor={cookie}\r\n\r\n".encode())
+        self._line.setblocking(False)
+
+    def sip(self) -> None:
+        """Read what a second allows; to be called often."""
+        if time.monotonic() - self._sipped >= 1:
+            self._sipped += 1
+            with contextlib.suppress(BlockingIOError):
+                self._line.recv(1024)
 
     def close(self) -> None:
         self._line.close()
