@@ -34,6 +34,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.fault("100 visitors")
 def test_100_visitors_at_once(studio: Studio, figure: Figures) -> None:
     """100 clients press Generate at the same moment, in three waves, and look at a stranger's picture"""
@@ -106,8 +107,8 @@ def test_a_program_whose_line_drops_finds_its_picture(studio: Studio, figure: Fi
             return visitor.owner
 
     owner = asyncio.run(drop())
-    wait_for(lambda: studio.rows("SELECT count(*) FROM pictures WHERE owner = ?", owner)[0][0], 60, "the picture of the dropped line")
-    figure("jobs ended as done", studio.rows("SELECT count(*) FROM jobs WHERE owner = ? AND state = 'done'", owner)[0][0], equals=1)
+    wait_for(lambda: studio.rows("SELECT 1 FROM jobs WHERE owner = ? AND state = 'done'", owner), 60, "the job of the dropped line")
+    figure("final pictures there", studio.rows("SELECT count(*) FROM pictures WHERE owner = ?", owner)[0][0], equals=1)
 
 
 @pytest.mark.slow
@@ -147,6 +148,9 @@ def test_slow_readers_cost_the_others_nothing(studio: Studio, figure: Figures) -
     figure("step time beside them", statistics.median(ratios), "× alone", at_most=1.03)
 
 
+# The framework's server, in this process for once, leaves event loops of its threads to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.slow
 @pytest.mark.fault("slow readers")
 def test_a_slow_reader_is_sent_few_previews(tmp_path: Path, request_of: Make, figure: Figures) -> None:
     """20 pages that read 1 KB/s, each following a job of its own; looked at inside the server"""
@@ -167,7 +171,7 @@ def test_a_slow_reader_is_sent_few_previews(tmp_path: Path, request_of: Make, fi
 
             async def follow(number: int) -> str:
                 async with Visitor(f"http://127.0.0.1:{port}", number) as visitor:
-                    engine.submit(request_of(width=256, height=256, steps=12, count=2, seed=number), visitor.owner)
+                    engine.submit(request_of(width=192, height=192, steps=12, seed=number), visitor.owner)
                     await visitor.join(resume)
                     return f"{visitor.session} {visitor.cookie}"
 

@@ -85,6 +85,7 @@ def test_a_job_that_kills_two_workers_is_set_aside_and_the_next_one_runs(tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.fault("worker killed")
 def test_50_jobs_while_the_worker_is_killed_at_10_random_steps(tmp_path: Path, request_of: Make, figure: Figures) -> None:
     """kill -9 at 10 random steps over 50 jobs"""

@@ -28,7 +28,7 @@ def test_there_and_back_while_a_job_runs(tmp_path: Path, request_of: Callable[..
     with Engine(settings(tmp_path / "data")) as engine:
         events_of(engine, engine.submit(request_of(count=2), OWNER).id)
         source = bring(engine, scene())
-        running = engine.submit(request_of(steps=150, width=256, height=256, seed=3), OWNER)
+        running = engine.submit(request_of(steps=150, width=128, height=128, seed=3), OWNER)
         with engine.watch(running.id, owner=OWNER) as watch:
             assert any(event.__class__.__name__ == "Progress" for event in (watch.wait(30) for _ in range(20)))
             assert main(["backup", str(tmp_path / "easel.tar"), "--data", str(tmp_path / "data")]) == 0
