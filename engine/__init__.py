@@ -37,6 +37,7 @@ from engine.contract.guidance import (
     negative_prompt_reason,
     styles_of,
 )
+from engine.contract.hub import HubOffer
 from engine.contract.models import ModelCard
 from engine.contract.preprocessors import NO_PREPROCESSOR, Knob
 from engine.contract.quality import Quality
@@ -153,6 +154,7 @@ __all__ = [
     "GuidanceFacts",
     "GuidanceStyle",
     "Health",
+    "HubOffer",
     "ImageToImage",
     "IncompatibleAdapter",
     "Inpaint",

@@ -55,6 +55,8 @@ class LoraCard(BaseModel):
     is_few_steps: bool = False
     bytes_on_disk: int = 0
     content_hash: str = ""
+    # Where on the hub it was fetched from: repository, commit and file.
+    source: str = ""
     # Changes with the small picture beside the file; None where there is none.
     picture: str | None = None
     # Why it cannot be used, in words; None where nothing is known against it.

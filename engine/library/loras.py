@@ -11,8 +11,11 @@ from typing import Any, BinaryIO
 
 from engine.contract.adapters import LoraCard, LoraUse
 from engine.contract.errors import IncompatibleAdapter, InvalidRequest, ModelNotFound
+from engine.contract.hub import HubOffer
 from engine.contract.models import ModelCard
 from engine.library.adapter_uploads import keep_lora, plain_name
+from engine.library.hub import Report
+from engine.library.hub_loras import HubLoras, origin, shelf_name
 from engine.library.thumbnails import find_picture, stamp, thumbnail
 
 BUNDLED_LORAS = Path(__file__).resolve().parents[2] / "presets" / "loras"
@@ -38,7 +41,7 @@ class Loras:
             for path in sorted(root.glob("*.safetensors")):
                 if path.stem not in found:
                     beside = find_picture(path)
-                    found[path.stem] = read_card(path).model_copy(update={"picture": stamp(beside) if beside else None})
+                    found[path.stem] = _with_origin(read_card(path), path).model_copy(update={"picture": stamp(beside) if beside else None})
         return list(found.values())
 
     def picture(self, name: str) -> bytes | None:
@@ -49,10 +52,19 @@ class Loras:
     def add(self, folder: Path, name: str, data: BinaryIO) -> LoraCard:
         """Keep a file that somebody brings, once it is judged. Raises what `keep_lora` raises."""
         plain = plain_name(name)
-        # A file system may not tell capitals apart, and people do not either.
-        if any(card.name.casefold() == plain.casefold() for card in self.cards()):
-            raise InvalidRequest(f"There is a LoRA named {plain} here already.", "Rename the file, or take the other one away.", "loras")
+        self._check_free(plain)
         return read_card(keep_lora(folder, plain, data, read_card))
+
+    def fetch(self, loras: HubLoras, offer: HubOffer, report: Report | None = None) -> LoraCard:
+        """Bring a file from the hub. Raises what `HubLoras.fetch` raises, before a byte is fetched where its name is taken."""
+        self._check_free(shelf_name(offer))
+        path = loras.fetch(offer, read_card, report)
+        return _with_origin(read_card(path), path)
+
+    def _check_free(self, name: str) -> None:
+        # A file system may not tell capitals apart, and people do not either.
+        if any(card.name.casefold() == name.casefold() for card in self.cards()):
+            raise InvalidRequest(f"There is a LoRA named {name} here already.", "Rename the file, or take the other one away.", "loras")
 
     def path(self, name: str) -> Path:
         """The file of an adapter. Raises `ModelNotFound`; a name is only ever compared, never joined to a path."""
@@ -82,6 +94,12 @@ def read_card(path: Path) -> LoraCard:
     """Facts from the header; a damaged file has a card that says so."""
     stat = path.stat()
     return _card(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def _with_origin(card: LoraCard, path: Path) -> LoraCard:
+    """What its own header leaves open is filled in from what was noted when it was fetched."""
+    noted = origin(path, card.content_hash)
+    return card.model_copy(update={name: value for name, value in noted.items() if not getattr(card, name)}) if noted else card
 
 
 @lru_cache(maxsize=256)
