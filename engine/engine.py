@@ -301,6 +301,10 @@ class Engine:
     def models(self) -> list[ModelCard]:
         return self._shelves.models.cards()
 
+    def model(self, name: str | None = None) -> ModelCard:
+        """One model, or the one that the settings name. Raises `ModelNotFound`."""
+        return self._shelves.models.card(name or self.settings.model)
+
     def upscalers(self) -> list[UpscalerCard]:
         return self._shelves.upscalers.cards()
 
@@ -341,9 +345,10 @@ class Engine:
         if not self.may_fetch:
             raise InvalidRequest("Nothing can be fetched from the hub here.", "Ask whoever runs this studio.", field)
 
-    def reference_adapters(self) -> list[ReferenceAdapterCard]:
-        """What lets a model see reference pictures; one that cannot be used says why in its card."""
-        return self._shelves.ip_adapters.cards()
+    def reference_adapters(self, model: str | None = None) -> list[ReferenceAdapterCard]:
+        """What lets a model see reference pictures; one that cannot be used with it says why in its card. Raises `ModelNotFound`."""
+        name = model or self.settings.model
+        return self._shelves.ip_adapters.cards_for(self._shelves.models.card(name), self._shelves.models.folder(name))
 
     def qualities(self, model: str | None = None) -> tuple[Quality, ...]:
         """Draft, standard and fine as a model offers them with the adapters that are here. Raises `ModelNotFound`."""

@@ -114,6 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(rest[half:cut])
         if cut < len(rest):
             self.close_connection = True
+        return None
 
     def _head(self, status: int, length: int, headers: dict[str, str]) -> None:
         self.send_response(status)

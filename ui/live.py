@@ -87,12 +87,12 @@ def _parts(styled: str, own: str) -> list[str]:
 
 def offers_view(engine: Engine, _given: Loose) -> dict[str, Any]:
     """What `<` and `__` can name. What cannot be used says why."""
-    model = _model(engine)
+    model = engine.model()
     embeddings = [
         {"name": one.name, "note": f"{one.vectors} {'vector' if one.vectors == 1 else 'vectors'}", "refusal": _misfit(one.refusal, one.width, model)}
         for one in engine.embeddings()
     ]
-    loras = [{"name": one.name, "note": one.trigger or one.title, "refusal": _misfit(one.refusal, one.width, model)} for one in engine.loras()]
+    loras = [{"name": one.name, "note": one.trigger or one.title, "refusal": one.misfit(model)} for one in engine.loras()]
     return {"embeddings": embeddings, "loras": loras, "wildcards": [_list(engine, name) for name in engine.wildcards()]}
 
 
@@ -116,7 +116,7 @@ def plan_view(engine: Engine, given: Loose) -> dict[str, Any]:
     # Checked as a request is, so that a number that cannot be is told in the same words.
     values = {"prompt": "x", "scheduler": scheduler, "schedule": schedule, "steps": given.get("steps"), "guidance_scale": given.get("guidance")}
     request = parse_request({name: value for name, value in values.items() if value is not None})
-    model = _model(engine)
+    model = engine.model()
     steps = request.steps or model.default_steps
     guidance = model.default_guidance if request.guidance_scale is None else request.guidance_scale
     try:
@@ -133,10 +133,6 @@ def plan_view(engine: Engine, given: Loose) -> dict[str, Any]:
     used = [str(name) for name in loras] if isinstance(loras, list) else []
     view["advice"] = list(engine.advice(scheduler, request.schedule, steps, guidance, loras=used))
     return view
-
-
-def _model(engine: Engine) -> ModelCard:
-    return next(card for card in engine.models() if card.name == engine.settings.model)
 
 
 async def _read(request: Request) -> Loose:

@@ -27,9 +27,8 @@ from ui.writing import wire_writing
 
 def build_page(engine: Engine) -> gr.Blocks:
     """Controls, stage and tray. The stage and the tray are one for all tabs."""
-    models = engine.models()
-    card = next(card for card in models if card.name == engine.settings.model)
-    others = [one.name for one in models if one is not card]
+    card = engine.model()
+    others = [one.name for one in engine.models() if one.name != card.name]
     with gr.Blocks(title="Easel", fill_width=True, analytics_enabled=False) as blocks:
         mode = build_header(card.title)
         with gr.Row(elem_id="room", equal_height=False):

@@ -183,8 +183,9 @@ def wire_run(page: Page) -> None:
     def find_files() -> Update:
         """Upscalers, adapters and control models that were dropped into their folders are there at the next load, without a restart."""
         upscalers = gr.update(choices=[(one.title, one.name) for one in engine.upscalers()])
-        units = gr.update(controls=control_views(engine.controls()), methods=method_views(engine.preprocessors()))
-        return upscalers, gr.update(cards=card_views(engine.loras())), units, gr.update(adapters=adapter_views(engine.reference_adapters()))
+        model = engine.model()
+        units = gr.update(controls=control_views(engine.controls(), model), methods=method_views(engine.preprocessors()))
+        return upscalers, gr.update(cards=card_views(engine.loras(), model)), units, gr.update(adapters=adapter_views(engine.reference_adapters()))
 
     go = gr.on([form.go.click], generate, page.asked, page.outputs, api_name="generate", **RUN)
     form.halt.click(halt, page.watched, None, queue=False, **HIDDEN)

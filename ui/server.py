@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine import Engine, is_loopback
 from ui.door import Door
+from ui.fetching import add_fetching
 from ui.headers import Headers
 from ui.live import add_live
 from ui.login import Login
@@ -33,6 +34,7 @@ def build_app(engine: Engine) -> FastAPI:
     add_routes(app, engine)
     add_live(app, engine)
     add_shelf(app, engine)
+    add_fetching(app, engine)
     add_operations(app, engine)
     page = build_page(engine)
     page.queue(default_concurrency_limit=None)

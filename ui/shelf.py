@@ -50,4 +50,4 @@ def add_shelf(app: FastAPI, engine: Engine) -> None:
                 card = await run_in_threadpool(engine.add_lora, name[:300], cast(BinaryIO, body))
         except EngineError as error:
             return JSONResponse(error.to_plain(), 422)
-        return JSONResponse({"name": card.name, "cards": card_views(engine.loras())})
+        return JSONResponse({"name": card.name, "cards": card_views(engine.loras(), engine.model())})

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engine.contract.errors import InvalidRequest
+from engine.contract.models import ModelCard
 
 LORAS_MAX = 8
 LORA_WEIGHT_MAX = 2.0
@@ -61,6 +62,12 @@ class LoraCard(BaseModel):
     picture: str | None = None
     # Why it cannot be used, in words; None where nothing is known against it.
     refusal: str | None = None
+
+    def misfit(self, model: ModelCard) -> str | None:
+        """Why it cannot be used with this model, as "it …"; None where it can."""
+        if self.refusal is None and self.width is not None and model.text_width is not None and self.width != model.text_width:
+            return f"it was made for {self.made_for or 'another model'}, not for {model.title}."
+        return self.refusal
 
 
 def take_tags(prompt: str) -> tuple[str, tuple[LoraUse, ...]]:

@@ -81,11 +81,9 @@ class Loras:
             card = read_card(self.path(use.name))
             if card.refusal is not None:
                 raise IncompatibleAdapter(f"The LoRA {card.title} cannot be used: {card.refusal}", "Choose another one.", "loras")
-            if card.width is not None and model.text_width is not None and card.width != model.text_width:
-                other = FAMILY_OF_WIDTH.get(card.width, "another model")
-                raise IncompatibleAdapter(
-                    f"The LoRA {card.title} was made for {other}, not for {model.title}.", "Mute it, or choose a model of its family.", "loras"
-                )
+            if (reason := card.misfit(model)) is not None:
+                message = f"The LoRA {card.title} {reason.removeprefix('it ')}"
+                raise IncompatibleAdapter(message, "Mute it, or choose a model of its family.", "loras")
             resolved.append(use.model_copy(update={"hash": card.content_hash}))
         return tuple(resolved)
 

@@ -63,10 +63,10 @@ def build_form(card: ModelCard, engine: Engine, others: list[str]) -> Form:
     look, quality = _look(card, sizes, offered)
     fields = {**prompts, **build_image(card), **build_inpaint(card), **build_upscale(card, engine.upscalers()), **look}
     plan = build_plan()
-    units = build_units(engine.controls(), engine.preprocessors())
+    units = build_units(engine.controls(), engine.preprocessors(), card, may_fetch=engine.may_fetch)
     references = build_references(engine.reference_adapters())
     with gr.Accordion("LoRA styles", open=False, elem_classes="fold"):
-        rack = build_rack(engine.loras(), may_add=engine.may_add_loras)
+        rack = build_rack(engine.loras(), card, may_add=engine.may_add_loras, may_fetch=engine.may_fetch)
     fields.update({**build_guidance(card), **build_more(), **_expert(card)})
     _wire_negative(fields)
     wire_quality(quality, offered, fields, rack)
@@ -173,7 +173,6 @@ def fits(name: str, value: Any, sizes: list[str]) -> bool:
             return isinstance(value, str) and value in _CHOICES[name]
         case "vary_x" | "vary_y" | "upscaler":
             return isinstance(value, str)
-            return isinstance(value, str) and value in _CHOICES.get(name, (value,))
         case _ if name in _NUMBERS:
             return isinstance(value, (int, float))
         case _ if name.endswith("strength"):

@@ -53,8 +53,9 @@ def build_guidance(card: ModelCard) -> Fields:
                 )
         kinds = [("Off", ""), *((label, name) for name, label in SCORE_LABELS.items())]
         fields["score_guidance"] = score = gr.Radio(
-            kinds, value="", label="Experiment: a second model has its say", elem_id="ctl-score_guidance", elem_classes="chips"
-        )
+            kinds, value="", label="Experiment: a second model has its say", info=None if card.has_scorer else _no_scorer(card),
+            interactive=card.has_scorer, elem_id="ctl-score_guidance", elem_classes="chips",
+        )  # fmt: skip
         with gr.Column(visible=False, elem_classes="group") as more:
             note = gr.HTML("", elem_classes="note", elem_id="score-note")
             fields["score_scale"] = gr.Slider(0, SCORE_MAX, value=SCORE_DEFAULT, step=10, label="How strongly", elem_id="ctl-score_scale")
@@ -72,6 +73,10 @@ def build_guidance(card: ModelCard) -> Fields:
     style.change(show_style, style, [style, perturbed], **hidden)  # type: ignore[attr-defined]
     score.change(show_score, score, [more, note, fields["score_target"]], **hidden)  # type: ignore[attr-defined]
     return fields
+
+
+def _no_scorer(card: ModelCard) -> str:
+    return f"{card.title} brings no second model that could judge a picture: put one into its folder as clip."
 
 
 def _note(style: GuidanceStyle) -> str:
