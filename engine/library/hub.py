@@ -155,7 +155,7 @@ def _in_words(repository: str, field: str) -> Generator[None]:
     except RepositoryNotFoundError as error:
         raise NotFound(f"There is no {repository} on the hub, or it is private.", "Check owner and name.", field) from error
     except RemoteEntryNotFoundError as error:
-        raise NotFound(f"That file is not in {repository} any more.", "Look it up again.", field) from error
+        raise NotFound(f"That file is not in {repository} any more.", "Look it up again, or choose another one.", field) from error
     except HFValidationError as error:
         raise NotFound(f"{repository} names nothing on the hub.", "Check owner and name.", field) from error
     except HfHubHTTPError as error:

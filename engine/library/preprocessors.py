@@ -56,7 +56,7 @@ class Preprocessors:
         except DiskFull:
             raise
         except EngineError as error:
-            by_hand = f"Or put {', '.join(one.path for one in facts.weights)} into {target} by hand."
+            by_hand = f"Or put {', '.join(one.path for one in facts.weights)} into data/preprocessors/{name} by hand."
             message = f"The weights of {facts.title} could not be fetched. {error.message}"
             raise type(error)(message, f"{error.hint} {by_hand}", "controls") from error
         shutil.rmtree(target, ignore_errors=True)

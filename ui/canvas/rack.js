@@ -50,6 +50,7 @@ function entry(card) {
   const item = make("li", "rack-card"), state = find(card.name), isOn = Boolean(state && !state.is_muted);
   item.dataset.name = card.name;
   item.classList.toggle("is-on", isOn);
+  item.classList.toggle("is-unfit", Boolean(card.refusal));
   const head = make("label", "rack-head"), box = make("input"), text = make("div", "rack-text");
   box.type = "checkbox";
   box.checked = isOn;

@@ -116,6 +116,7 @@ function entry(one, number) {
   const controls = (props.controls || []).map((card) => ({ name: card.name, title: card.refusal ? `${card.title}: ${card.refusal}` : card.title, isOff: Boolean(card.refusal) }));
   if (controls.length) item.append(chooseRow("Control", one.control, one.control ? controls : [{ name: "", title: "Choose one" }, ...controls], (name) => set(one.key, { control: name })));
   else item.append(make("p", "card-note", "No control model is here. Put one into data/controlnets; it is found at the next load."));
+  if (controls.length && !usable().length) item.append(make("p", "card-note", "None of these fits this model. Put one that was made for it into data/controlnets."));
   if (control) item.append(make("p", "card-note", [control.note, control.licence, control.size].filter(Boolean).join(" · ")));
   item.append(sliderRow("Weight", one.weight, { min: 0, max: 2, step: 0.05 }, (weight) => set(one.key, { weight })));
   const more = make("details", "card-more");
@@ -132,7 +133,8 @@ function entry(one, number) {
 const fetching = new Map(); // share that is here, by preprocessor
 function fetchRow(one, chosen) {
   const row = make("div", "card-fetch"), share = fetching.get(chosen.name), button = make("button", "units-add");
-  button.textContent = share === undefined ? `Fetch ${chosen.size}, licence: ${chosen.licence}` : `Fetching: ${percent(share)}`;
+  button.textContent = share === undefined ? `Fetch ${chosen.size}` : `Fetching: ${percent(share)}`;
+  if (share === undefined) button.setAttribute("aria-label", `Fetch ${chosen.size}, licence: ${chosen.licence}`);
   button.disabled = share !== undefined;
   button.dataset.part = "fetch";
   button.addEventListener("click", async () => {
