@@ -17,7 +17,7 @@ from ui.canvas.references import adapter_views
 from ui.canvas.units import control_views, method_views
 from ui.controls.form import Form, fits
 from ui.forms import FIELDS, nearest_size
-from ui.launch import Asked, launch, price
+from ui.launch import Asked, beside, launch, price
 from ui.links import picture_view
 from ui.messages import price_words
 from ui.owner import owner_of
@@ -131,10 +131,17 @@ def wire_run(page: Page) -> None:
     saved = gr.BrowserState(None, storage_key="easel_form", secret=page.browser_key)
 
     async def generate(request: gr.Request, *values: Any) -> AsyncIterator[Update]:
-        owner = owner_of(request)
+        async for update in run(owner_of(request), Asked.read(values)):
+            yield update
+
+    async def draw_beside(request: gr.Request, *values: Any) -> AsyncIterator[Update]:
+        async for update in run(owner_of(request), beside(Asked.read(values), engine.model().family)):
+            yield update
+
+    async def run(owner: str, asked: Asked) -> AsyncIterator[Update]:
         try:
             # A large mask takes a moment to draw: not on the thread that everybody's page hangs on.
-            accepted = await asyncio.to_thread(launch, engine, Asked.read(values), owner)
+            accepted = await asyncio.to_thread(launch, engine, asked, owner)
         except EngineError as error:
             yield failed_view(error), gr.skip(), *buttons(False), None
             return
@@ -188,6 +195,7 @@ def wire_run(page: Page) -> None:
         return upscalers, gr.update(cards=card_views(engine.loras(), model)), units, gr.update(adapters=adapter_views(engine.reference_adapters()))
 
     go = gr.on([form.go.click], generate, page.asked, page.outputs, api_name="generate", **RUN)
+    form.beside.click(draw_beside, page.asked, page.outputs, **RUN)
     form.halt.click(halt, page.watched, None, queue=False, **HIDDEN)
     targets = [page.mode, *(form.fields[name] for name in ("prompt", "seed", "is_seed_kept", "sheet"))]
     page.stage.submit(take_example, None, targets, queue=False, **HIDDEN).then(generate, page.asked, page.outputs, **RUN)

@@ -43,6 +43,8 @@ class Form:
     halt: gr.Button
     undo: gr.Button
     redo: gr.Button
+    # Draws guidance styles side by side.
+    beside: gr.Button
     sizes: list[str]
 
     @property
@@ -67,7 +69,8 @@ def build_form(card: ModelCard, engine: Engine, others: list[str]) -> Form:
     references = build_references(engine.reference_adapters())
     with gr.Accordion("LoRA styles", open=False, elem_classes="fold"):
         rack = build_rack(engine.loras(), card, may_add=engine.may_add_loras, may_fetch=engine.may_fetch)
-    fields.update({**build_guidance(card), **build_more(), **_expert(card)})
+    guidance, beside = build_guidance(card)
+    fields.update({**guidance, **build_more(), **_expert(card)})
     _wire_negative(fields)
     wire_quality(quality, offered, fields, rack)
     with gr.Row(elem_id="go-row"):
@@ -75,7 +78,7 @@ def build_form(card: ModelCard, engine: Engine, others: list[str]) -> Form:
         redo = gr.Button("↷", size="sm", elem_id="redo", min_width=36)
         go = gr.Button("Generate", variant="primary", elem_id="go")
         halt = gr.Button("Stop", variant="stop", elem_id="halt", visible=False)
-    return Form(fields, source, rack, units, references, words, plan, go, halt, undo, redo, sizes)
+    return Form(fields, source, rack, units, references, words, plan, go, halt, undo, redo, beside, sizes)
 
 
 def _words(card: ModelCard, others: list[str]) -> tuple[Fields, dict[str, gr.HTML]]:
