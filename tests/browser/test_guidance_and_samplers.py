@@ -18,9 +18,9 @@ pytestmark = pytest.mark.browser
 
 def choose_style(page: Page, label: str) -> None:
     field = page.locator("#ctl-guidance_style input")
-    field.fill(label)
-    field.press("Enter")
-    field.blur()
+    field.click()
+    page.get_by_role("option", name=label, exact=True).click()
+    expect(field).to_have_value(label)
 
 
 def cells(page: Page, count: int) -> list[str]:
@@ -34,7 +34,8 @@ def test_two_styles_on_one_seed(page: Page, studio: Studio) -> None:
     expect(page.get_by_role("button", name="Draw all styles on one seed")).to_be_visible()
     expect(page.get_by_label("Perturbation").first).to_be_hidden()
     choose_style(page, "PAG")
-    expect(page.get_by_label("Perturbation").first).to_be_visible()
+    # The page asks the server what goes with a style.
+    expect(page.get_by_label("Perturbation").first).to_be_visible(timeout=30_000)
     expect(page.locator("#ctl-guidance_style")).to_contain_text("Firmer shapes")
     before = set(studio.data.rglob("images/**/*.png"))
     page.get_by_role("button", name="Draw CFG and PAG on one seed").click()
