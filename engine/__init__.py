@@ -21,6 +21,7 @@ from engine.contract.errors import (
 )
 from engine.contract.estimate import Estimate
 from engine.contract.events import Cancelled, Drawn, Ending, Event, Failed, Finished, Loading, Paused, Progress, Queued, Skipped
+from engine.contract.families import FAMILIES, samplers_of
 from engine.contract.guidance import (
     GUIDANCE_FACTS,
     GUIDANCE_LABELS,
@@ -38,7 +39,9 @@ from engine.contract.guidance import (
     styles_of,
 )
 from engine.contract.hub import HubOffer
+from engine.contract.memory import Room, fit
 from engine.contract.models import ModelCard
+from engine.contract.offers import ModelOffer
 from engine.contract.preprocessors import NO_PREPROCESSOR, Knob
 from engine.contract.quality import Quality
 from engine.contract.read_settings import Missing, ReadSettings
@@ -86,6 +89,7 @@ from engine.contract.styles import Style, apply_style
 from engine.engine import Engine, Health
 from engine.jobs.watch import Watch
 from engine.library.carriers import PICTURE_FORMATS, PictureFormat
+from engine.library.fingerprints import TITLES as FAMILY_TITLES
 from engine.library.passwords import People
 from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
 from engine.logs import set_up_logs
@@ -96,6 +100,8 @@ __all__ = [
     "CONTROL_WEIGHT_MAX",
     "COUNT_MAX",
     "EXPAND_MAX",
+    "FAMILIES",
+    "FAMILY_TITLES",
     "FEATHER_MAX",
     "GUIDANCE_FACTS",
     "GUIDANCE_LABELS",
@@ -169,6 +175,7 @@ __all__ = [
     "Missing",
     "ModelCard",
     "ModelNotFound",
+    "ModelOffer",
     "NotFound",
     "OutOfMemory",
     "Paused",
@@ -185,6 +192,7 @@ __all__ = [
     "ReferenceUse",
     "Remark",
     "Request",
+    "Room",
     "ScheduleName",
     "SchedulerFacts",
     "SchedulerGroup",
@@ -202,11 +210,13 @@ __all__ = [
     "WorkerLost",
     "apply_style",
     "expand_choices",
+    "fit",
     "is_loopback",
     "negative_prompt_reason",
     "parse_axis",
     "parse_request",
     "parse_strokes",
+    "samplers_of",
     "schedules_of",
     "set_up_logs",
     "styles_of",

@@ -22,7 +22,9 @@ from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import EngineError, InvalidRequest, NotFound
 from engine.contract.estimate import Estimate
 from engine.contract.hub import HubOffer
+from engine.contract.memory import Room
 from engine.contract.models import ModelCard
+from engine.contract.offers import ModelOffer
 from engine.contract.quality import Quality, qualities
 from engine.contract.read_settings import ReadSettings
 from engine.contract.recipe import Recipe
@@ -47,12 +49,14 @@ from engine.jobs.watch import Watch
 from engine.library.archive import read_sources, write_dataset, write_pictures
 from engine.library.carriers import PictureFormat, converted
 from engine.library.counts import Counts, count
+from engine.library.default_model import DefaultModel
 from engine.library.history import History
 from engine.library.hub_loras import HubLoras
 from engine.library.inputs import Inputs
 from engine.library.maps import Maps
 from engine.library.masks import rasterise
 from engine.library.noise_plan import noise_plan
+from engine.library.offers import read_offers
 from engine.library.passwords import People
 from engine.library.preprocessors import Preprocessors
 from engine.library.settings_reader import SettingsReader
@@ -61,6 +65,7 @@ from engine.library.shelves import Shelves
 from engine.library.uploads import read_mask_upload, read_upload
 from engine.library.vocabulary import count_words
 from engine.limits import Limits
+from engine.machine import find_room
 from engine.proofread import proofread
 from engine.resolver import Resolver
 from engine.sheets import SheetMaker
@@ -98,7 +103,8 @@ class Engine:
             shelf=self._shelves.controlnets, preprocessors=Preprocessors(settings.data / "preprocessors"), maps=Maps(self._store), inputs=self._inputs,
             host=(ProcessMaps if settings.worker == "process" else InlineMaps)(device=settings.devices[0]),
         )  # fmt: skip
-        self._resolver = Resolver(default_model=settings.model, shelves=self._shelves, inputs=self._inputs, controls=self._controls)
+        self._default_model = DefaultModel(settings, self._shelves.models)
+        self._resolver = Resolver(default_model=self._default_model, shelves=self._shelves, inputs=self._inputs, controls=self._controls)
         self._settings_reader = SettingsReader(self._shelves, self._inputs)
         self._sheet_maker = SheetMaker(self._sheets, self._resolver, self._accept)
         self._hosts = (host,) if host else _hosts(settings)
@@ -115,7 +121,7 @@ class Engine:
     def start(self) -> None:
         """Start the workers on the default model and take up what the journal holds."""
         for host in self._hosts:
-            host.start(self._shelves.models.folder(self.settings.model))
+            host.start(self._shelves.models.folder(self.default_model))
         self._dispatcher.start()
 
     # Jobs
@@ -299,11 +305,41 @@ class Engine:
             raise NotFound("The file of this picture is gone.", "Draw it again from its settings.") from error
 
     def models(self) -> list[ModelCard]:
+        """The models that are here now, the bundled one first; one that cannot be used says why in its card."""
         return self._shelves.models.cards()
 
     def model(self, name: str | None = None) -> ModelCard:
-        """One model, or the one that the settings name. Raises `ModelNotFound`."""
-        return self._shelves.models.card(name or self.settings.model)
+        """One that can be used; without a name, the default. Raises `ModelNotFound`."""
+        return self._shelves.models.card(name or self.default_model)
+
+    @property
+    def default_model(self) -> str:
+        """What is drawn with where a request names no model."""
+        return self._default_model.name
+
+    def choose_default_model(self, name: str) -> None:
+        """For an operator; it counts from the next request on. Raises `ModelNotFound` or `InvalidRequest`."""
+        self._default_model.choose(name)
+
+    def remove_model(self, name: str) -> Path:
+        """For an operator: put a model into `data/bin`, and say where. Raises `ModelNotFound`, or `InvalidRequest` for one that has to stay."""
+        if name == self.default_model:
+            raise InvalidRequest("This model is the default of this studio.", "Make another one the default first.", "model")
+        if any(self._journal.get(job_id).recipe.model == name for job_id in self._journal.waiting()):
+            raise InvalidRequest("Pictures are still waiting for this model.", "Let them finish, or stop them, then delete it.", "model")
+        return self._shelves.models.remove(name, self.settings.data / "bin")
+
+    def model_words(self, name: str) -> str:
+        """What its maker wrote about it, Markdown as it is; "" where there is nothing. Raises `ModelNotFound`."""
+        return self._shelves.models.words(name)
+
+    def offers(self) -> tuple[ModelOffer, ...]:
+        """Models that could be here, from the smallest to the largest."""
+        return read_offers()
+
+    def room(self) -> Room:
+        """The memory of the device that draws, the first of several."""
+        return find_room(self.settings.devices[0])
 
     def upscalers(self) -> list[UpscalerCard]:
         return self._shelves.upscalers.cards()
@@ -347,12 +383,12 @@ class Engine:
 
     def reference_adapters(self, model: str | None = None) -> list[ReferenceAdapterCard]:
         """What lets a model see reference pictures; one that cannot be used with it says why in its card. Raises `ModelNotFound`."""
-        name = model or self.settings.model
+        name = model or self.default_model
         return self._shelves.ip_adapters.cards_for(self._shelves.models.card(name), self._shelves.models.folder(name))
 
     def qualities(self, model: str | None = None) -> tuple[Quality, ...]:
         """Draft, standard and fine as a model offers them with the adapters that are here. Raises `ModelNotFound`."""
-        return qualities(self._shelves.models.card(model or self.settings.model), self._shelves.loras.cards())
+        return qualities(self._shelves.models.card(model or self.default_model), self._shelves.loras.cards())
 
     def lora_picture(self, name: str) -> bytes | None:
         """A small JPEG of what an adapter does; None where there is none. Raises `ModelNotFound`."""
@@ -400,7 +436,7 @@ class Engine:
 
     def words(self, prompt: str, model: str | None = None) -> tuple[Counted, ...]:
         """How each text encoder of a model reads a prompt: for a live counter. Quick, and without torch. Raises `ModelNotFound`."""
-        folder = self._shelves.models.folder(model or self.settings.model)
+        folder = self._shelves.models.folder(model or self.default_model)
         return count_words(prompt, folder, self._shelves.embeddings.cards(), lists=self._shelves.wildcards.lines)
 
     def plan(self, scheduler: SchedulerName, schedule: ScheduleName | None, steps: int, model: str | None = None) -> tuple[float, ...]:
@@ -408,7 +444,7 @@ class Engine:
 
         Raises `InvalidRequest` where the three do not go together.
         """
-        return noise_plan(self._shelves.models.folder(model or self.settings.model), scheduler, schedule, steps)
+        return noise_plan(self._shelves.models.folder(model or self.default_model), scheduler, schedule, steps)
 
     def advice(
         self,
@@ -421,7 +457,7 @@ class Engine:
     ) -> tuple[str, ...]:
         """Sentences about known pitfalls of a sampler on a model with the adapters of these names; what they warn of still runs."""
         has_helper = any(card.is_few_steps and card.name in loras for card in self._shelves.loras.cards())
-        return advise(self._shelves.models.card(model or self.settings.model), scheduler, schedule, steps, guidance, has_helper=has_helper)
+        return advise(self._shelves.models.card(model or self.default_model), scheduler, schedule, steps, guidance, has_helper=has_helper)
 
     def remarks(self, text: str, control: str = "prompt", model: str | None = None) -> tuple[Remark, ...]:
         """What is wrong or odd about the words of a control, the gravest first, while they are being written."""
@@ -439,7 +475,7 @@ class Engine:
         states = [host.state() for host in self._hosts]
         # One device that is well is enough to draw.
         worker = next((state for state in ("drawing", "ready", "starting") if state in states), "lost")
-        return Health(worker in ("ready", "drawing"), worker, self._dispatcher.waiting(), self.settings.model)
+        return Health(worker in ("ready", "drawing"), worker, self._dispatcher.waiting(), self.default_model)
 
     def counts(self) -> Counts:
         """How much this studio has done, over all its starts."""

@@ -11,6 +11,7 @@ from engine.contract.references import without_nothing
 from engine.contract.requests import Request
 from engine.contract.results import InputImage
 from engine.controls import ControlDesk
+from engine.library.default_model import DefaultModel
 from engine.library.inputs import Inputs
 from engine.library.shelves import Shelves
 from engine.library.uploads import PIXELS_MAX
@@ -19,7 +20,7 @@ from engine.library.uploads import PIXELS_MAX
 class Resolver:
     """Knows every shelf that a request may name something from. Reads files and tables; changes nothing."""
 
-    def __init__(self, *, default_model: str, shelves: Shelves, inputs: Inputs, controls: ControlDesk) -> None:
+    def __init__(self, *, default_model: DefaultModel, shelves: Shelves, inputs: Inputs, controls: ControlDesk) -> None:
         self._default_model = default_model
         self._shelves = shelves
         self._inputs = inputs
@@ -42,7 +43,7 @@ class Resolver:
             raise InvalidRequest(message, "Use a mask of the same size.", "mask")
 
     def _without_embeddings(self, request: Request, owner: str, *, is_draft: bool) -> Recipe:
-        card = self._shelves.models.card(request.model or self._default_model)
+        card = self._shelves.models.card(request.model or self._default_model.name)
         for use in request.references:
             self._inputs.get(use.image, owner, field="references")
         references = self._shelves.ip_adapters.resolve(without_nothing(request.references), card, self._shelves.models.folder(card.name))

@@ -8,12 +8,13 @@ import gradio as gr
 from pydantic import ValidationError
 
 from engine import DamagedFile, Engine, EngineError, LoraUse, NotFound, Recipe
-from ui.forms import FIELDS, from_recipe, size_label, tab_of
+from ui.controls.model import model_or_default, offered, size_labels
+from ui.forms import FIELDS, size_label, tab_of
 from ui.guides import reference_views, unit_views
 from ui.links import source_url, source_view
 from ui.owner import owner_of
 from ui.run import HIDDEN, Page, Update
-from ui.sending import event_data, fields_update, rack_views
+from ui.sending import event_data, fields_of, fields_update, rack_views
 
 _SAME = ("prompt", "negative_prompt", "guidance_scale", "steps", "scheduler", "variation_strength")
 _TEXTS = ("schedule", "seamless", "variation_seed")
@@ -46,9 +47,13 @@ def wire_carried(page: Page, offer: gr.HTML) -> None:
                 guides = unit_views(engine, recipe, owner), reference_views(engine, recipe, owner)
                 here = {card.name for card in engine.loras()}
                 rack = rack_views([use for use in recipe.loras or () if use.name in here])
-                return (*_pictures(engine, recipe, owner), rack, *guides, *fields_update(from_recipe(recipe, form.sizes)))
+                return (*_pictures(engine, recipe, owner), rack, *guides, *fields_update(fields_of(engine, recipe)))
             values = data.get("values")
-            fields = _fields(values if isinstance(values, dict) else {}, form.sizes)
+            values = values if isinstance(values, dict) else {}
+            card = model_or_default(engine, values.get("model"))
+            fields = _fields(values, size_labels(card))
+            if values.get("model") == card.name:
+                fields = offered(card, {"size": size_label(*card.default_size), **fields, "model": card.name})
             rack = rack_views([LoraUse.model_validate(one) for one in (values or {}).get("loras", [])])
             mode = (values or {}).get("mode", "txt2img")
             return mode, gr.skip(), gr.skip(), rack, gr.skip(), gr.skip(), *fields_update(fields)

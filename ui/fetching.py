@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from engine import Engine, EngineError, HubOffer, NotFound
 from ui.canvas.rack import card_views
 from ui.canvas.units import method_views
+from ui.controls.model import usable_models
 from ui.owner import COOKIE, is_visitor_id
 
 log = logging.getLogger("easel.page")
@@ -52,7 +53,7 @@ def add_fetching(app: FastAPI, engine: Engine) -> None:
             if len(offers) != 1 or offers[0].id != wanted.name:
                 raise NotFound("This offer is not there any more.", "Look it up again.", "loras")
             card = engine.fetch_lora(offers[0], report)
-            return {"name": card.name, "cards": card_views(engine.loras(), engine.model())}
+            return {"name": card.name, "cards": card_views(engine.loras(), usable_models(engine))}
 
         return _told(engine, "loras", run)
 

@@ -24,10 +24,10 @@ OF_MODE: dict[str, dict[str, str]] = {
     "upscale": {"upscale_strength": "strength", "factor": "factor", "upscaler": "upscaler", "overlap": "overlap"},
 }  # fmt: skip
 SHEET = ("sheet", "vary_x", "vary_x_values", "vary_y", "vary_y_values")
-FIELDS = (*SHARED, *(name for names in OF_MODE.values() for name in names), *SHEET)
+FIELDS = ("model", *SHARED, *(name for names in OF_MODE.values() for name in names), *SHEET)
 
 _PLAIN = (
-    "prompt", "negative_prompt", "steps", "guidance_scale", "scheduler", "schedule", "count", "guidance_style", "guidance_rescale", "guidance_start",
+    "model", "prompt", "negative_prompt", "steps", "guidance_scale", "scheduler", "schedule", "count", "guidance_style", "guidance_rescale", "guidance_start",
     "guidance_end", "score_guidance",
 )  # fmt: skip
 # Scales and words of what is switched on by another control.
@@ -104,6 +104,7 @@ def from_recipe(recipe: Recipe, sizes: list[str]) -> dict[str, Any]:
     if "factor" in own:
         own["factor"] = str(own["factor"])
     return {
+        "model": recipe.model,
         "prompt": recipe.prompt,
         "negative_prompt": recipe.negative_prompt,
         "size": label if is_preset else None,

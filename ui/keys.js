@@ -21,6 +21,8 @@
       else { past.length = now + 1; past.push({ text, at: Date.now() }); now = past.length - 1; }
       this.show();
     },
+    // The past belongs to another model.
+    forget() { past.length = 0; now = -1; this.show(); },
     // What comes next is an entry of its own, however soon it comes.
     settle() { if (past[now]) past[now].at = 0; },
     go(by) {

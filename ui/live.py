@@ -13,7 +13,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from engine import SCHEDULER_FACTS, Counted, Engine, EngineError, ModelCard, Style, apply_style, parse_request
+from engine import SCHEDULER_FACTS, Counted, Engine, EngineError, ModelCard, ModelNotFound, Style, apply_style, parse_request
 from ui.forms import request_mode
 
 _BODY_MAX = 512 * 1024
@@ -25,7 +25,7 @@ def add_live(app: FastAPI, engine: Engine) -> None:
     def answer(path: str, make: Callable[[Engine, Loose], dict[str, Any]]) -> None:
         @app.post(path)
         async def reply(request: Request) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
-            given = await _read(request)
+            given = await read_question(request)
             try:
                 return JSONResponse(await run_in_threadpool(make, engine, given))
             except EngineError as error:
@@ -41,8 +41,9 @@ def add_live(app: FastAPI, engine: Engine) -> None:
 def words_view(engine: Engine, given: Loose) -> dict[str, Any]:
     """How the encoders read the words of a control, what is odd about them, and whether the model knows them."""
     text, control = _text(given, "text"), _one_of(given, "control", _CONTROLS)
-    counts = engine.words(text)
-    remarks = [{"text": one.message, "is_refusal": one.is_refusal} for one in engine.remarks(text, control)]
+    model = model_of(engine, given).name
+    counts = engine.words(text, model)
+    remarks = [{"text": one.message, "is_refusal": one.is_refusal} for one in engine.remarks(text, control, model)]
     # What a picture should not show may well be words that the model never saw.
     new = next((count for count in counts if count.is_mostly_unknown), None) if control == "prompt" else None
     unknown = [word for word in new.unknown if not word.startswith("<")] if new else []
@@ -85,9 +86,9 @@ def _parts(styled: str, own: str) -> list[str]:
     return [before, found, behind]
 
 
-def offers_view(engine: Engine, _given: Loose) -> dict[str, Any]:
+def offers_view(engine: Engine, given: Loose) -> dict[str, Any]:
     """What `<` and `__` can name. What cannot be used says why."""
-    model = engine.model()
+    model = model_of(engine, given)
     embeddings = [
         {"name": one.name, "note": f"{one.vectors} {'vector' if one.vectors == 1 else 'vectors'}", "refusal": _misfit(one.refusal, one.width, model)}
         for one in engine.embeddings()
@@ -116,7 +117,7 @@ def plan_view(engine: Engine, given: Loose) -> dict[str, Any]:
     # Checked as a request is, so that a number that cannot be is told in the same words.
     values = {"prompt": "x", "scheduler": scheduler, "schedule": schedule, "steps": given.get("steps"), "guidance_scale": given.get("guidance")}
     request = parse_request({name: value for name, value in values.items() if value is not None})
-    model = engine.model()
+    model = model_of(engine, given)
     steps = request.steps or model.default_steps
     guidance = model.default_guidance if request.guidance_scale is None else request.guidance_scale
     try:
@@ -126,16 +127,25 @@ def plan_view(engine: Engine, given: Loose) -> dict[str, Any]:
     start = 0 if request_mode(str(given.get("mode"))) == "txt2img" else steps - (max(1, int(steps * strength)) if strength else 0)
     view: dict[str, Any] = {"steps": steps, "start": start, "shares": [], "refusal": None}
     try:
-        view["shares"] = list(engine.plan(scheduler, request.schedule, steps))
+        view["shares"] = list(engine.plan(scheduler, request.schedule, steps, model.name))
     except EngineError as error:
         view["refusal"] = f"{error.message} {error.hint}"
     loras = given.get("loras")
     used = [str(name) for name in loras] if isinstance(loras, list) else []
-    view["advice"] = list(engine.advice(scheduler, request.schedule, steps, guidance, loras=used))
+    view["advice"] = list(engine.advice(scheduler, request.schedule, steps, guidance, model.name, loras=used))
     return view
 
 
-async def _read(request: Request) -> Loose:
+def model_of(engine: Engine, given: Loose) -> ModelCard:
+    """The model that a question is about; the default where it names none, or one that has gone."""
+    try:
+        return engine.model(_text(given, "model"))
+    except ModelNotFound:
+        return engine.model()
+
+
+async def read_question(request: Request) -> Loose:
+    """What the page asks, as a table. Raises 403, 413 or 422."""
     # Another site's form can send a body, but not a header of its own.
     if "x-easel" not in request.headers:
         raise HTTPException(403, "This request did not come from the studio's page.")

@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine import People
-from ui.owner import COOKIE
+from ui.owner import COOKIE, PERSON
 
 SESSION = "easel_session"
 # Answered without signing in: whether the studio lives, for whatever watches over it. `/metrics` has a rule of its own.
@@ -90,7 +90,7 @@ class Login:
         if name is None:
             await self._turn_away(request)(scope, receive, send)
             return
-        await self._app({**scope, "headers": _as_visitor(scope, self._visitor(name))}, receive, send)
+        await self._app({**scope, PERSON: name, "headers": _as_visitor(scope, self._visitor(name))}, receive, send)
 
     async def _sign_in(self, request: Request) -> Response:
         if request.method != "POST":

@@ -11,6 +11,7 @@ from engine import Engine
 from ui.api import add_api
 from ui.canvas.compare import build_compare
 from ui.canvas.editor import build_editor
+from ui.canvas.models import build_models
 from ui.canvas.offer import build_offer
 from ui.canvas.stage import build_stage
 from ui.canvas.strip import build_strip
@@ -28,13 +29,14 @@ from ui.writing import wire_writing
 def build_page(engine: Engine) -> gr.Blocks:
     """Controls, stage and tray. The stage and the tray are one for all tabs."""
     card = engine.model()
-    others = [one.name for one in engine.models() if one.name != card.name]
     with gr.Blocks(title="Easel", fill_width=True, analytics_enabled=False) as blocks:
         mode = build_header(card.title)
         with gr.Row(elem_id="room", equal_height=False):
+            with gr.Column(elem_id="models-column"):
+                models = build_models(card.name)
             with gr.Column(elem_id="controls", min_width=300):
                 offer = build_offer()
-                form = build_form(card, engine, others)
+                form = build_form(card, engine, models)
             with gr.Column(elem_id="stage-column", min_width=300):
                 build_views()
                 editor = build_editor()

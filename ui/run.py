@@ -16,6 +16,7 @@ from ui.canvas.rack import card_views
 from ui.canvas.references import adapter_views
 from ui.canvas.units import control_views, method_views
 from ui.controls.form import Form, fits
+from ui.controls.model import model_or_default, offered, size_labels, usable_models, usual
 from ui.forms import FIELDS, nearest_size
 from ui.launch import Asked, beside, launch, price
 from ui.links import picture_view
@@ -135,8 +136,12 @@ def wire_run(page: Page) -> None:
             yield update
 
     async def draw_beside(request: gr.Request, *values: Any) -> AsyncIterator[Update]:
-        async for update in run(owner_of(request), beside(Asked.read(values), engine.model().family)):
+        async for update in run(owner_of(request), asked_beside(values)):
             yield update
+
+    def asked_beside(values: tuple[Any, ...]) -> Asked:
+        asked = Asked.read(values)
+        return beside(asked, model_or_default(engine, asked.form.get("model")).family)
 
     async def run(owner: str, asked: Asked) -> AsyncIterator[Update]:
         try:
@@ -175,33 +180,49 @@ def wire_run(page: Page) -> None:
     def restore(values: dict[str, Any] | None) -> Update:
         """Saved form values; anything odd in the browser's store is left out rather than shown."""
         values = values if isinstance(values, dict) else {}
-        sound = {name: value for name, value in values.items() if name in FIELDS and fits(name, value, form.sizes)}
+        card = model_or_default(engine, values.get("model"))
+        sound = {name: value for name, value in values.items() if name in FIELDS and fits(name, value, size_labels(card))}
+        if (gone := values.get("model")) and gone != card.name:
+            gr.Info(f"The model {str(gone)[:64]} is not here any more: {card.title} draws now.")
+            sound |= usual(card)
+        sound = offered(card, {**usual(card), **sound, "model": card.name})
         return tuple(sound.get(name, gr.skip()) for name in FIELDS)
+
+    def use_model(event: gr.EventData) -> Update:
+        """The controls as the chosen model likes them; the words stay."""
+        data: dict[str, Any] = event._data if isinstance(event._data, dict) else {}  # pyright: ignore[reportPrivateUsage]
+        try:
+            card = engine.model(str(data.get("name")))
+        except EngineError as error:
+            gr.Warning(f"{error.message} {error.hint}")
+            return tuple(gr.skip() for _ in FIELDS)
+        return tuple(offered(card, usual(card)).get(name, gr.skip()) for name in FIELDS)
 
     def take_example(event: gr.EventData) -> Update:
         data: dict[str, Any] = event._data  # type: ignore[assignment]
         return "txt2img", str(data.get("prompt", ""))[:200], str(data.get("seed", "")), True, ""
 
-    def suggest_size(source: Any, mode: str) -> Any:
+    def suggest_size(source: Any, mode: str, model: Any) -> Any:
         """The size whose shape is the source's, where a source is brought to size."""
         is_picture = isinstance(source, dict) and source.get("kind") == "picture"
-        return nearest_size(source["width"], source["height"], form.sizes) if is_picture and mode == "img2img" else gr.skip()
+        sizes = size_labels(model_or_default(engine, model))
+        return nearest_size(source["width"], source["height"], sizes) if is_picture and mode == "img2img" else gr.skip()
 
     def find_files() -> Update:
         """Upscalers, adapters and control models that were dropped into their folders are there at the next load, without a restart."""
         upscalers = gr.update(choices=[(one.title, one.name) for one in engine.upscalers()])
-        model = engine.model()
-        units = gr.update(controls=control_views(engine.controls(), model), methods=method_views(engine.preprocessors()))
-        return upscalers, gr.update(cards=card_views(engine.loras(), model)), units, gr.update(adapters=adapter_views(engine.reference_adapters()))
+        models = usable_models(engine)
+        units = gr.update(controls=control_views(engine.controls(), models), methods=method_views(engine.preprocessors()))
+        return upscalers, gr.update(cards=card_views(engine.loras(), models)), units, gr.update(adapters=adapter_views(engine))
 
     go = gr.on([form.go.click], generate, page.asked, page.outputs, api_name="generate", **RUN)
     form.beside.click(draw_beside, page.asked, page.outputs, **RUN)
     form.halt.click(halt, page.watched, None, queue=False, **HIDDEN)
     targets = [page.mode, *(form.fields[name] for name in ("prompt", "seed", "is_seed_kept", "sheet"))]
     page.stage.submit(take_example, None, targets, queue=False, **HIDDEN).then(generate, page.asked, page.outputs, **RUN)
-    form.source.upload(suggest_size, [form.source, page.mode], form.fields["size"], queue=False, **HIDDEN)
+    form.source.upload(suggest_size, [form.source, page.mode, form.fields["model"]], form.fields["size"], queue=False, **HIDDEN)
 
-    priced = ("guidance_style", "guidance_start", "guidance_end", "score_guidance", "size", "count", "steps", "scheduler", "guidance_scale", "width", "height", "strength", "inpaint_strength", "upscale_strength",
+    priced = ("model", "guidance_style", "guidance_start", "guidance_end", "score_guidance", "size", "count", "steps", "scheduler", "guidance_scale", "width", "height", "strength", "inpaint_strength", "upscale_strength",
               "factor", "overlap", "sheet", "vary_x_values", "vary_y_values", "vary_x", "vary_y")  # fmt: skip
     leading = (page.mode, form.source, form.units, form.references)
     pricing = ([*leading, *inputs], form.go)
@@ -219,6 +240,7 @@ def wire_run(page: Page) -> None:
         button.click(None, None, whole, js=f"() => window.easelForm.go({by})", **HIDDEN)
     _wire_frame(form)
     page.blocks.load(None, None, [page.mode, form.source, *form.racks], js=_RECALL, **HIDDEN)
+    form.fields["model"].select(use_model, None, inputs, queue=False, **HIDDEN)  # type: ignore[attr-defined]
     prompt = form.fields["prompt"]
     form.rack.select(None, prompt, prompt, js=_ADD_TRIGGER, **HIDDEN)
     page.blocks.load(find_files, None, [form.fields["upscaler"], *form.racks], queue=False, **HIDDEN)

@@ -7,9 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from engine import Engine, EngineError, LoraUse, NotFound, Picture
+from engine import Engine, EngineError, LoraUse, ModelNotFound, NotFound, Picture, Recipe
 from ui.canvas.compare import pair
 from ui.controls.header import MODES
+from ui.controls.model import offered, size_labels
 from ui.forms import FIELDS, from_recipe, tab_of
 from ui.guides import new_unit, reference_views, unit_views
 from ui.links import source_url, source_view
@@ -19,6 +20,7 @@ from ui.stream import failed_view
 
 # What a result brings along into another tab; the tab's own controls and the size of an enlargement stay out of it.
 _CARRIED = (
+    "model",
     "prompt",
     "negative_prompt",
     "guidance_scale",
@@ -41,27 +43,29 @@ def wire_sending(page: Page) -> None:
         owner = owner_of(request)
         try:
             picture = engine.picture(str(event_data(event).get("id")), owner)
-            return (*_pictures(engine, picture, owner), *racks(picture, owner), *fields_update(from_recipe(picture.recipe, form.sizes)))
+            return (*_pictures(engine, picture, owner), *racks(picture, owner), *fields_update(fields_of(engine, picture.recipe)))
         except EngineError as error:
             gr.Warning(f"{error.message} {error.hint}")
             return tuple(gr.skip() for _ in targets)
 
-    def send(event: gr.EventData, request: gr.Request) -> Update:
+    def send(model: Any, event: gr.EventData, request: gr.Request) -> Update:
         """The picture becomes the source of a tab, and its words come along."""
         owner, to = owner_of(request), str(event_data(event).get("to"))
         try:
             picture = engine.picture(str(event_data(event).get("id")), owner)
-            values = from_recipe(picture.recipe, form.sizes)
+            values = fields_of(engine, picture.recipe)
             rack, _, references = racks(picture, owner)
+            # Another model has other sizes: then the size comes along too.
+            sizes = ("size", "width", "height") if values.get("model", model) != model else ()
             if to not in MODES or to == "txt2img":
-                words = {name: values[name] for name in (*_CARRIED, "seed", "is_seed_kept")}
+                words = {name: values[name] for name in (*_CARRIED, *sizes, "seed", "is_seed_kept") if name in values}
                 return "txt2img", gr.skip(), gr.skip(), rack, gr.skip(), references, *fields_update(words)
             source = source_view(engine.input_from_picture(picture.id, owner), engine.secret)
         except EngineError as error:
             gr.Warning(f"{error.message} {error.hint}")
             return tuple(gr.skip() for _ in targets)
-        carried = {name: values[name] for name in _CARRIED} | {"is_seed_kept": False, "sheet": ""}
-        if picture.recipe.mode == "txt2img":
+        carried = {name: values[name] for name in _CARRIED if name in values} | {"is_seed_kept": False, "sheet": ""}
+        if picture.recipe.mode == "txt2img" or sizes:
             carried |= {name: values[name] for name in ("size", "width", "height")}
         if to == "controlnet":
             # Its structure leads the next one: a unit like the last one, with this picture in it.
@@ -104,7 +108,7 @@ def wire_sending(page: Page) -> None:
             yield update
 
     page.stage.select(reuse, None, targets, queue=False, **HIDDEN)
-    page.stage.upload(send, None, targets, queue=False, **HIDDEN)
+    page.stage.upload(send, form.fields["model"], targets, queue=False, **HIDDEN)
     page.stage.apply(compare, None, page.wipe, queue=False, **HIDDEN)
     page.stage.play(go_on, None, page.outputs, **RUN)
     page.stage.retry(retry, None, page.outputs, **RUN)
@@ -112,6 +116,17 @@ def wire_sending(page: Page) -> None:
 
 def rack_views(uses: Iterable[LoraUse]) -> list[dict[str, Any]]:
     return [{"name": use.name, "weight": use.weight, "is_muted": False, **({} if use.blocks is None else {"blocks": use.blocks})} for use in uses]
+
+
+def fields_of(engine: Engine, recipe: Recipe) -> dict[str, Any]:
+    """The form that makes this picture again, with the menus of its model; where that is gone, the chosen model stays."""
+    try:
+        card = engine.model(recipe.model)
+    except ModelNotFound as error:
+        gr.Info(f"{error.message} The model that is chosen draws instead.")
+        values = from_recipe(recipe, [])
+        return {name: value for name, value in values.items() if name != "model"}
+    return offered(card, from_recipe(recipe, size_labels(card)))
 
 
 def event_data(event: gr.EventData) -> dict[str, Any]:

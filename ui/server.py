@@ -16,6 +16,7 @@ from ui.fetching import add_fetching
 from ui.headers import Headers
 from ui.live import add_live
 from ui.login import Login
+from ui.models import add_models
 from ui.operations import add_operations
 from ui.owner import COOKIE, is_visitor_id
 from ui.page import build_page
@@ -35,6 +36,7 @@ def build_app(engine: Engine) -> FastAPI:
     add_live(app, engine)
     add_shelf(app, engine)
     add_fetching(app, engine)
+    add_models(app, engine)
     add_operations(app, engine)
     page = build_page(engine)
     page.queue(default_concurrency_limit=None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-CSS = tuple(Path(__file__).with_name(name) for name in ("style.css", "words.css"))
+CSS = tuple(Path(__file__).with_name(name) for name in ("style.css", "words.css", "models.css"))
 KEYS_JS = Path(__file__).with_name("keys.js")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engine.contract.errors import InvalidRequest
+from engine.contract.families import FAMILIES
 from engine.contract.models import ModelCard
 
 LORAS_MAX = 8
@@ -50,6 +51,7 @@ class LoraCard(BaseModel):
     trigger: str = ""
     licence: str = ""
     made_for: str = ""
+    family: str = ""
     width: int | None = None
     has_text_encoder: bool = False
     # Made to draw in a handful of steps, without guidance.
@@ -65,9 +67,13 @@ class LoraCard(BaseModel):
 
     def misfit(self, model: ModelCard) -> str | None:
         """Why it cannot be used with this model, as "it …"; None where it can."""
-        if self.refusal is None and self.width is not None and model.text_width is not None and self.width != model.text_width:
-            return f"it was made for {self.made_for or 'another model'}, not for {model.title}."
-        return self.refusal
+        if self.refusal is not None:
+            return self.refusal
+        if self.width is not None and model.text_width is not None:
+            is_other = self.width != model.text_width
+        else:
+            is_other = self.family in FAMILIES and self.family != model.family
+        return f"it was made for {self.made_for or 'another model'}, not for {model.title}." if is_other else None
 
 
 def take_tags(prompt: str) -> tuple[str, tuple[LoraUse, ...]]:

@@ -12,6 +12,9 @@ from pydantic import BeforeValidator, Field
 
 from engine.contract.errors import InvalidRequest
 
+# "cfg": a second run of the model without the words. "told": the number is an input of the model, which was distilled with
+# it. "none": the model was distilled to one value and hears neither the number nor a negative prompt.
+GuidanceKind = Literal["cfg", "told", "none"]
 GuidanceStyle = Literal["cfg", "cfg_zero_star", "apg", "tangential", "pag", "seg"]
 ScoreGuidance = Literal["clip", "classifier"]
 
@@ -24,7 +27,10 @@ TARGET_MAX = 1_000
 SCORE_CALLS = 4.0
 
 # Families whose denoiser is a UNet with attention: all styles run there.
-_UNETS = ("sd1",)
+_UNETS = ("sd1", "sdxl")
+# Families that run twice, with the words and without. The others were distilled to one run.
+_TWICE = (*_UNETS, "sd3", "flux2", "zimage", "qwen")
+_ALL = (*_TWICE, "flux1")
 
 
 @dataclass(frozen=True)
@@ -38,16 +44,16 @@ class GuidanceFacts:
     note: str
     calls: int = 2
     needs_attention: bool = False
-    families: tuple[str, ...] = _UNETS
+    families: tuple[str, ...] = _TWICE
 
 
 GUIDANCE_FACTS: dict[GuidanceStyle, GuidanceFacts] = {
-    "cfg": GuidanceFacts("CFG", "towards the words, away from the negative prompt; the usual way"),
+    "cfg": GuidanceFacts("CFG", "towards the words, away from the negative prompt; the usual way", families=_ALL),
     "cfg_zero_star": GuidanceFacts("CFG-Zero*", "like CFG with a negative side that is fitted first: nearly the same picture, a little bolder"),
     "apg": GuidanceFacts("APG", "high guidance without burnt colours: try 9 and more"),
     "tangential": GuidanceFacts("Tangential CFG", "only the main direction of the negative side: smoother surfaces"),
-    "pag": GuidanceFacts("PAG", "firmer shapes, also without a negative prompt; half as long again", calls=3, needs_attention=True),
-    "seg": GuidanceFacts("SEG", "like PAG by blurred attention; as long as PAG", calls=3, needs_attention=True),
+    "pag": GuidanceFacts("PAG", "firmer shapes, also without a negative prompt; half as long again", calls=3, needs_attention=True, families=_UNETS),
+    "seg": GuidanceFacts("SEG", "like PAG by blurred attention; as long as PAG", calls=3, needs_attention=True, families=_UNETS),
 }
 GUIDANCE_LABELS: dict[GuidanceStyle, str] = {name: facts.label for name, facts in GUIDANCE_FACTS.items()}
 GUIDANCE_NOTES: dict[GuidanceStyle, str] = {name: facts.note for name, facts in GUIDANCE_FACTS.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from engine.contract.guidance import GuidanceKind
 from engine.contract.schedulers import SchedulerName
 
 
@@ -22,6 +23,7 @@ class ModelCard(BaseModel):
     default_steps: int = 20
     default_guidance: float = 7.5
     default_scheduler: SchedulerName = "dpmpp_2m"
+    guidance: GuidanceKind = "cfg"
     # Width of the text embeddings that the denoiser takes: adapters are made for one.
     text_width: int | None = None
     # Channels of what its denoiser's encoder passes on, in order: a control adds to exactly these.
@@ -32,5 +34,11 @@ class ModelCard(BaseModel):
     note: str = ""
     # Whether something in its folder can score pictures: CLIP and classifier guidance need that.
     has_scorer: bool = False
+    # What it is, in a sentence; bytes of its parts in 16 bit, by component: what fits follows from them.
+    what: str = ""
+    parts: dict[str, int] = {}
+    is_bundled: bool = False
+    # Why it cannot be used, in words; None where nothing is known against it.
+    refusal: str | None = None
     # Share of noise, 0 to 1, at 33 even places of the schedule from start to end: what a plot of it needs.
     noise_curve: tuple[float, ...] = ()

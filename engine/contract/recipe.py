@@ -14,6 +14,7 @@ from engine.contract.adapters import LoraUse, merge_uses, take_tags
 from engine.contract.controls import ControlUse
 from engine.contract.embeddings import named_embeddings
 from engine.contract.errors import DamagedFile, InvalidRequest
+from engine.contract.families import Feature, check_family
 from engine.contract.guidance import (
     GUIDANCE_FACTS,
     PERTURBED_DEFAULT,
@@ -112,6 +113,8 @@ class Recipe(BaseModel):
     negative_prompts: tuple[Words, ...] | None = None
     # Embeddings that the words name, with the hashes of their files.
     embeddings: dict[str, str] | None = None
+    # None is CFG; else the model takes the number as an input, or does not hear it: either way it runs once a step.
+    guidance_kind: Literal["told", "none"] | None = None
     # None is plain CFG over all steps.
     guidance_style: GuidanceStyle | None = None
     guidance_rescale: GuidanceShare | None = None
@@ -201,6 +204,15 @@ class Recipe(BaseModel):
         return tuple(one for one in (self.source, self.mask, *maps, *references) if one is not None)
 
     @property
+    def features(self) -> frozenset[Feature]:
+        """What it asks a family to take part in. Words that would be weighed are no reason to refuse: those are read without."""
+        asked: dict[Feature, object] = {
+            "loras": self.loras, "embeddings": self.embeddings, "controls": self.controls, "references": self.references,
+            "seamless": self.seamless, "score_guidance": self.score_guidance,
+        }  # fmt: skip
+        return frozenset(feature for feature, value in asked.items() if value)
+
+    @property
     def steps_run(self) -> int:
         """Steps that are really walked: a source picture shortens the schedule (at least one step, unless there is none)."""
         if self.strength is None:
@@ -211,7 +223,7 @@ class Recipe(BaseModel):
     def guidance(self) -> GuidancePlan:
         """How each walk of this recipe is guided."""
         return GuidancePlan(
-            scale=self.guidance_scale,
+            scale=self.guidance_scale if self.guidance_kind is None else 1.0,
             style=self.guidance_style or "cfg",
             rescale=self.guidance_rescale or 0.0,
             start=self.guidance_start or 0.0,
@@ -283,8 +295,9 @@ def resolve(
         said["loras"] = loras
     if tags and "prompts" in said:
         said["loras_beside"] = find_loras(merge_uses(request.loras))
-    recipe = Recipe.model_validate(values | said | _guidance(request))
+    recipe = Recipe.model_validate(values | said | _guidance(request) | {"guidance_kind": None if model.guidance == "cfg" else model.guidance})
     check_guidance(recipe.guidance, family=model.family, title=model.title)
+    check_family(model.family, model.title, scheduler=recipe.scheduler, size=(recipe.width, recipe.height), uses=recipe.features)
     if recipe.score_guidance is not None and not model.has_scorer:
         label = SCORE_LABELS[recipe.score_guidance]
         raise InvalidRequest(

@@ -14,11 +14,17 @@ SchedulerName = Literal[
     "dpmpp_2m", "euler", "ddim", "unipc", "heun", "dpmpp_2s", "deis", "lms", "pndm", "kdpm2",
     "euler_a", "dpmpp_2m_sde", "kdpm2_a", "sa_solver", "ddpm",
     "lcm", "tcd",
+    "flow_euler", "flow_dpmpp_2m", "flow_unipc",
 ]  # fmt: skip
 ScheduleName = Literal["normal", "karras", "exponential", "beta", "trailing"]
-SchedulerGroup = Literal["settles", "explores", "few_steps"]
+SchedulerGroup = Literal["settles", "explores", "few_steps", "flow"]
 
-SCHEDULER_GROUPS: dict[SchedulerGroup, str] = {"settles": "Converges", "explores": "Keeps exploring", "few_steps": "Few steps"}
+SCHEDULER_GROUPS: dict[SchedulerGroup, str] = {
+    "settles": "Converges",
+    "explores": "Keeps exploring",
+    "few_steps": "Few steps",
+    "flow": "For flow models",
+}
 
 _SIGMAS: tuple[ScheduleName, ...] = ("normal", "karras", "exponential", "trailing")
 _ALL: tuple[ScheduleName, ...] = ("normal", "karras", "exponential", "beta", "trailing")
@@ -43,7 +49,6 @@ class SchedulerFacts:
 # Left out, because tests/diffusion/test_gaussian.py finds them wrong or they cannot run here (diffusers 0.42.1):
 # DPM++ 3M SDE (its last term has the wrong sign: +17 % spread), DPM++ SDE (the class needs torchsde; the SDE mode of the
 # 2S class loses 5 % of the spread), DPM++ 2S a (no class; 2S is its sibling without added noise), IPNDM and EDM Euler.
-# The flow-matching samplers join in a group of their own with the first family that needs them.
 SCHEDULER_FACTS: dict[SchedulerName, SchedulerFacts] = {
     "dpmpp_2m": SchedulerFacts("DPM++ 2M", "settles", "settles quickly; the default", _ALL),
     "euler": SchedulerFacts("Euler", "settles", "settles; plain and predictable", _ALL),
@@ -62,6 +67,9 @@ SCHEDULER_FACTS: dict[SchedulerName, SchedulerFacts] = {
     "ddpm": SchedulerFacts("DDPM", "explores", "keeps exploring; the original, wants very many steps", ("beta", "trailing")),
     "lcm": SchedulerFacts("LCM", "few_steps", "4 to 8 steps, guidance 1 to 2; for LCM models and LoRAs only", (), steps_max=50),
     "tcd": SchedulerFacts("TCD", "few_steps", "4 to 8 steps, sharper than LCM; for TCD models and LoRAs only", (), steps_max=50),
+    "flow_euler": SchedulerFacts("Flow Euler", "flow", "settles; the straight way of flow models", ()),
+    "flow_dpmpp_2m": SchedulerFacts("Flow DPM++ 2M", "flow", "settles in fewer steps than Flow Euler", ()),
+    "flow_unipc": SchedulerFacts("Flow UniPC", "flow", "settles in the fewest steps", ()),
 }
 SCHEDULER_LABELS: dict[SchedulerName, str] = {name: facts.label for name, facts in SCHEDULER_FACTS.items()}
 SCHEDULER_NOTES: dict[SchedulerName, str] = {name: facts.note for name, facts in SCHEDULER_FACTS.items()}
@@ -107,6 +115,11 @@ def schedule_key(name: str) -> ScheduleName | None:
 def schedules_of(scheduler: SchedulerName) -> tuple[ScheduleName, ...]:
     """The noise schedules that exist for a sampler. The model's own, None, always does."""
     return SCHEDULER_FACTS[scheduler].schedules
+
+
+def samplers_for(*, is_flow: bool) -> tuple[SchedulerName, ...]:
+    """The samplers of models that predict a flow, or of all others."""
+    return tuple(name for name, facts in SCHEDULER_FACTS.items() if (facts.group == "flow") == is_flow)
 
 
 def model_calls(scheduler: SchedulerName, steps: int) -> int:

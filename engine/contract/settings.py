@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="PostgreSQL for several servers, as postgresql://…; empty is easel.db in the data folder")
     public: bool = Field(False, description="let everybody in who can reach the address")
     auth_file: Path | None = Field(None, description="people who may sign in, a line each from: python -m engine password NAME")
+    operators: str = Field("", description="people who may manage models, by name, with commas; without --auth-file whoever is at this machine may")
     frames: str = Field("", description="other sites that may show the studio in a frame, with a space between")
     model: str = Field("starter", description="name of the model that is loaded at start")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps …; several, as cuda:0,cuda:1, work side by side")
@@ -42,6 +43,10 @@ class Settings(BaseSettings):
     picture_limit: int | None = Field(None, ge=1, description="finished pictures that are kept for one visitor")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
     metrics_public: bool = Field(False, description="answer /metrics to other machines too, not only to this one")
+
+    @property
+    def operator_names(self) -> frozenset[str]:
+        return frozenset(name for one in self.operators.split(",") if (name := one.strip()))
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections import OrderedDict
 from collections.abc import Generator, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin
+from diffusers.loaders import lora_pipeline
 from diffusers.utils.peft_utils import delete_adapter_layers, recurse_remove_peft_layers, set_weights_and_activate_adapters
 from safetensors.torch import load_file
 
@@ -38,8 +39,7 @@ class _State:
 
     matrices: Mapping[str, torch.Tensor]
     alphas: Mapping[str, float] | None
-    has_unet: bool
-    has_text_encoder: bool
+    parts: frozenset[str]
 
 
 class AdapterShelf:
@@ -47,7 +47,7 @@ class AdapterShelf:
 
     def __init__(self, kept: int = _FILES_KEPT) -> None:
         self._kept = kept
-        self._states: OrderedDict[tuple[str, int, int], _State] = OrderedDict()
+        self._states: OrderedDict[tuple[str, int, int, str], _State] = OrderedDict()
 
     @contextmanager
     def applied(self, components: Components, loras: tuple[Lora, ...]) -> Generator[bool]:
@@ -61,37 +61,38 @@ class AdapterShelf:
             return
         states = [self._state(lora.path, components) for lora in loras]
         names = [f"easel{number}" for number in range(len(loras))]
-        parts: tuple[Any, Any] = (components.unet, components.text_encoder)
-        unet, text_encoder = parts
+        network, reader = components.family.network, components.family.loras
+        assert reader is not None
+        modules: dict[str, Any] = {part: components.parts[part] for part in (network, *reader.encoders)}
         try:
             for lora, name, state in zip(loras, names, states, strict=True):
-                _attach(unet, text_encoder, name, state, lora.path.stem)
-            _weigh(unet, [(name, lora.weight) for lora, name, state in zip(loras, names, states, strict=True) if state.has_unet])
+                _attach(components, modules, name, state, lora.path.stem)
+            for part, module in modules.items():
+                _weigh(module, [(name, lora.weight) for lora, name, state in zip(loras, names, states, strict=True) if part in state.parts])
             for lora, name in zip(loras, names, strict=True):
                 if lora.blocks is not None:
-                    weigh_blocks(unet, name, lora.weight, lora.blocks, lora.path.stem)
-            spoken = [(name, lora.weight) for lora, name, state in zip(loras, names, states, strict=True) if state.has_text_encoder]
-            _weigh(text_encoder, spoken)
+                    weigh_blocks(modules[network], name, lora.weight, lora.blocks, lora.path.stem)
             # What is put in is new: it has to come to where the model is, in the model's own type.
-            for module in parts:
+            for module in modules.values():
                 module.to(device=components.device, dtype=components.dtype)
-            yield bool(spoken)
+            yield any(state.parts - {network} for state in states)
         finally:
-            for module in parts:
+            for module in modules.values():
                 _detach(module, names)
 
     def _state(self, path: Path, components: Components) -> _State:
         stat = path.stat()
-        key = (str(path), stat.st_size, stat.st_mtime_ns)
+        # Names are read in the way of a family; the same file may be asked of two.
+        key = (str(path), stat.st_size, stat.st_mtime_ns, components.family.key)
         if key not in self._states:
-            self._states[key] = _read(path, components.unet.config)
+            self._states[key] = _read(path, components)
             while len(self._states) > self._kept:
                 self._states.popitem(last=False)
         self._states.move_to_end(key)
         return self._states[key]
 
 
-def _read(path: Path, unet_config: Any) -> _State:
+def _read(path: Path, components: Components) -> _State:
     try:
         check_header(path)
         raw = load_file(path)
@@ -99,46 +100,67 @@ def _read(path: Path, unet_config: Any) -> _State:
         raise DamagedFile(f"The LoRA {path.stem} is damaged or no safetensors file.", "Download it again, or mute it.", "loras") from error
     if not all(torch.isfinite(matrix).all() for matrix in raw.values()):
         raise DamagedFile(f"The LoRA {path.stem} holds values that are no numbers.", "Download it again, or mute it.", "loras")
-    loader: Any = StableDiffusionLoraLoaderMixin
+    network, loader = components.family.network, _loader(components)
+    options: dict[str, Any] = {"unet_config": components.unet.config} if network == "unet" else {}
+    if "return_alphas" in inspect.signature(loader.lora_state_dict).parameters:
+        options["return_alphas"] = True
     try:
-        found = loader.lora_state_dict(raw, unet_config=unet_config)
+        found = loader.lora_state_dict(raw, **options)
     except (ValueError, KeyError, IndexError, RuntimeError, AttributeError) as error:
         raise _unfit(path.stem) from error
-    matrices, alphas = found[0], found[1]
+    matrices, alphas = (found[0], found[1]) if isinstance(found, tuple) else (found, None)
     # Files of PEFT's own carry no part's name: they are for the denoiser.
-    if not any(key.startswith(("unet.", "text_encoder.")) for key in matrices):
-        matrices = {f"unet.{key.removeprefix('base_model.model.')}": value for key, value in matrices.items()}
-    state = _State(
-        matrices=matrices,
-        alphas=alphas,
-        has_unet=any(key.startswith("unet.") for key in matrices),
-        has_text_encoder=any(key.startswith("text_encoder.") for key in matrices),
-    )
-    if not (state.has_unet or state.has_text_encoder):
+    if not any(key.startswith((f"{network}.", "text_encoder")) for key in matrices):
+        matrices = {f"{network}.{key.removeprefix('base_model.model.')}": value for key, value in matrices.items()}
+    known = {network, *(components.family.loras.encoders if components.family.loras else ())}
+    parts = frozenset(part for part in known if any(key.startswith(f"{part}.") for key in matrices))
+    if not parts:
         raise _unfit(path.stem)
-    return state
+    return _State(matrices=matrices, alphas=alphas, parts=parts)
 
 
-def _attach(unet: Any, text_encoder: Any, name: str, state: _State, title: str) -> None:
-    options: dict[str, Any] = {"network_alphas": state.alphas, "adapter_name": name}
+def _loader(components: Components) -> Any:
+    reader = components.family.loras
+    if reader is None:
+        message = f"{components.family.title} takes no LoRAs."
+        raise IncompatibleAdapter(message, "Mute them, or choose another model.", "loras")
+    return getattr(lora_pipeline, reader.name)
+
+
+def _check_layers(network: Any, prefix: str, state: _State, title: str) -> None:
+    """Raises `IncompatibleAdapter` where the file changes layers that the denoiser does not have: PEFT passes over those without a word."""
+    named = {key.removeprefix(f"{prefix}.").split(".lora_A.")[0] for key in state.matrices if key.startswith(f"{prefix}.") and ".lora_A." in key}
+    layers = {layer for layer, _ in network.named_modules()}
+    if missing := named - layers:
+        message = f"{len(missing)} of the {len(named)} layers that the LoRA {title} changes do not exist in this model."
+        raise IncompatibleAdapter(message, "Mute it, or choose a model of the family that it was made for.", "loras")
+
+
+def _attach(components: Components, modules: dict[str, Any], name: str, state: _State, title: str) -> None:
+    _check_layers(modules[components.family.network], components.family.network, state, title)
     try:
         with warnings.catch_warnings():
             # Several adapters in one model are what we mean.
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-            _put_in(unet, text_encoder, state, options)
+            _put_in(components, modules, name, state)
     except (ValueError, KeyError, IndexError, RuntimeError, AttributeError) as error:
         raise _unfit(title) from error
+    network = components.family.network
     # A file of another family loads without a word and changes nothing; that must not pass for a picture with it.
-    if state.has_unet and name not in getattr(unet, "peft_config", {}):
+    if network in state.parts and name not in getattr(modules[network], "peft_config", {}):
         raise _unfit(title)
 
 
-def _put_in(unet: Any, text_encoder: Any, state: _State, options: dict[str, Any]) -> None:
-    loader: Any = StableDiffusionLoraLoaderMixin
-    if state.has_unet:
-        loader.load_lora_into_unet(dict(state.matrices), unet=unet, **options)
-    if state.has_text_encoder:
-        loader.load_lora_into_text_encoder(dict(state.matrices), text_encoder=text_encoder, **options)
+def _put_in(components: Components, modules: dict[str, Any], name: str, state: _State) -> None:
+    loader, network = _loader(components), components.family.network
+    for part in sorted(state.parts):
+        put: Any = getattr(loader, f"load_lora_into_{part}" if part == network else "load_lora_into_text_encoder")
+        options: dict[str, Any] = {"adapter_name": name, network if part == network else "text_encoder": modules[part]}
+        if "network_alphas" in inspect.signature(put).parameters:
+            options["network_alphas"] = state.alphas
+        if part != network:
+            options["prefix"] = part
+        put(dict(state.matrices), **options)
 
 
 def _weigh(module: Any, weights: list[tuple[str, float]]) -> None:

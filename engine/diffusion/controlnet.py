@@ -23,7 +23,9 @@ from safetensors import safe_open
 
 from engine.contract.controls import ControlUse
 from engine.contract.errors import DamagedFile, IncompatibleAdapter
+from engine.diffusion.conditioning import Told
 from engine.diffusion.control_lora import KIND, expand_control
+from engine.diffusion.families.sdxl import size_inputs
 from engine.diffusion.images import Rgb, fit, resize
 from engine.diffusion.loading import Components
 from engine.diffusion.safetensors_header import check_header
@@ -73,10 +75,10 @@ class Control:
         self._units = units
         self._maps = [_to_map(unit.map).to(unit.net.device, unit.net.dtype) for unit in units]
 
-    def __call__(self, sample: torch.Tensor, timestep: torch.Tensor, words: torch.Tensor, *, batch: int, index: int, calls: int) -> dict[str, Any]:
+    def __call__(self, sample: torch.Tensor, timestep: torch.Tensor, told: Told, *, batch: int, index: int, calls: int) -> dict[str, Any]:
         """Keyword arguments for the UNet at model call `index` of `calls`; none where no unit is at work.
 
-        `sample` is what the UNet is given, (n·batch, C, h, w) for n sets of `words`, without the channels that only
+        `sample` is what the UNet is given, (n·batch, C, h, w) for n sets of words, without the channels that only
         inpainting checkpoints have; the last set is the conditional one.
         """
         down: list[torch.Tensor] = []
@@ -84,27 +86,31 @@ class Control:
         for unit, shown in zip(self._units, self._maps, strict=True):
             if unit.use.is_idle or not unit.use.acts_at(index, calls):
                 continue
-            passed, middle = _run(unit, shown, sample.to(unit.net.dtype), timestep, words.to(unit.net.dtype), batch)
+            passed, middle = _run(unit, shown, sample.to(unit.net.dtype), timestep, told, batch)
             down = [one + other for one, other in zip(down, passed, strict=True)] if down else list(passed)
             mid = middle if mid is None else mid + middle
         return {} if mid is None else {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": mid}
 
 
 def _run(
-    unit: Unit, shown: torch.Tensor, sample: torch.Tensor, timestep: torch.Tensor, words: torch.Tensor, batch: int
+    unit: Unit, shown: torch.Tensor, sample: torch.Tensor, timestep: torch.Tensor, told: Told, batch: int
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     net: Any = unit.net
     # One whose outputs are means over the picture, as shuffle's are, speaks to the words only: what is not asked for gets nothing.
     is_pooled = bool(net.config.global_pool_conditions)
     rows = batch if is_pooled else len(sample)
     down, mid = net(
-        sample[-rows:], timestep, encoder_hidden_states=words[-rows:], controlnet_cond=shown.expand(rows, -1, -1, -1),
+        sample[-rows:], timestep, encoder_hidden_states=told.words[-rows:].to(net.dtype), **_sizes(net, sample[-rows:], told[-rows:]), controlnet_cond=shown.expand(rows, -1, -1, -1),
         conditioning_scale=unit.use.weight, return_dict=False,
     )  # fmt: skip
     if rows == len(sample):
         return list(down), mid
     padded = [torch.cat([torch.zeros_like(one).repeat(len(sample) // rows - 1, 1, 1, 1), one]) for one in (*down, mid)]
     return padded[:-1], padded[-1]
+
+
+def _sizes(net: Any, sample: torch.Tensor, told: Told) -> dict[str, Any]:
+    return size_inputs(sample, told) if net.config.addition_embed_type == "text_time" else {}
 
 
 def _to_map(image: Rgb) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,9 +14,10 @@ from engine.contract.guidance import GuidancePlan
 from engine.contract.schedulers import ScheduleName, SchedulerName
 from engine.diffusion.conditioning import Embeds, Told, tell
 from engine.diffusion.controlnet import Control
+from engine.diffusion.families import Denoiser
 from engine.diffusion.freezing import FrozenWalk, Walk
 from engine.diffusion.guidance import Guide
-from engine.diffusion.schedulers import SAMPLERS, Space, schedule_timesteps
+from engine.diffusion.schedulers import SAMPLERS, Space, noised, schedule_timesteps
 from engine.diffusion.score_guidance import Nudge
 
 
@@ -43,11 +44,21 @@ _ALPHA_MIN = 1e-4
 Keep = Callable[[torch.Tensor, Any, int, Any], torch.Tensor]
 
 
-def set_steps(scheduler: Any, steps: int, strength: float, device: torch.device, schedule: ScheduleName | None = None) -> int:
-    """Lay out the schedule and return the model call to begin at: `strength` is the share of the steps that is walked, at least one."""
-    timesteps = schedule_timesteps(schedule, steps, scheduler.config["num_train_timesteps"])
+def set_steps(
+    scheduler: Any,
+    steps: int,
+    strength: float,
+    device: torch.device,
+    schedule: ScheduleName | None = None,
+    flow: Mapping[str, Any] | None = None,
+) -> int:
+    """Lay out the schedule and return the model call to begin at: `strength` is the share of the steps that is walked, at least one.
+
+    `flow` is what a flow family lays out its own way: keyword arguments of `set_timesteps`.
+    """
+    timesteps = None if flow is not None else schedule_timesteps(schedule, steps, scheduler.config["num_train_timesteps"])
     if timesteps is None:
-        scheduler.set_timesteps(steps, device=device)
+        scheduler.set_timesteps(steps, device=device, **(flow or {}))
     else:
         scheduler.set_timesteps(timesteps=timesteps, device=device)
     walked = max(1, min(int(steps * strength), steps))
@@ -59,16 +70,17 @@ def set_steps(scheduler: Any, steps: int, strength: float, device: torch.device,
 
 def start_noise(scheduler: Any, noise: torch.Tensor) -> torch.Tensor:
     """Pure noise in the scale that this scheduler starts from."""
-    return noise * scheduler.init_noise_sigma
+    # A flow begins at noise as it is drawn.
+    return noise * getattr(scheduler, "init_noise_sigma", 1.0)
 
 
 def start_from(scheduler: Any, clean: torch.Tensor, noise: torch.Tensor, begin: int) -> torch.Tensor:
     """Clean latents with as much noise as step `begin` expects (SDEdit, Meng et al. 2022). All (B, C, h, w) float32."""
-    return scheduler.add_noise(clean, noise, scheduler.timesteps[begin : begin + 1].repeat(len(clean)))
+    return noised(scheduler, clean, noise, scheduler.timesteps[begin : begin + 1].repeat(len(clean)))
 
 
 def denoise(
-    unet: Any,
+    model: Denoiser,
     scheduler: Any,
     *,
     name: SchedulerName,
@@ -89,26 +101,27 @@ def denoise(
     (B, C', h, w) is appended to the model's input, as inpainting checkpoints want it. `nudge` says what to add to the
     predicted clean latents of each guided step, `control` to what the model's encoder passes on. With `frozen` the walk goes on after the step at which it was put aside,
     bit for bit.
-    `embeds` is (2B, tokens, dim), negative half first, when guidance is on; else (B, tokens, dim); or, where words change
-    on the way or pictures are shown, a function from index and number of model calls to that. The sample stays in
+    `embeds` is 2B rows, negative half first, when guidance is on, else B; or, where words change on the way or pictures
+    are shown, a function from index and number of model calls to that. The sample stays in
     float32 while the model runs in its own dtype: sampler sums lose nothing and the seed means the same in any dtype.
-    In float32 every value equals that of diffusers' StableDiffusionPipeline.
+    In float32 every value equals that of diffusers' pipeline of the family.
     """
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     options: dict[str, Any] = {"generator": list(rng)} if takes_generator else {}
     timesteps = scheduler.timesteps[begin:]
     total = len(timesteps)
     batch = len(latents)
-    guide = Guide(guidance, unet)
+    scales = hasattr(scheduler, "scale_model_input")
+    guide = Guide(guidance, model.network, model.settle)
 
     def predict(sample: torch.Tensor, timestep: torch.Tensor, index: int, told: Told) -> torch.Tensor:
         """One run of the model: scaled `sample` (B, C, h, w) told n things, n·B rows → (n·B, C, h, w) float32."""
         rows = len(told) // batch
-        added = {} if control is None else control(sample.repeat(rows, 1, 1, 1), timestep, told.words, batch=batch, index=index, calls=total)
+        added = {} if control is None else control(sample.repeat(rows, 1, 1, 1), timestep, told, batch=batch, index=index, calls=total)
         if extra is not None:
             sample = torch.cat([sample, extra], dim=1)
         sample = sample.repeat(rows, 1, 1, 1).to(told.dtype)
-        return unet(sample, timestep, **told.inputs(), **added, return_dict=False)[0].float()
+        return model.predict(model.network, sample, timestep, told, added).float()
 
     walk, first = Walk((scheduler, guide), rng), 0
     if frozen is not None:
@@ -116,7 +129,7 @@ def denoise(
     for index, timestep in enumerate(timesteps):
         if index < first:
             continue
-        sample = scheduler.scale_model_input(latents, timestep)
+        sample = scheduler.scale_model_input(latents, timestep) if scales else latents
         prediction = guide.predict(partial(predict, sample, timestep, index), tell(embeds, index, total), batch=batch, index=index, calls=total)
         sigma, denoised = clean_latents(scheduler, SAMPLERS[name].space, begin + index, prediction, latents)
         if nudge is not None and guidance.is_active(index, total):
@@ -134,6 +147,10 @@ def clean_latents(scheduler: Any, space: Space, index: int, prediction: torch.Te
 
     With x = α·x₀ + σ·ε: from ε, x₀ = (x − σ·ε) / α; from v, x₀ = α·x − σ·v (Salimans & Ho 2022, appendix D).
     """
+    if space is Space.FLOW:
+        # x = (1 − σ)·x₀ + σ·ε and v = ε − x₀ (Liu et al. 2022, rectified flow).
+        share = float(scheduler.sigmas[index])
+        return share / max(1 - share, _ALPHA_MIN), latents - share * prediction
     noise_level, alpha, sigma = signal_and_noise(scheduler, space, index)
     sample = latents * alpha if space is Space.VARIANCE_EXPLODING else latents
     match scheduler.config["prediction_type"]:
@@ -148,6 +165,8 @@ def clean_latents(scheduler: Any, space: Space, index: int, prediction: torch.Te
 
 def moved(scheduler: Any, space: Space, index: int, prediction: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
     """The prediction whose clean latents are those of `prediction` plus `change`: `clean_latents` solved for it. All (B, C, h, w)."""
+    if space is Space.FLOW:
+        return prediction - change / max(float(scheduler.sigmas[index]), _ALPHA_MIN)
     _, alpha, sigma = signal_and_noise(scheduler, space, index)
     match scheduler.config["prediction_type"]:
         case "v_prediction":

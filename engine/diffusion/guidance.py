@@ -27,9 +27,10 @@ APG_MOMENTUM, APG_LENGTH = -0.5, 15.0
 class Guide:
     """How one walk is guided. Made anew for each: APG remembers the calls before."""
 
-    def __init__(self, plan: GuidancePlan, unet: Any) -> None:
+    def __init__(self, plan: GuidancePlan, network: Any, settle: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None) -> None:
         self._plan = plan
-        self._unet = unet
+        self._network = network
+        self._settle = settle
         self._momentum: torch.Tensor | None = None
 
     def predict(self, predict: Predict, told: Told, *, batch: int, index: int, calls: int) -> torch.Tensor:
@@ -39,9 +40,12 @@ class Guide:
             return predict(told[-batch:])
         prediction = predict(told)
         conditional = prediction[-batch:]
-        guided = self._guided(prediction[:batch], conditional) if plan.uses_negative else conditional
+        guided = conditional
+        if plan.uses_negative:
+            guided = self._guided(prediction[:batch], conditional)
+            guided = guided if self._settle is None else self._settle(guided, conditional)
         if plan.is_perturbed:
-            with perturbed(self._unet, plan.style):
+            with perturbed(self._network, plan.style):
                 guided = guided + plan.perturbed_scale * (conditional - predict(told[-batch:]))
         return rescale(guided, conditional, plan.rescale) if plan.rescale else guided
 

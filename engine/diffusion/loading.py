@@ -3,54 +3,94 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from engine.contract.errors import DamagedFile, ModelNotFound
-from engine.diffusion.families import FAMILIES, Family
-from engine.diffusion.preview import LatentToRgb
+from engine.contract.families import family_of
+from engine.diffusion.families import FAMILIES, Denoiser, Family
+from engine.diffusion.preview import LatentToRgb, measure_preview
 from engine.diffusion.safetensors_header import check_header
 from engine.diffusion.scorer import Scorer, has_scorer, load_scorer
+from engine.diffusion.voices import Voice
 
-_MODEL_CLASSES: dict[str, Any] = {cls.__name__: cls for cls in (AutoencoderKL, AutoencoderTiny, UNet2DConditionModel, CLIPTextModel)}
+# Where the classes live that a model may name. Imported when one is needed: the starter's first second must not pay for all.
+_AUTOENCODERS, _TRANSFORMERS = "diffusers.models.autoencoders", "diffusers.models.transformers"
+_DIFFUSERS = {
+    "AutoencoderKL": f"{_AUTOENCODERS}.autoencoder_kl",
+    "AutoencoderKLFlux2": f"{_AUTOENCODERS}.autoencoder_kl_flux2",
+    "AutoencoderKLQwenImage": f"{_AUTOENCODERS}.autoencoder_kl_qwenimage",
+    "AutoencoderTiny": f"{_AUTOENCODERS}.autoencoder_tiny",
+    "FluxTransformer2DModel": f"{_TRANSFORMERS}.transformer_flux",
+    "Flux2Transformer2DModel": f"{_TRANSFORMERS}.transformer_flux2",
+    "QwenImageTransformer2DModel": f"{_TRANSFORMERS}.transformer_qwenimage",
+    "SD3Transformer2DModel": f"{_TRANSFORMERS}.transformer_sd3",
+    "UNet2DConditionModel": "diffusers.models.unets.unet_2d_condition",
+    "ZImageTransformer2DModel": f"{_TRANSFORMERS}.transformer_z_image",
+}
 
 
 @dataclass(frozen=True)
 class Components:
-    """A loaded model. Modules are in eval mode on `device` in `dtype` and are never changed by a run."""
+    """A loaded model. Modules are in eval mode on `device` in `dtype` and are never changed by a run.
+
+    `parts` are its modules and tokenizers by their names in `model_index.json`.
+    """
 
     folder: Path
     family: Family
-    unet: UNet2DConditionModel
-    vae: AutoencoderKL | AutoencoderTiny
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
+    parts: Mapping[str, Any]
+    voice: Voice
     scheduler_config: dict[str, Any]
     preview: LatentToRgb
     device: torch.device
     dtype: torch.dtype
 
     @property
+    def network(self) -> Any:
+        """The denoiser's module."""
+        return self.parts[self.family.network]
+
+    @property
+    def unet(self) -> Any:
+        """The denoiser of a family that has a UNet: adapters and controls are made for its blocks."""
+        return self.parts["unet"]
+
+    @property
+    def vae(self) -> Any:
+        return self.parts["vae"]
+
+    @property
+    def text_encoder(self) -> Any:
+        return self.parts["text_encoder"]
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.parts["tokenizer"]
+
+    @property
+    def denoiser(self) -> Denoiser:
+        return Denoiser(self.network, self.family.predict, self.family.settle)
+
+    @property
     def latent_channels(self) -> int:
-        return int(self.vae.config["latent_channels"])
+        return self.family.latents.channels(self.vae)
 
     @property
     def is_inpainting(self) -> bool:
         """Whether the denoiser also takes a mask and the masked picture, as inpainting checkpoints do."""
-        return int(self.unet.config["in_channels"]) == 2 * self.latent_channels + 1
+        return self.family.network == "unet" and int(self.unet.config["in_channels"]) == 2 * self.latent_channels + 1
 
     @property
     def encodes_by_chance(self) -> bool:
         """Whether encoding draws from a generator: a variational encoder does, a plain one does not."""
-        return isinstance(self.vae, AutoencoderKL)
+        return self.family.latents.draws(self.vae)
 
     @cached_property
     def scorer(self) -> Scorer | None:
@@ -65,53 +105,69 @@ class Components:
     @property
     def vae_scale(self) -> int:
         """Pixels per latent along an edge."""
-        return 2 ** (len(_channels(self.vae)) - 1)
+        return self.family.latents.scale(self.vae)
 
 
 def load_components(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Components:
     """Load a model folder. Raises `DamagedFile` or `ModelNotFound` before the device is touched."""
     index = _read_json(folder / "model_index.json")
     own = _read_json(folder / "easel.json") if (folder / "easel.json").is_file() else {}
-    family = FAMILIES.get(own.get("family", "sd1"))
-    if family is None:
-        raise ModelNotFound(f"The model {folder.name} is of a family that Easel does not know.", "Choose another model.", "model")
-    _check_classes(folder, index, family)
+    family = _family(folder, index, own)
+    names = _check_classes(folder, index, family)
     for file in sorted(folder.rglob("*.safetensors")):
         check_header(file)
-    modules = {name: _load(folder / name, index[name][1], dtype).to(device) for name in ("unet", "vae", "text_encoder")}
-    if device.type == "cpu":
-        # Convolutions in bfloat16 are quicker in this layout on CPU; values are the same.
-        modules["unet"].to(memory_format=torch.channels_last)
-        modules["vae"].to(memory_format=torch.channels_last)
+    parts = {name: _load(folder / name, index[name][1], dtype, device) for name in names}
+    preview = LatentToRgb.known(family, own.get("preview"))
     return Components(
         folder=folder,
         family=family,
-        unet=modules["unet"],
-        vae=modules["vae"],
-        text_encoder=modules["text_encoder"],
-        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+        parts=parts,
+        voice=family.voice(parts, {**family.settings, **{name: index[name] for name in family.settings if name in index}}),
         scheduler_config=_read_json(folder / "scheduler" / "scheduler_config.json"),
-        preview=LatentToRgb.for_model(family, own.get("preview")),
+        preview=measure_preview(family.latents, parts["vae"]) if preview is None else preview,
         device=device,
         dtype=dtype,
     )
 
 
-def _load(folder: Path, class_name: str, dtype: torch.dtype) -> Any:
-    cls = _MODEL_CLASSES[class_name]
-    words = {"dtype": dtype} if class_name == "CLIPTextModel" else {"torch_dtype": dtype}
+def _family(folder: Path, index: dict[str, Any], own: dict[str, Any]) -> Family:
+    facts = family_of(index)
+    family = FAMILIES.get(own.get("family", facts.key if facts else ""))
+    if family is None:
+        kind = str(index.get("_class_name", "of no kind"))[:60]
+        raise ModelNotFound(f"The model {folder.name} ({kind}) is of a family that Easel does not know.", "Choose another model.", "model")
+    return family
+
+
+def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.device) -> Any:
+    # Only names of the family's table come this far.
+    is_ours = class_name in _DIFFUSERS
+    # The library has dropped the word that told its quick tokenizers from slow ones; folders still have it.
+    cls: Any = getattr(import_module(_DIFFUSERS.get(class_name, "transformers")), class_name.removesuffix("Fast"))
+    words = {"torch_dtype" if is_ours else "dtype": dtype, "use_safetensors": True}
     try:
-        return cls.from_pretrained(folder, local_files_only=True, use_safetensors=True, **words).eval().requires_grad_(False)
+        if "Tokenizer" in class_name:
+            return cls.from_pretrained(folder, local_files_only=True)
+        module = cls.from_pretrained(folder, local_files_only=True, **words).eval().requires_grad_(False).to(device)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise DamagedFile(f"The {folder.name} of {folder.parent.name} cannot be loaded.", "Copy or download the model again.", "model") from error
+    if device.type == "cpu" and class_name in ("UNet2DConditionModel", "AutoencoderKL", "AutoencoderTiny"):
+        # Convolutions in bfloat16 are quicker in this layout on CPU; values are the same.
+        module.to(memory_format=torch.channels_last)
+    return module
 
 
-def _check_classes(folder: Path, index: dict[str, Any], family: Family) -> None:
-    """Only classes of the family's row are ever named to a library; a config cannot bring code of its own."""
+def _check_classes(folder: Path, index: dict[str, Any], family: Family) -> list[str]:
+    """The names of the parts to load. Only classes of the family's row are ever named to a library; a config cannot bring code of its own."""
+    names: list[str] = []
     for name, accepted in family.components.items():
         entry = index.get(name)
+        if name in family.optional and (entry is None or entry == [None, None]):
+            continue
         if not isinstance(entry, list) or len(entry) != 2 or entry[1] not in accepted or not (folder / name).is_dir():
             raise DamagedFile(f"The model {folder.name} has no usable {name}.", "Copy or download the whole folder again.", "model")
+        names.append(name)
+    return [name for name in names if name != "scheduler"]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -119,7 +175,3 @@ def _read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DamagedFile(f"The file {path.name} of {path.parent.name} cannot be read.", "Copy or download the model again.", "model") from error
-
-
-def _channels(vae: AutoencoderKL | AutoencoderTiny) -> tuple[int, ...]:
-    return vae.config["block_out_channels"] if isinstance(vae, AutoencoderKL) else vae.config["encoder_block_out_channels"]

@@ -13,15 +13,14 @@ from engine.contract.errors import InvalidRequest
 from engine.contract.recipe import Recipe
 from engine.contract.requests import Fill
 from engine.diffusion.images import Mask, Rgb, pad_edges, resize
-
-_GRID = 8
+from engine.diffusion.schedulers import noised
 
 
 @dataclass(frozen=True)
 class Repaint:
     """canvas (H, W, 3) and mask (H, W): the whole picture. box: left, top, right, bottom of the part that is drawn.
 
-    part (h, w, 3) and part_mask (h, w): that part at the size that the model draws, multiples of 8. is_grown: the frame
+    part (h, w, 3) and part_mask (h, w): that part at the size that the model draws. is_grown: the frame
     is larger than the source.
     """
 
@@ -33,8 +32,8 @@ class Repaint:
     is_grown: bool = False
 
 
-def plan_repaint(recipe: Recipe, source: Rgb, painted: Mask | None) -> Repaint:
-    """Everything about an inpainting run that needs no model. Raises `InvalidRequest` when there is nothing to repaint."""
+def plan_repaint(recipe: Recipe, source: Rgb, painted: Mask | None, *, multiple: int = 8) -> Repaint:
+    """Everything about an inpainting run that needs no model but the step of its sizes. Raises `InvalidRequest` when there is nothing to repaint."""
     canvas = pad_edges(source, *recipe.expand)
     mask = grow_mask(source.shape[:2], painted, recipe.expand, recipe.feather or 0.0)
     if not mask.any():
@@ -44,7 +43,7 @@ def plan_repaint(recipe: Recipe, source: Rgb, painted: Mask | None) -> Repaint:
     if recipe.region == "masked":
         box = crop_box(mask, recipe.padding or 0, recipe.width / recipe.height)
     x0, y0, x1, y1 = box
-    size = work_size(x1 - x0, y1 - y0, recipe.width * recipe.height)
+    size = work_size(x1 - x0, y1 - y0, recipe.width * recipe.height, multiple)
     part_mask = np.asarray(cv2.resize(mask[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA), np.float32)
     part = fill_masked(resize(canvas[y0:y1, x0:x1], *size), part_mask, recipe.fill or "original", seed=recipe.seed)
     return Repaint(canvas, mask, box, part, part_mask, is_grown=any(recipe.expand))
@@ -107,10 +106,10 @@ def _widen(start: int, end: int, wanted: int, limit: int) -> tuple[int, int]:
     return start, max(end, start + wanted)
 
 
-def work_size(width: int, height: int, area: int) -> tuple[int, int]:
-    """The size at which a part of `width` × `height` is drawn: its shape, about `area` pixels, multiples of 8, at least 64."""
+def work_size(width: int, height: int, area: int, multiple: int = 8) -> tuple[int, int]:
+    """The size at which a part of `width` × `height` is drawn: its shape, about `area` pixels, multiples of `multiple`, at least 64."""
     scale = (area / (width * height)) ** 0.5
-    return max(64, round(width * scale / _GRID) * _GRID), max(64, round(height * scale / _GRID) * _GRID)
+    return max(64, round(width * scale / multiple) * multiple), max(64, round(height * scale / multiple) * multiple)
 
 
 def fill_masked(image: Rgb, mask: Mask, how: Fill, *, seed: int) -> Rgb:
@@ -166,7 +165,7 @@ class KeepOutside:
         total = len(timesteps)
         known = self._clean
         if index < total - 1:
-            known = scheduler.add_noise(known, self._noise, timesteps[index + 1 : index + 2])  # type: ignore[attr-defined]
+            known = noised(scheduler, known, self._noise, timesteps[index + 1 : index + 2])
         mask = self._mask
         if self._is_soft:
             mask = ((mask > 0) & (mask >= 1 - (index + 1) / total)).to(latents.dtype)

@@ -77,13 +77,13 @@ class Painter:
             axes = None if work.recipe.mode == "upscale" else work.recipe.seamless
             uses = work.recipe.loras or ()
             loras = tuple(Lora(path, use.weight, use.blocks) for use, path in zip(uses, work.loras, strict=True))
-            learned = load_embeddings(work.recipe, work.embeddings, int(components.text_encoder.config.hidden_size))
+            learned = load_embeddings(work.recipe, work.embeddings, components.voice.width)
             overlay = yield from self._overlay(components, work)
             nets = {id(unit.net): unit.net for unit in overlay.units}.values()
             with (
                 self._shelf.applied(components, loras) as is_spoken,
                 self._references.applied(components, _references(work)) as shown,
-                seamless([components.unet, components.vae, *nets], axes),
+                seamless([components.network, components.vae, *nets], axes),
             ):
                 # What an adapted text encoder says must not be remembered as the model's own words.
                 prompts = PromptEncoder(components) if is_spoken else prompts
@@ -194,7 +194,7 @@ class _Picture:
     def _inpaint(self) -> Messages:
         recipe = self._recipe
         painted = None if recipe.mask is None else read_mask(self._path(recipe.mask, "mask"))
-        plan = plan_repaint(recipe, self._source(), painted)
+        plan = plan_repaint(recipe, self._source(), painted, multiple=self._components.family.facts.multiple)
         # The map lies over the whole picture, the growth of its frame included.
         part, canvas = plan.part, plan.canvas
         control = self._overlay.over(canvas.shape[1], canvas.shape[0]).part(plan.box, part.shape[1], part.shape[0])

@@ -12,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.diffusion.families import Family
+from engine.diffusion.families.family import Family, Latents
 
 EDGE_MIN, EDGE_MAX = 256, 384
 _QUALITY = 65
+# Edge of the sheet on which an unknown autoencoder is measured, in pixels.
+_SHEET = 256
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,10 @@ class LatentToRgb:
     bias: torch.Tensor
 
     @staticmethod
-    def for_model(family: Family, own: Mapping[str, Any] | None) -> LatentToRgb:
-        """The model's own map where it brings one, else its family's."""
+    def known(family: Family, own: Mapping[str, Any] | None) -> LatentToRgb | None:
+        """The model's own map where it brings one, else its family's, if that has one."""
+        if own is None and family.preview_matrix is None:
+            return None
         matrix = own["matrix"] if own else family.preview_matrix
         bias = own["bias"] if own else family.preview_bias
         return LatentToRgb(torch.tensor(matrix, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32))
@@ -38,6 +42,25 @@ class LatentToRgb:
         pixels = ((values.nan_to_num() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         image = Image.fromarray(pixels)
         return _small_jpeg(image, min(max(max(image.size) * 8, EDGE_MIN), EDGE_MAX))
+
+
+def measure_preview(latents: Latents, vae: Any) -> LatentToRgb:
+    """The map of an autoencoder that nobody has measured before: least squares on what it makes of a sheet of soft colours.
+
+    The values of nearly every image autoencoder are close to a linear picture of what they hold; one look decides it.
+    """
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 3, 8, 8, generator=generator) * 2 - 1
+    sheet = torch.nn.functional.interpolate(coarse, size=(_SHEET, _SHEET), mode="bicubic").clamp(-1, 1)
+    with torch.inference_mode():
+        found = latents.encode(vae, sheet.to(vae.device, vae.dtype), generator).float().cpu()
+    small = torch.nn.functional.interpolate(sheet, size=found.shape[-2:], mode="area")
+    values = found[0].flatten(1).T
+    # A constant beside the channels; a little ridge, because channels of an untrained one may lie along each other.
+    design = torch.cat([values, torch.ones(len(values), 1)], dim=1).double()
+    normal = design.T @ design + 1e-3 * torch.eye(design.shape[1], dtype=torch.float64)
+    solved = torch.linalg.solve(normal, design.T @ small[0].flatten(1).T.double()).float()
+    return LatentToRgb(solved[:-1], solved[-1])
 
 
 def picture_jpeg(picture: NDArray[np.uint8]) -> bytes:

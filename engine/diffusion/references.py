@@ -16,7 +16,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ class Illustrated:
             for place, one in enumerate(self.shown)
             if (weight := one.use.weight_at(index, total))
         ]
-        return Told(told.words, tuple(seen))
+        return replace(told, seen=tuple(seen))
 
 
 def _rows(shown: Shown, count: int, has_negative: bool) -> torch.Tensor:

@@ -16,6 +16,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from diffusers.schedulers.scheduling_dpmsolver_singlestep import DPMSolverSinglestepScheduler
 from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from diffusers.schedulers.scheduling_sasolver import SASolverScheduler
@@ -37,6 +38,7 @@ class Space(Enum):
     ALPHAS = "variance preserving, by timestep"
     VARIANCE_PRESERVING = "variance preserving, by sigma"
     VARIANCE_EXPLODING = "variance exploding, by sigma"
+    FLOW = "straight from noise to picture, by sigma"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Sampler:
 
 _SDE = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2, "solver_type": "midpoint"}
 _SINGLESTEP = {"algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint", "lower_order_final": True}
+_FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 SAMPLERS: dict[SchedulerName, Sampler] = {
     "dpmpp_2m": Sampler(DPMSolverMultistepScheduler, Space.VARIANCE_PRESERVING),
     "euler": Sampler(EulerDiscreteScheduler, Space.VARIANCE_EXPLODING),
@@ -68,6 +71,9 @@ SAMPLERS: dict[SchedulerName, Sampler] = {
     "ddpm": Sampler(DDPMScheduler, Space.ALPHAS, options={"clip_sample": False, "variance_type": "fixed_small"}),
     "lcm": Sampler(LCMScheduler, Space.ALPHAS, options={"clip_sample": False}),
     "tcd": Sampler(TCDScheduler, Space.ALPHAS, options={"clip_sample": False}),
+    "flow_euler": Sampler(FlowMatchEulerDiscreteScheduler, Space.FLOW),
+    "flow_dpmpp_2m": Sampler(DPMSolverMultistepScheduler, Space.FLOW, options=_FLOW),
+    "flow_unipc": Sampler(UniPCMultistepScheduler, Space.FLOW, options=_FLOW),
 }
 
 # What each noise schedule says to every class; the model's own config may say otherwise. "beta" comes as timesteps.
@@ -86,9 +92,19 @@ def build_scheduler(name: SchedulerName, model_config: Mapping[str, Any], schedu
     sampler = SAMPLERS[name]
     known = inspect.signature(sampler.cls.__init__).parameters
     options = {**sampler.options, **(SCHEDULES[schedule] if schedule else {})}
+    if sampler.space is Space.FLOW:
+        # A flow's own scheduler calls its fixed shift by another name than these classes do.
+        options["flow_shift"] = model_config.get("shift", 1.0)
     if model_config.get("rescale_betas_zero_snr"):
         options |= _finite(name, schedule, model_config, knows_zero_snr="rescale_betas_zero_snr" in known)
     return sampler.cls.from_config(dict(model_config), **{key: value for key, value in options.items() if key in known})
+
+
+def noised(scheduler: Any, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    """Clean latents with as much noise as belongs to these timesteps, (B, C, h, w). A flow's scheduler goes by where it stands."""
+    if hasattr(scheduler, "scale_noise"):
+        return scheduler.scale_noise(clean, timesteps, noise)
+    return scheduler.add_noise(clean, noise, timesteps)
 
 
 def _finite(name: SchedulerName, schedule: ScheduleName | None, model_config: Mapping[str, Any], *, knows_zero_snr: bool) -> dict[str, Any]:

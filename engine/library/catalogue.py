@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import secrets
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
-from engine.contract.errors import ModelNotFound
+from engine.contract.errors import EngineError, InvalidRequest, ModelNotFound
+from engine.contract.families import FAMILIES, family_of, guidance_kind
 from engine.contract.models import ModelCard
+from engine.library.identify import MODELS, PICKLES, identify, part_bytes, where_to
 from engine.library.noise_plan import noise_shares
 from engine.library.safe_path import safe_path
 
 BUNDLED = Path(__file__).resolve().parents[2] / "presets" / "models"
-_SD1_SIZES = ((512, 512), (768, 512), (512, 768))
+# Families that are drawn by the row of another: they differ in what their settings say.
+_ROWS = {"sd2": "sd1"}
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CARD_MAX = 64 * 1024
+# Facts for the hub, before the words for people.
+_HEAD = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
+_LICENCE = re.compile(r"^licen[cs]e: *[\"']?([A-Za-z0-9 .+_-]{2,60})", re.MULTILINE)
 
 
 class Catalogue:
-    """Models in the bundled folder and in `data/models`. A folder with `model_index.json` is a model."""
+    """Models in the bundled folder and in `data/models`: a folder with `model_index.json`, or a single file, which says what it is."""
 
     def __init__(self, roots: Iterable[Path]) -> None:
         self._roots = tuple(roots)
 
     def cards(self) -> list[ModelCard]:
-        """Every model that is here now, bundled ones first, by name."""
-        found: dict[str, ModelCard] = {}
-        for root in self._roots:
-            for index in sorted(root.glob("*/model_index.json")):
-                found.setdefault(index.parent.name, read_card(index.parent))
-        return list(found.values())
+        """Everything that is here now, bundled ones first, by name. What cannot be used has a card that says so."""
+        return [read_card(path) for path in self._found().values()]
 
     def folder(self, name: str) -> Path:
         """The folder of the model called `name`. Raises `ModelNotFound`."""
@@ -43,28 +50,159 @@ class Catalogue:
         raise ModelNotFound(f"There is no model named {name} here.", "Choose one from the list.", "model")
 
     def card(self, name: str) -> ModelCard:
-        return read_card(self.folder(name))
+        """Raises `ModelNotFound`, also for one that is here and cannot be used."""
+        card = read_card(self.path(name))
+        if card.refusal is not None:
+            raise ModelNotFound(f"The model {card.title} cannot be used: {card.refusal}", "Choose another one from the list.", "model")
+        return card
+
+    def path(self, name: str) -> Path:
+        """The folder or file of a model. Raises `ModelNotFound`; a name is only ever compared, never joined to a path."""
+        if (path := self._found().get(name)) is None:
+            raise ModelNotFound(f"There is no model named {name[:64]} here.", "Choose one from the list.", "model")
+        return path
+
+    def words(self, name: str) -> str:
+        """What its maker wrote about it: the model card in its folder, cut to a few pages; "" where there is none. Raises `ModelNotFound`."""
+        path = self.path(name)
+        return _HEAD.sub("", _read_words(path)).lstrip() if path.is_dir() else ""
+
+    def remove(self, name: str, bin_folder: Path) -> Path:
+        """Put a model aside, where its operator can take it back from. Raises `ModelNotFound`, or `InvalidRequest` for a bundled one."""
+        path = self.path(name)
+        if path.parent == BUNDLED:
+            raise InvalidRequest(f"{name} belongs to Easel and stays.", "Choose another one as default instead.", "model")
+        bin_folder.mkdir(parents=True, exist_ok=True)
+        return path.rename(bin_folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}-{path.name}")
+
+    def _found(self) -> dict[str, Path]:
+        """Folders by their name, single files by theirs with its ending."""
+        found: dict[str, Path] = {}
+        for root in self._roots:
+            here = sorted(path for path in root.iterdir() if _NAME.fullmatch(path.name)) if root.is_dir() else []
+            for path in here:
+                # A link that leads out of the folder is not followed.
+                if path.resolve().parent != root.resolve():
+                    continue
+                is_file = path.is_file() and path.suffix.lower() in (".safetensors", *PICKLES)
+                if is_file or (path / "model_index.json").is_file():
+                    found.setdefault(path.name, path)
+        return found
 
 
-def read_card(folder: Path) -> ModelCard:
-    """Facts from `easel.json` where a model brings one, else what its family is usually run at."""
-    facts: dict[str, Any] = {}
-    if (own := folder / "easel.json").is_file():
-        facts = json.loads(own.read_text(encoding="utf-8"))
-    facts.setdefault("family", "sd1")
-    facts.setdefault("title", facts.get("name", folder.name))
-    facts.setdefault("default_size", _SD1_SIZES[0])
-    facts.setdefault("sizes", _SD1_SIZES)
-    facts.update(name=folder.name, content_hash=content_hash(folder), bytes_on_disk=sum(p.stat().st_size for p in _weights(folder)))
-    facts["noise_curve"] = noise_curve(folder)
-    facts["text_width"] = text_width(folder)
-    facts["residuals"] = residuals(folder)
-    facts["attention_widths"] = attention_widths(folder)
-    facts["has_scorer"] = (folder / "scorer.safetensors").is_file() or (folder / "clip" / "config.json").is_file()
+def read_card(path: Path) -> ModelCard:
+    """Facts from `easel.json` where a model brings one, else what its family is usually run at. Never raises: what is wrong stands in the card."""
+    known: dict[str, Any] = {
+        "name": path.name, "title": path.stem if path.is_file() else path.name, "family": "", "content_hash": "", "bytes_on_disk": _size(path),
+        "default_size": FAMILIES["sd1"].sizes[0], "sizes": FAMILIES["sd1"].sizes, "is_bundled": path.parent == BUNDLED,
+    }  # fmt: skip
+    look = _look(str(path), _stamps(path))
+    if path.is_file() or look.refusal is not None:
+        return ModelCard.model_validate(
+            known | {"family": look.family, "what": look.what, "parts": look.parts, "refusal": look.refusal or _whole(look)}
+        )
     try:
-        return ModelCard.model_validate(facts)
-    except ValidationError as error:
-        raise ModelNotFound(f"The model folder {folder.name} has a damaged easel.json.", "Put the original file back.", "model") from error
+        facts = (
+            known
+            | _usual(path, look.family)
+            | {"licence": _licence(path)}
+            | _own_facts(path)
+            | {"name": path.name, "family": look.family, "what": look.what, "parts": look.parts}
+        )
+        return ModelCard.model_validate({**facts, **_measured(path)})
+    except (OSError, ValueError, TypeError):
+        return ModelCard.model_validate(known | {"refusal": "its easel.json is damaged. Put the original file back."})
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What identification said of a file or folder, kept until it changes."""
+
+    family: str = ""
+    what: str = ""
+    parts: dict[str, int] = field(default_factory=dict[str, int])
+    refusal: str | None = None
+
+
+@lru_cache(maxsize=256)
+def _look(name: str, _stamp: tuple[tuple[str, int, int], ...]) -> _Looked:
+    path = Path(name)
+    try:
+        found = identify(path)
+        if found.kind not in MODELS:
+            return _Looked(what=found.text, refusal=f"{found.text} {where_to(found)}")
+        parts = part_bytes(path)
+    except EngineError as error:
+        return _Looked(refusal=str(error))
+    family = _ROWS.get(found.family, found.family)
+    facts = family_of(_settings(path / "model_index.json")) if path.is_dir() else FAMILIES.get(family)
+    if facts is None or facts.key != family:
+        return _Looked(family, found.text, parts, f"{found.text} Easel cannot draw with {found.made_for or 'this kind'} in this form yet.")
+    return _Looked(family, found.text, parts)
+
+
+def _whole(look: _Looked) -> str:
+    """Why a single file is not drawn with."""
+    return f"{look.what} Easel cannot load single files yet: get it as a folder with a model_index.json."
+
+
+def _usual(folder: Path, family: str) -> dict[str, Any]:
+    """What models of the family are usually run at."""
+    facts = FAMILIES[family]
+    # Some are distilled to one run by a note in the folder, not by their design.
+    is_distilled = bool(_settings(folder / "model_index.json").get("is_distilled"))
+    return {
+        "sizes": facts.sizes, "default_size": facts.sizes[0], "default_steps": facts.steps, "default_guidance": facts.guidance_scale,
+        "default_scheduler": facts.scheduler,
+        "guidance": "none" if is_distilled else guidance_kind(family, _settings(folder / "transformer" / "config.json")),
+    }  # fmt: skip
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _own_facts(folder: Path) -> dict[str, Any]:
+    own = folder / "easel.json"
+    facts: dict[str, Any] = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {}
+    return {**({"title": facts["name"]} if "name" in facts else {}), **facts}
+
+
+def _measured(folder: Path) -> dict[str, Any]:
+    has_scorer = (folder / "scorer.safetensors").is_file() or (folder / "clip" / "config.json").is_file()
+    return {
+        "content_hash": content_hash(folder), "noise_curve": noise_curve(folder), "text_width": text_width(folder), "residuals": residuals(folder),
+        "attention_widths": attention_widths(folder), "has_scorer": has_scorer,
+    }  # fmt: skip
+
+
+def _licence(folder: Path) -> str:
+    """As the head of its model card says it."""
+    found = _LICENCE.search(_read_words(folder)[:2000])
+    return found[1].strip() if found else ""
+
+
+def _read_words(folder: Path) -> str:
+    try:
+        with (folder / "README.md").open("rb") as file:
+            return file.read(_CARD_MAX).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else sum(one.stat().st_size for one in _weights(path))
+
+
+def _stamps(path: Path) -> tuple[tuple[str, int, int], ...]:
+    return tuple(
+        (str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in ([path] if path.is_file() else [path / "easel.json", *_hashed(path)]) if p.exists()
+    )
 
 
 def noise_curve(folder: Path, places: int = 33) -> tuple[float, ...]:

@@ -14,12 +14,12 @@ from engine.contract.controls import ControlCard
 from engine.contract.errors import IncompatibleAdapter, ModelNotFound
 from engine.contract.models import ModelCard
 from engine.contract.preprocessors import NO_PREPROCESSOR, PREPROCESSORS, Kind
+from engine.library.fingerprints import FAMILY_OF_WIDTH
 from engine.library.headers import Header, read_header
 
 BUNDLED_CONTROLS = Path(__file__).resolve().parents[2] / "presets" / "controlnets"
 LOW_RANK = "control-lora"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_FAMILIES = {256: "the starter", 768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
 _PICKLES = (".pth", ".pt", ".ckpt", ".bin")
 # What a name says about the map that a control was taught with: the first that occurs in it counts.
 _BY_NAME: tuple[tuple[str, Kind, str], ...] = (
@@ -136,7 +136,7 @@ def _card(name: str, stamps: tuple[tuple[str, int, int], ...]) -> ControlCard:
         return ControlCard(**known, problem="its name has signs other than letters, digits, dots, dashes and underscores. Rename it.")
     problem = _problem(words, shapes) or (_folder_problem(path) if path.is_dir() else None)
     width = _text_width(shapes)
-    return ControlCard(**known, width=width, family=_FAMILIES.get(width or 0, ""), residuals=_residuals(shapes), problem=problem)
+    return ControlCard(**known, width=width, family=FAMILY_OF_WIDTH.get(width or 0, ""), residuals=_residuals(shapes), problem=problem)
 
 
 def _joined(headers: list[Header]) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from engine.contract.adapters import LoraCard, LoraUse
 from engine.contract.errors import IncompatibleAdapter, InvalidRequest, ModelNotFound
+from engine.contract.families import FAMILIES
 from engine.contract.hub import HubOffer
 from engine.contract.models import ModelCard
 from engine.library.adapter_uploads import keep_lora, plain_name
+from engine.library.headers import read_header
 from engine.library.hub import Report
 from engine.library.hub_loras import HubLoras, origin, shelf_name
+from engine.library.identify import Identity, recognise, where_to
 from engine.library.thumbnails import find_picture, stamp, thumbnail
 
 BUNDLED_LORAS = Path(__file__).resolve().parents[2] / "presets" / "loras"
-_HEADER_MAX_BYTES = 8 * 1024 * 1024
-FAMILY_OF_WIDTH = {256: "the starter", 768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
-_OTHERS = {
-    "double_blocks": "FLUX", "single_transformer_blocks": "FLUX", "lora_unet_double": "FLUX", "joint_blocks": "Stable Diffusion 3",
-    "transformer.transformer_blocks": "a transformer model", "diffusion_model.layers": "a transformer model", "lora_te2_": "SDXL",
-}  # fmt: skip
 # Layouts that hold no plain pair of matrices: what reads the others would silently leave them out.
-_UNREADABLE = {"hada_w1_a": "LoHa", "lokr_w1": "LoKr", "lokr_w2": "LoKr", "oft_blocks": "OFT", "ia3_": "IA³"}
+_UNREADABLE: dict[str, str] = {"loha": "LoHa", "lokr": "LoKr", "oft": "OFT", "ia3": "IA³"}
+# Those that a LoRA can be put on here.
+_STEERED = (*FAMILIES, "sd2", "sdxl-refiner", "")
 
 
 class Loras:
@@ -103,57 +101,29 @@ def _with_origin(card: LoraCard, path: Path) -> LoraCard:
 @lru_cache(maxsize=256)
 def _card(name: str, size: int, _mtime: int) -> LoraCard:
     path = Path(name)
-    header = _header(path)
+    header = read_header(path)
     known: dict[str, Any] = {"name": path.stem, "title": path.stem, "bytes_on_disk": size, "content_hash": _hash(path)}
     if header is None:
         return LoraCard(**known, refusal="its file is damaged or no safetensors file.")
-    own = header.pop("__metadata__", {})
-    facts: dict[str, Any] = {key: str(own[key])[:120] for key in ("title", "trigger", "licence") if isinstance(own, dict) and own.get(key)}
-    width = _text_width(header)
+    facts: dict[str, Any] = {key: header.words[key][:120] for key in ("title", "trigger", "licence") if header.words.get(key)}
+    found = recognise(header.shapes, header.words)
     return LoraCard(
         **{**known, **facts},
-        width=width,
-        made_for=FAMILY_OF_WIDTH.get(width or 0, ""),
-        has_text_encoder=any(key.startswith(("text_encoder", "lora_te")) for key in header),
-        is_few_steps=isinstance(own, dict) and own.get("kind") == "few steps",
-        refusal=_refusal(header),
+        width=found.width,
+        made_for=found.made_for,
+        family=found.family,
+        has_text_encoder=any(key.startswith(("text_encoder", "lora_te")) for key in header.shapes),
+        is_few_steps=header.words.get("kind") == "few steps",
+        refusal=_refusal(found),
     )
 
 
-def _header(path: Path) -> dict[str, Any] | None:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= _HEADER_MAX_BYTES:
-            return None
-        raw = file.read(length)
-    try:
-        header = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-    return header if isinstance(header, dict) else None
-
-
-def _refusal(header: Mapping[str, Any]) -> str | None:
-    for part, layout in _UNREADABLE.items():
-        if any(part in key for key in header):
-            return f"its layout {layout} is not supported."
-    for part, family in _OTHERS.items():
-        if any(part in key for key in header):
-            return f"it was made for {family}."
-    if not any("lora" in key for key in header):
-        return "it holds no LoRA."
-    return None
-
-
-def _text_width(header: Mapping[str, Any]) -> int | None:
-    """The width that the cross-attention's keys take: it tells the families apart."""
-    for key, entry in header.items():
-        is_down = key.endswith(("lora_A.weight", "lora_down.weight", "lora.down.weight", "lora_linear_layer.down.weight", "lora_A.default.weight"))
-        if is_down and "attn2" in key and ("to_k" in key or "to_v" in key):
-            shape = entry.get("shape") if isinstance(entry, dict) else None
-            if isinstance(shape, list) and len(shape) >= 2:
-                return int(shape[1])
-    return None
+def _refusal(found: Identity) -> str | None:
+    if found.kind in _UNREADABLE:
+        return f"its layout {_UNREADABLE[found.kind]} is not supported."
+    if found.kind != "lora":
+        return f"it holds no LoRA. {found.text} {where_to(found)}"
+    return None if found.family in _STEERED else f"it was made for {found.made_for}."
 
 
 def _hash(path: Path) -> str:

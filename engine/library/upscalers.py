@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 from engine.contract.errors import ModelNotFound
 from engine.contract.results import UpscalerCard
+from engine.library.headers import read_header
 
 BUNDLED_UPSCALERS = Path(__file__).resolve().parents[2] / "presets" / "upscalers"
-HEADER_MAX_BYTES = 8 * 1024 * 1024
 # Named by what they do; they are part of the code, so the version of the recipe is their hash.
 BUILT_IN = (
     UpscalerCard(name="latent", title="Latent: soft, lets the model invent detail", content_hash="built-in-1"),
@@ -53,26 +52,15 @@ class Upscalers:
 
 
 def _card(path: Path) -> UpscalerCard:
-    own = _metadata(path)
+    # A damaged one says so when it is loaded.
+    own = header.words if (header := read_header(path)) else {}
     scale = own.get("scale", "")
     return UpscalerCard(
         name=path.stem,
-        title=own.get("title", path.stem),
+        title=own.get("title", path.stem)[:120],
         content_hash=_hash(str(path), path.stat().st_size, path.stat().st_mtime_ns),
         scale=int(scale) if scale.isdigit() else None,
     )
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    """The free text in the header of a safetensors file; empty when it is damaged, which its loading will say."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        raw = file.read(min(length, HEADER_MAX_BYTES))
-    try:
-        own = json.loads(raw).get("__metadata__", {})
-    except (ValueError, AttributeError, RecursionError):
-        return {}
-    return {str(key): str(value)[:120] for key, value in own.items()} if isinstance(own, dict) else {}
 
 
 @lru_cache(maxsize=64)

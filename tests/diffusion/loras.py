@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save_file
@@ -18,7 +18,7 @@ TEXT = ["q_proj", "v_proj"]
 
 def matrices(model: Any, targets: list[str], *, seed: int, dora: bool = False, scale: float = 0.05) -> dict[str, torch.Tensor]:
     """PEFT's own state of an adapter with random matrices on these layers. The model is left as it was."""
-    copy = type(model).from_config(model.config) if isinstance(model, UNet2DConditionModel) else type(model)(model.config)
+    copy = type(model).from_config(model.config) if isinstance(model, ModelMixin) else type(model)(model.config)
     copy.load_state_dict(model.state_dict())
     copy.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=targets, use_dora=dora))
     state = get_peft_model_state_dict(copy)

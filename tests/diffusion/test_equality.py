@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 from engine.contract.recipe import Recipe
-from engine.contract.schedulers import SchedulerName
+from engine.contract.schedulers import SchedulerName, samplers_for
 from engine.diffusion.latents import decode
 from engine.diffusion.loading import Components, load_components
 from engine.diffusion.modes.txt2img import text_to_image
@@ -55,7 +55,7 @@ def recipe(scheduler: SchedulerName, guidance: float, count: int) -> Recipe:
 
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("guidance", [1.0, 7.5])
-@pytest.mark.parametrize("scheduler", get_args(SchedulerName))
+@pytest.mark.parametrize("scheduler", samplers_for(is_flow=False))
 def test_the_loop_equals_diffusers(components: Components, pipeline: Any, scheduler: SchedulerName, guidance: float, count: int) -> None:
     asked = recipe(scheduler, guidance, count)
     *_, last = text_to_image(components, PromptEncoder(components), asked)
@@ -73,7 +73,7 @@ def test_the_loop_equals_diffusers(components: Components, pipeline: Any, schedu
         assert decode(components, last.latents).shape == (count, 3, 96, 64)
 
 
-@pytest.mark.parametrize("scheduler", get_args(SchedulerName))
+@pytest.mark.parametrize("scheduler", samplers_for(is_flow=False))
 def test_the_last_preview_is_the_picture(components: Components, scheduler: SchedulerName) -> None:
     """At the end of the walk the predicted clean latents are what the sampler arrives at: previews show the truth."""
     *_, last = text_to_image(components, PromptEncoder(components), recipe(scheduler, 3.0, 1).model_copy(update={"steps": 20}))

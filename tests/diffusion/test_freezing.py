@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
 
 from engine import DamagedFile, TextToImage
 from engine.contract.recipe import resolve
-from engine.contract.schedulers import SCHEDULER_FACTS, SchedulerName
+from engine.contract.schedulers import SCHEDULER_FACTS, SchedulerName, samplers_for
 from engine.diffusion.freezing import freeze, thaw
 from engine.diffusion.loading import Components, load_components
 from engine.diffusion.modes.txt2img import text_to_image
@@ -27,7 +26,7 @@ def starter() -> Components:
     return load_components(BUNDLED / "starter", device=torch.device("cpu"), dtype=torch.float32)
 
 
-@pytest.mark.parametrize("scheduler", get_args(SchedulerName))
+@pytest.mark.parametrize("scheduler", samplers_for(is_flow=False))
 def test_a_walk_goes_on_bit_for_bit(scheduler: SchedulerName, request_of: Callable[..., TextToImage], tmp_path: Path) -> None:
     prompts = PromptEncoder(starter())
     recipe = resolve(request_of(scheduler=scheduler, steps=STEPS), Catalogue((BUNDLED,)).card("starter"))

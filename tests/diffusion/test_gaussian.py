@@ -20,8 +20,10 @@ from diffusers.schedulers.scheduling_dpmsolver_singlestep import DPMSolverSingle
 from diffusers.schedulers.scheduling_ipndm import IPNDMScheduler
 
 from engine.contract.guidance import GuidancePlan
-from engine.contract.schedulers import SCHEDULER_FACTS, ScheduleName, SchedulerName, model_calls, schedules_of
+from engine.contract.schedulers import SCHEDULER_FACTS, ScheduleName, SchedulerName, model_calls, samplers_for, schedules_of
 from engine.diffusion.denoise import Step, denoise, set_steps, start_from
+from engine.diffusion.families import Denoiser
+from engine.diffusion.families.sd1 import SD1
 from engine.diffusion.schedulers import SAMPLERS, build_scheduler, schedule_timesteps
 from tests.conftest import STARTER
 from tests.diffusion.exact import ExactModel
@@ -41,7 +43,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 FIRST_ORDER_NOISE: tuple[SchedulerName, ...] = ("euler_a", "ddpm")
 FEW: tuple[SchedulerName, ...] = ("lcm", "tcd")
 PAIRS: list[tuple[SchedulerName, ScheduleName | None]] = [
-    (name, schedule) for name in get_args(SchedulerName) for schedule in (None, *schedules_of(name))
+    (name, schedule) for name in samplers_for(is_flow=False) for schedule in (None, *schedules_of(name))
 ]
 
 
@@ -61,7 +63,7 @@ def walk(name: SchedulerName, scheduler: Any, config: dict[str, Any], *, steps: 
     model = ExactModel(config, mean=MEAN, spread=SPREAD, jump=jump_of(name, scheduler) if name in FEW else None)
     return list(
         denoise(
-            model,
+            Denoiser(model, SD1.predict),
             scheduler,
             name=name,
             latents=start_from(scheduler, clean, noise, begin),
@@ -115,7 +117,7 @@ def test_mean_and_spread_are_those_of_the_data(name: SchedulerName, schedule: Sc
     assert len(steps) == model_calls(name, steps_for(name))
 
 
-@pytest.mark.parametrize("name", [name for name in get_args(SchedulerName) if name not in FEW])
+@pytest.mark.parametrize("name", [name for name in samplers_for(is_flow=False) if name not in FEW])
 def test_a_walk_of_the_last_steps_is_right_too(name: SchedulerName) -> None:
     """As with a source picture: the samplers that remember earlier steps have none yet."""
     count = 2 * steps_for(name)

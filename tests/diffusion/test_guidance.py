@@ -181,7 +181,7 @@ def test_denoise_takes_a_plan_alone(components: Components) -> None:
     with torch.inference_mode():
         steps = list(
             denoise(
-                components.unet, sampler, name="ddim", latents=torch.ones(1, 4, 8, 8), embeds=torch.zeros(2, 77, 256), rng=generators([1]),
+                components.denoiser, sampler, name="ddim", latents=torch.ones(1, 4, 8, 8), embeds=torch.zeros(2, 77, 256), rng=generators([1]),
                 guidance=GuidancePlan(scale=3.0, style="tangential", end=0.5),
             )
         )  # fmt: skip

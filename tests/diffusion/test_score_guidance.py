@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, C
 
 from engine import InvalidRequest, TextToImage
 from engine.contract.recipe import Recipe, resolve
-from engine.contract.schedulers import SchedulerName
+from engine.contract.schedulers import SchedulerName, samplers_for
 from engine.diffusion.denoise import clean_latents, moved, set_steps
 from engine.diffusion.latents import decode
 from engine.diffusion.loading import Components, load_components
@@ -63,7 +63,7 @@ def score(components: Components, pictures: torch.Tensor, text: str) -> torch.Te
 
 @pytest.mark.parametrize("prediction_type", ["own", "sample"])
 @pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize("scheduler", get_args(SchedulerName))
+@pytest.mark.parametrize("scheduler", samplers_for(is_flow=False))
 def test_a_moved_prediction_means_the_moved_picture(scheduler: SchedulerName, config: str, prediction_type: str) -> None:
     """Noise, velocity or clean latents: at every call the new prediction is of the old clean latents and what was added."""
     options = dict(CONFIGS[config])
@@ -83,7 +83,7 @@ def test_a_moved_prediction_means_the_moved_picture(scheduler: SchedulerName, co
         assert torch.allclose(after, before + change, rtol=1e-6, atol=1e-6 * max(1.0, float(before.abs().max())))
 
 
-@pytest.mark.parametrize("scheduler", get_args(SchedulerName))
+@pytest.mark.parametrize("scheduler", samplers_for(is_flow=False))
 def test_the_score_rises_with_every_sampler(starter: Components, prompts: PromptEncoder, scheduler: SchedulerName) -> None:
     asked = recipe(scheduler, steps=4, count=1, guidance_scale=1.0)
     plain = score(starter, picture(starter, prompts, asked), PROMPT)

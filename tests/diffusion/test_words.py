@@ -15,7 +15,8 @@ from engine.diffusion.latents import decode
 from engine.diffusion.loading import Components, load_components
 from engine.diffusion.modes.txt2img import text_to_image
 from engine.diffusion.schedulers import build_scheduler
-from engine.diffusion.text import PromptEncoder, weigh
+from engine.diffusion.text import PromptEncoder
+from engine.diffusion.voices import weigh
 from tests.conftest import STARTER
 
 

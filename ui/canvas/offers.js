@@ -35,7 +35,7 @@ async function look() {
   if (dismissed === `${place.kind}${place.from}`) return close();
   if (!known || Date.now() - readAt > FRESH) {
     try {
-      const answer = await fetch("/live/offers", { method: "POST", headers: { "X-Easel": "1", "Content-Type": "application/json" }, body: "{}" });
+      const answer = await fetch("/live/offers", { method: "POST", headers: { "X-Easel": "1", "Content-Type": "application/json" }, body: JSON.stringify({ model: window.easelModel?.name }) });
       if (answer.ok) { known = await answer.json(); readAt = Date.now(); }
     } catch { /* the older list will do */ }
     // The hand went on meanwhile.

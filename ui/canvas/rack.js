@@ -88,7 +88,7 @@ function blockRows(card, state) {
 }
 
 function render() {
-  const cards = props.cards || [], held = document.activeElement?.closest?.(".rack-card")?.dataset.name, kind = document.activeElement?.type;
+  const cards = judged(props.cards), held = document.activeElement?.closest?.(".rack-card")?.dataset.name, kind = document.activeElement?.type;
   none.hidden = cards.length > 0;
   list.replaceChildren(...cards.map(entry));
   // A card that was just used keeps the focus: the keyboard must not fall back to the top of the page.
@@ -168,4 +168,5 @@ file.addEventListener("change", async () => {
 
 watch("value", render);
 watch("cards", render);
+window.addEventListener("easel:model", render);
 render();

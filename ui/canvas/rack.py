@@ -24,12 +24,12 @@ _TEMPLATE = """
 """
 
 
-def card_views(cards: list[LoraCard], model: ModelCard) -> list[dict[str, Any]]:
-    """What a card shows beside a model: never a path, never a hash."""
+def card_views(cards: list[LoraCard], models: list[ModelCard]) -> list[dict[str, Any]]:
+    """What a card shows, and why not beside which model: never a path, never a hash."""
     return [
         {
             "name": card.name, "title": card.title, "trigger": card.trigger, "licence": card.licence, "made_for": card.made_for,
-            "refusal": card.misfit(model), "size": f"{card.bytes_on_disk / 1e6:.1f} MB",
+            "refusals": {model.name: card.misfit(model) for model in models}, "size": f"{card.bytes_on_disk / 1e6:.1f} MB",
             "source": card.source.partition("@")[0],
             "picture": f"/loras/{quote(card.name)}.jpg?{card.picture}" if card.picture else None,
         }
@@ -37,7 +37,7 @@ def card_views(cards: list[LoraCard], model: ModelCard) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def build_rack(cards: list[LoraCard], model: ModelCard, *, may_add: bool, may_fetch: bool) -> gr.HTML:
+def build_rack(cards: list[LoraCard], models: list[ModelCard], *, may_add: bool, may_fetch: bool) -> gr.HTML:
     """A gr.HTML whose value is a list of {name, weight, is_muted}. Event: `select` = put a trigger word into the prompt."""
     # An update of one property loses the others: what never changes is part of the script.
     script = (
@@ -46,4 +46,4 @@ def build_rack(cards: list[LoraCard], model: ModelCard, *, may_add: bool, may_fe
         .replace("__MAY_ADD__", str(may_add).lower())
         .replace("__MAY_FETCH__", str(may_fetch).lower())
     )
-    return gr.HTML([], html_template=_TEMPLATE, js_on_load=script, elem_id="rack", apply_default_css=False, cards=card_views(cards, model))
+    return gr.HTML([], html_template=_TEMPLATE, js_on_load=script, elem_id="rack", apply_default_css=False, cards=card_views(cards, models))

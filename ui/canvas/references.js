@@ -6,7 +6,7 @@ const said = new Map(); // what a card has to say, by key
 let isOpen = false;
 
 const pictures = () => (Array.isArray(props.value) ? props.value : []);
-const usable = () => (props.adapters || []).filter((one) => !one.refusal);
+const usable = () => judged(props.adapters).filter((one) => !one.refusal);
 
 function set(key, change) {
   props.value = pictures().map((one) => (one.key === key ? { ...one, ...change } : one));
@@ -69,7 +69,7 @@ function render() {
   title.setAttribute("aria-expanded", String(isOpen));
   element.querySelector(".units").classList.toggle("is-active", active > 0);
   body.hidden = !isOpen;
-  const none = element.querySelector(".units-none"), refused = (props.adapters || []).filter((one) => one.refusal);
+  const none = element.querySelector(".units-none"), refused = judged(props.adapters).filter((one) => one.refusal);
   none.hidden = canUse;
   none.textContent = `This model has no reference adapter. Put one that was made for it into data/ip_adapters; it is found at the next load. ${refused.map((one) => `${one.title}: ${one.refusal}`).join(" ")}`;
   element.querySelector(".units-add").hidden = !canUse || pictures().length >= props.most;
@@ -87,4 +87,5 @@ element.addEventListener("error", (event) => {
 }, true);
 watch("value", render);
 watch("adapters", render);
+window.addEventListener("easel:model", render);
 render();

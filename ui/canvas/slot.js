@@ -19,6 +19,9 @@ async function ask(address, body, kind) {
   return found;
 }
 
+// Cards as the model that draws sees them: what does not fit it has its reason. The default model is named first.
+const judged = (cards) => (cards || []).map((card) => ({ ...card, refusal: card.refusals?.[window.easelModel?.name ?? Object.keys(card.refusals)[0]] ?? null }));
+
 // A fetch that the server tells of line by line. `hear` gets its share, 0 to 1; the last line is the answer.
 async function askFetch(address, name, hear) {
   let answer;

@@ -8,7 +8,7 @@ let isOpen = false;
 
 const units = () => (Array.isArray(props.value) ? props.value : []);
 const method = (name) => (props.methods || []).find((one) => one.name === name);
-const usable = () => (props.controls || []).filter((one) => !one.refusal);
+const usable = () => judged(props.controls).filter((one) => !one.refusal);
 const inTab = () => document.body.dataset.mode === "controlnet";
 
 // Which control model goes with a map: one made for it, else what is there.
@@ -80,7 +80,7 @@ function settingsRows(one) {
 }
 
 function entry(one, number) {
-  const item = make("li", "card unit"), control = (props.controls || []).find((card) => card.name === one.control);
+  const item = make("li", "card unit"), control = judged(props.controls).find((card) => card.name === one.control);
   item.dataset.key = one.key;
   item.classList.toggle("is-on", !one.isOff && Boolean(one.image));
   item.append(cardHead(`Unit ${number + 1}`, one, (change) => set(one.key, change), () => {
@@ -113,7 +113,7 @@ function entry(one, number) {
   if (chosen?.line) item.append(make("p", "card-note", chosen.line));
   if (chosen && !chosen.is_ready && __MAY_FETCH__) item.append(fetchRow(one, chosen));
   item.append(...settingsRows(one));
-  const controls = (props.controls || []).map((card) => ({ name: card.name, title: card.refusal ? `${card.title}: ${card.refusal}` : card.title, isOff: Boolean(card.refusal) }));
+  const controls = judged(props.controls).map((card) => ({ name: card.name, title: card.refusal ? `${card.title}: ${card.refusal}` : card.title, isOff: Boolean(card.refusal) }));
   if (controls.length) item.append(chooseRow("Control", one.control, one.control ? controls : [{ name: "", title: "Choose one" }, ...controls], (name) => set(one.key, { control: name })));
   else item.append(make("p", "card-note", "No control model is here. Put one into data/controlnets; it is found at the next load."));
   if (controls.length && !usable().length) item.append(make("p", "card-note", "None of these fits this model. Put one that was made for it into data/controlnets."));
@@ -183,5 +183,6 @@ watch("value", () => {
   render();
 });
 watch("controls", render);
+window.addEventListener("easel:model", render);
 watch("methods", render);
 render();

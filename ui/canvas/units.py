@@ -17,12 +17,12 @@ _TEMPLATE = """
 """
 
 
-def control_views(cards: list[ControlCard], model: ModelCard) -> list[dict[str, Any]]:
-    """What a card shows beside a model: never a path, never a hash."""
+def control_views(cards: list[ControlCard], models: list[ModelCard]) -> list[dict[str, Any]]:
+    """What a card shows, and why not beside which model: never a path, never a hash."""
     return [
         {
             "name": card.name, "title": card.title, "kind": card.kind, "preprocessor": card.preprocessor, "licence": card.licence, "note": card.note,
-            "refusal": card.misfit(model), "size": f"{card.bytes_on_disk / 1e6:.1f} MB",
+            "refusals": {model.name: card.misfit(model) for model in models}, "size": f"{card.bytes_on_disk / 1e6:.1f} MB",
         }
         for card in cards
     ]  # fmt: skip
@@ -52,7 +52,7 @@ def method_views(cards: list[PreprocessorCard]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def build_units(controls: list[ControlCard], methods: list[PreprocessorCard], model: ModelCard, *, may_fetch: bool) -> gr.HTML:
+def build_units(controls: list[ControlCard], methods: list[PreprocessorCard], models: list[ModelCard], *, may_fetch: bool) -> gr.HTML:
     """A gr.HTML whose value is a list of units as `units.js` keeps them; `ui.guides` reads it."""
     script = card_script("units").replace("__MAY_FETCH__", str(may_fetch).lower())
     return gr.HTML(
@@ -62,7 +62,7 @@ def build_units(controls: list[ControlCard], methods: list[PreprocessorCard], mo
         elem_id="units",
         elem_classes="not-words",
         apply_default_css=False,
-        controls=control_views(controls, model),
+        controls=control_views(controls, models),
         methods=method_views(methods),
         most=CONTROLS_MAX,
         bytes_max=UPLOAD_BYTES_MAX,

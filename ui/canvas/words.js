@@ -12,7 +12,7 @@ async function ask() {
   const text = props.value || "";
   try {
     const answer = await fetch("/live/words", {
-      method: "POST", signal: stop.signal, headers: { "X-Easel": "1", "Content-Type": "application/json" }, body: JSON.stringify({ control, text }),
+      method: "POST", signal: stop.signal, headers: { "X-Easel": "1", "Content-Type": "application/json" }, body: JSON.stringify({ control, text, model: window.easelModel?.name }),
     });
     if (!answer.ok || mine !== asked) return;
     const found = await answer.json();
@@ -47,17 +47,17 @@ function remark(remarks) {
 function strange({ is_new, unknown }) {
   const words = unknown.length ? `: ${unknown.join(", ")}` : "";
   $(".words-new").hidden = !is_new;
-  if (is_new) $(".words-strange").textContent = `Most of these words are new to ${about.model}${words}. It draws a guess.`;
+  if (is_new) $(".words-strange").textContent = `Most of these words are new to ${window.easelModel?.title || about.model}${words}. It draws a guess.`;
 }
 
 $(".words-larger").addEventListener("click", () => {
   const how = $(".words-how");
   how.hidden = !how.hidden;
   $(".words-larger").setAttribute("aria-expanded", String(!how.hidden));
-  const here = about.others.length ? `Here already: ${about.others.join(", ")}. Start the studio with --model and the name. ` : "";
-  how.textContent = `${about.note} ${here}Larger models know more: put the folder of one into data/models and start the studio with --model and its name. The README says which fit, under “Other models”.`.trim();
+  how.textContent = `${window.easelModel?.note ?? about.note} Larger models know more: the Models tab shows which are here and which could be. Their folders go into data/models.`.trim();
 });
 
+window.addEventListener("easel:model", ask);
 watch("value", () => {
   typed = Date.now();
   clearTimeout(timer);

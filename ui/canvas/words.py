@@ -39,11 +39,11 @@ _TEMPLATE = """
 """
 
 
-def build_words(control: str, model: ModelCard, others: list[str]) -> gr.HTML:
+def build_words(control: str, model: ModelCard) -> gr.HTML:
     """A gr.HTML whose value is the text of the control. Event: `select` = both fields become `window.easelWritten`."""
     template = _TEMPLATE.replace("__CONTROL__", control).replace("__STYLES__", _NAMES[control][1])
     # In braces of its own, no script sees the names of another.
     script = "\n".join(f"{{\n{(_HERE / name).read_text(encoding='utf-8')}\n}}" for name in _SCRIPTS)
     # In the script, not beside it: a value that comes before the fold is opened takes every other property away.
-    script = script.replace("__ABOUT__", json.dumps({"model": model.title, "note": model.note, "others": others}))
+    script = script.replace("__ABOUT__", json.dumps({"model": model.title, "note": model.note}))
     return gr.HTML("", html_template=template, js_on_load=script, elem_id=f"words-{control}", elem_classes="words-under", apply_default_css=False)

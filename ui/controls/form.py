@@ -14,6 +14,7 @@ from ui.canvas.source import build_source
 from ui.canvas.units import build_units
 from ui.canvas.words import build_words
 from ui.controls.guidance import build_guidance, explain_negative
+from ui.controls.model import model_or_default, size_labels, usable_models
 from ui.controls.more import build_more
 from ui.controls.quality import build_quality, wire_quality
 from ui.controls.sampling import build_plan, build_sampling
@@ -29,7 +30,7 @@ _NOTE = "negative note"
 
 @dataclass(frozen=True)
 class Form:
-    """The components by the names of `ui.forms.FIELDS`, the source picture, the racks, the buttons, and the size labels that the model likes."""
+    """The components by the names of `ui.forms.FIELDS`, the source picture, the racks and the buttons."""
 
     fields: Fields
     source: gr.HTML
@@ -45,7 +46,6 @@ class Form:
     redo: gr.Button
     # Draws guidance styles side by side.
     beside: gr.Button
-    sizes: list[str]
 
     @property
     def racks(self) -> list[gr.HTML]:
@@ -56,44 +56,43 @@ class Form:
         return [self.fields[name] for name in FIELDS]
 
 
-def build_form(card: ModelCard, engine: Engine, others: list[str]) -> Form:
-    """The whole form for a model; `others` are the titles of the other models that are here."""
-    sizes = [size_label(*size) for size in card.sizes]
+def build_form(card: ModelCard, engine: Engine, models: gr.HTML) -> Form:
+    """The whole form, as the model of `card` likes it; `models` is where another one is chosen."""
+    sizes = size_labels(card)
     source = build_source()
-    prompts, words = _words(card, others)
-    offered = engine.qualities()
-    look, quality = _look(card, sizes, offered)
-    fields = {**prompts, **build_image(card), **build_inpaint(card), **build_upscale(card, engine.upscalers()), **look}
+    prompts, words = _words(card)
+    look, quality = _look(card, sizes, engine.qualities(card.name))
+    fields: Fields = {"model": models, **prompts, **build_image(card), **build_inpaint(card), **build_upscale(card, engine.upscalers()), **look}
     plan = build_plan()
-    units = build_units(engine.controls(), engine.preprocessors(), card, may_fetch=engine.may_fetch)
-    references = build_references(engine.reference_adapters())
+    units = build_units(engine.controls(), engine.preprocessors(), usable_models(engine), may_fetch=engine.may_fetch)
+    references = build_references(engine)
     with gr.Accordion("LoRA styles", open=False, elem_classes="fold"):
-        rack = build_rack(engine.loras(), card, may_add=engine.may_add_loras, may_fetch=engine.may_fetch)
+        rack = build_rack(engine.loras(), usable_models(engine), may_add=engine.may_add_loras, may_fetch=engine.may_fetch)
     guidance, beside = build_guidance(card)
     fields.update({**guidance, **build_more(), **_expert(card)})
     _wire_negative(fields)
-    wire_quality(quality, offered, fields, rack)
+    wire_quality(quality, lambda model: engine.qualities(model_or_default(engine, model).name), fields, rack)
     with gr.Row(elem_id="go-row"):
         undo = gr.Button("↶", size="sm", elem_id="undo", min_width=36)
         redo = gr.Button("↷", size="sm", elem_id="redo", min_width=36)
         go = gr.Button("Generate", variant="primary", elem_id="go")
         halt = gr.Button("Stop", variant="stop", elem_id="halt", visible=False)
-    return Form(fields, source, rack, units, references, words, plan, go, halt, undo, redo, beside, sizes)
+    return Form(fields, source, rack, units, references, words, plan, go, halt, undo, redo, beside)
 
 
-def _words(card: ModelCard, others: list[str]) -> tuple[Fields, dict[str, gr.HTML]]:
+def _words(card: ModelCard) -> tuple[Fields, dict[str, gr.HTML]]:
     fields: Fields = {}
     words: dict[str, gr.HTML] = {}
     fields["prompt"] = gr.Textbox(
         label="Prompt", placeholder="A red mushroom in a forest by day", lines=3, max_lines=8, autofocus=True, elem_id="ctl-prompt"
     )
-    words["prompt"] = build_words("prompt", card, others)
+    words["prompt"] = build_words("prompt", card)
     with gr.Accordion("What you do not want", open=False, elem_classes="fold", elem_id="negative-fold"):
         fields["negative_prompt"] = gr.Textbox(
             label="Negative prompt", placeholder="blurry, low quality", lines=2, max_lines=4, elem_id="ctl-negative_prompt"
         )
         fields[_NOTE] = gr.HTML("", elem_classes="note", elem_id="negative-note")
-        words["negative_prompt"] = build_words("negative_prompt", card, others)
+        words["negative_prompt"] = build_words("negative_prompt", card)
     return fields, words
 
 

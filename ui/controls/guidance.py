@@ -21,6 +21,7 @@ from engine import (
     negative_prompt_reason,
     styles_of,
 )
+from ui.controls.model import score_state
 
 Fields = dict[str, gr.components.Component]
 _PERTURBED = [name for name, facts in GUIDANCE_FACTS.items() if facts.needs_attention]
@@ -54,8 +55,8 @@ def build_guidance(card: ModelCard) -> tuple[Fields, gr.Button]:
                 )
         kinds = [("Off", ""), *((label, name) for name, label in SCORE_LABELS.items())]
         fields["score_guidance"] = score = gr.Radio(
-            kinds, value="", label="Experiment: a second model has its say", info=None if card.has_scorer else _no_scorer(card),
-            interactive=card.has_scorer, elem_id="ctl-score_guidance", elem_classes="chips",
+            kinds, value="", label="Experiment: a second model has its say", **score_state(card),
+            elem_id="ctl-score_guidance", elem_classes="chips",
         )  # fmt: skip
         with gr.Column(visible=False, elem_classes="group") as more:
             note = gr.HTML("", elem_classes="note", elem_id="score-note")
@@ -79,10 +80,6 @@ def build_guidance(card: ModelCard) -> tuple[Fields, gr.Button]:
 def _beside(style: Any) -> str:
     """What the button beside the menu draws."""
     return f"Draw CFG and {GUIDANCE_LABELS[style]} on one seed" if style in GUIDANCE_LABELS and style != "cfg" else "Draw all styles on one seed"
-
-
-def _no_scorer(card: ModelCard) -> str:
-    return f"{card.title} brings no second model that could judge a picture: put one into its folder as clip."
 
 
 def _note(style: GuidanceStyle) -> str:

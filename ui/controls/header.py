@@ -22,9 +22,11 @@ def build_header(model_title: str) -> gr.HTML:
         f'<button type="button" role="tab" aria-selected="false" aria-controls="controls" data-mode="{mode}">{name}</button>'
         for mode, name in MODES.items()
     )
+    # A place, not a way to draw: what runs stays in sight beside it, and the chosen tab stays chosen.
+    place = '<button type="button" role="tab" aria-selected="false" aria-controls="models-column" data-place="models" tabindex="-1">Models</button>'
     template = f"""
-    <header class="top"><h1>Easel</h1><div class="tabs" role="tablist" aria-label="What to do">{tabs}</div><span class="top-space"></span>
-      <span class="top-model" title="The model that draws">{{{{model}}}}</span>
+    <header class="top"><h1>Easel</h1><div class="tabs" role="tablist" aria-label="What to do">{tabs}{place}</div><span class="top-space"></span>
+      <button type="button" class="top-model" title="The model that draws">{{{{model}}}}</button>
       <button type="button" id="theme-toggle" aria-label="Light or dark">{_HALF_MOON}</button>
       <button type="button" id="keys-open" aria-label="Keyboard shortcuts">?</button></header>
     <dialog id="keys" aria-label="Keyboard shortcuts"><h2>Keys</h2><dl>{keys}</dl><button type="button" id="keys-close">Close</button></dialog>

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
@@ -19,14 +19,15 @@ def build_quality(choices: tuple[Quality, ...]) -> gr.Radio:
     )
 
 
-def wire_quality(quality: gr.Radio, choices: tuple[Quality, ...], fields: Mapping[str, Any], rack: gr.HTML) -> None:
-    """A choice sets the controls; controls that are moved say which choice they are, or none."""
-    by_name = {one.name: one for one in choices}
-    helpers = {one.lora for one in choices if one.lora}
+def wire_quality(quality: gr.Radio, offer: Callable[[Any], tuple[Quality, ...]], fields: Mapping[str, Any], rack: gr.HTML) -> None:
+    """A choice sets the controls; controls that are moved say which choice they are, or none. `offer` has the choices of a model."""
+    model = fields["model"]
     parts = [fields[name] for name in ("steps", "guidance_scale", "scheduler")]
 
-    def choose(name: Any, used: Any) -> tuple[Any, ...]:
-        chosen = by_name.get(name)
+    def choose(model: Any, name: Any, used: Any) -> tuple[Any, ...]:
+        choices = offer(model)
+        helpers = {one.lora for one in choices if one.lora}
+        chosen = next((one for one in choices if one.name == name), None)
         if chosen is None:
             return tuple(gr.skip() for _ in range(5))
         loras = [one for one in _cards(used) if one.get("name") not in helpers]
@@ -34,7 +35,9 @@ def wire_quality(quality: gr.Radio, choices: tuple[Quality, ...], fields: Mappin
             loras.append({"name": chosen.lora, "weight": 1, "is_muted": False})
         return chosen.steps, chosen.guidance_scale, chosen.scheduler, "", loras
 
-    def recognise(steps: Any, guidance: Any, scheduler: Any, used: Any) -> Any:
+    def recognise(model: Any, steps: Any, guidance: Any, scheduler: Any, used: Any) -> Any:
+        choices = offer(model)
+        helpers = {one.lora for one in choices if one.lora}
         on = {one.get("name") for one in _cards(used) if not one.get("is_muted")} & helpers
         found = [
             one for one in choices
@@ -42,8 +45,8 @@ def wire_quality(quality: gr.Radio, choices: tuple[Quality, ...], fields: Mappin
         ]  # fmt: skip
         return gr.update(value=found[0].name if found else None, info=f"{found[0].label}: {found[0].note}" if found else _INFO)
 
-    quality.input(choose, [quality, rack], [*parts, fields["schedule"], rack], **_HIDDEN)  # type: ignore[attr-defined]
-    gr.on([one.change for one in (*parts, rack)], recognise, [*parts, rack], quality, trigger_mode="always_last", **_HIDDEN)
+    quality.input(choose, [model, quality, rack], [*parts, fields["schedule"], rack], **_HIDDEN)  # type: ignore[attr-defined]
+    gr.on([one.change for one in (model, *parts, rack)], recognise, [model, *parts, rack], quality, trigger_mode="always_last", **_HIDDEN)
 
 
 def _cards(used: Any) -> list[Mapping[str, Any]]:

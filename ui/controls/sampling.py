@@ -16,6 +16,7 @@ from engine import (
     SCHEDULER_LABELS,
     SCHEDULER_NOTES,
     ModelCard,
+    samplers_of,
     schedules_of,
 )
 
@@ -41,9 +42,11 @@ class Sampling:
 
 
 def build_sampling(card: ModelCard) -> Sampling:
+    offered = samplers_of(card.family)
     groups = [
-        {"label": label, "options": [[name, SCHEDULER_LABELS[name], SCHEDULER_NOTES[name]] for name, facts in SCHEDULER_FACTS.items() if facts.group == group]}
+        {"label": label, "options": [[name, SCHEDULER_LABELS[name], SCHEDULER_NOTES[name]] for name in offered if SCHEDULER_FACTS[name].group == group]}
         for group, label in SCHEDULER_GROUPS.items()
+        if any(SCHEDULER_FACTS[name].group == group for name in offered)
     ]  # fmt: skip
     scheduler = _choice("scheduler", "Sampler", card.default_scheduler, groups=groups)
     own = [{"label": "", "options": [["", "The model's own", "how the steps are spread over the noise"]]}]

@@ -13,7 +13,7 @@ from engine.diffusion.freezing import FrozenWalk
 from engine.diffusion.images import Rgb, to_pixels
 from engine.diffusion.latents import encode
 from engine.diffusion.loading import Components
-from engine.diffusion.modes.txt2img import embeds_of
+from engine.diffusion.modes.txt2img import embeds_of, flow_of
 from engine.diffusion.noise import recipe_generators, recipe_noise
 from engine.diffusion.schedulers import build_scheduler
 from engine.diffusion.score_guidance import score_nudge
@@ -37,12 +37,13 @@ def image_to_image(
     rng = recipe_generators(recipe)
     scheduler = build_scheduler(recipe.scheduler, components.scheduler_config, recipe.schedule)
     with torch.inference_mode():
-        begin = set_steps(scheduler, recipe.steps, recipe.strength or 1.0, components.device, recipe.schedule)
         clean = encode(components, to_pixels(source).repeat(recipe.count, 1, 1, 1), rng)
         shape = (clean.shape[1], clean.shape[2], clean.shape[3])
+        flow = flow_of(components, scheduler, recipe.steps, shape)
+        begin = set_steps(scheduler, recipe.steps, recipe.strength or 1.0, components.device, recipe.schedule, flow)
         drawn = recipe_noise(recipe, shape, rng, components.device) if noise is None else noise
         yield from denoise(
-            components.unet,
+            components.denoiser,
             scheduler,
             name=recipe.scheduler,
             latents=start_from(scheduler, clean, drawn, begin),

@@ -14,7 +14,7 @@ from engine.diffusion.images import Mask, Rgb, to_pixels
 from engine.diffusion.latents import encode
 from engine.diffusion.loading import Components
 from engine.diffusion.masking import KeepOutside, to_latent_mask
-from engine.diffusion.modes.txt2img import embeds_of
+from engine.diffusion.modes.txt2img import embeds_of, flow_of
 from engine.diffusion.noise import initial_noise, recipe_generators, recipe_noise
 from engine.diffusion.schedulers import build_scheduler
 from engine.diffusion.score_guidance import score_nudge
@@ -42,7 +42,7 @@ def inpaint(
     pixels = to_pixels(part).repeat(recipe.count, 1, 1, 1)
     shape = (components.latent_channels, part.shape[0] // components.vae_scale, part.shape[1] // components.vae_scale)
     with torch.inference_mode():
-        begin = set_steps(scheduler, recipe.steps, strength, components.device, recipe.schedule)
+        begin = set_steps(scheduler, recipe.steps, strength, components.device, recipe.schedule, flow_of(components, scheduler, recipe.steps, shape))
         needs_source = not components.is_inpainting or strength < 1
         clean = encode(components, pixels, rng) if needs_source else None
         noise = recipe_noise(recipe, shape, rng, components.device)
@@ -52,7 +52,7 @@ def inpaint(
             initial_noise(shape, rng, components.device)
         latent_mask = to_latent_mask(mask, components.vae_scale, components.device)
         yield from denoise(
-            components.unet,
+            components.denoiser,
             scheduler,
             name=recipe.scheduler,
             latents=start_noise(scheduler, noise) if clean is None or strength == 1 else start_from(scheduler, clean, noise, begin),

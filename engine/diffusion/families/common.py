@@ -1,0 +1,79 @@
+"""What several families share: plain latents, 2 × 2 patches, and the shifts of flow schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+KL = frozenset({"AutoencoderKL", "AutoencoderTiny"})
+FLOW_SCHEDULERS = frozenset({"FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"})
+SCHEDULERS = frozenset(
+    {
+        "DDIMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
+        "DDPMScheduler", "LMSDiscreteScheduler", "UniPCMultistepScheduler", "LCMScheduler",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PlainLatents:
+    """What an image autoencoder encodes, moved and scaled as its settings say."""
+
+    def channels(self, vae: Any) -> int:
+        return int(vae.config["latent_channels"])
+
+    def scale(self, vae: Any) -> int:
+        widths = vae.config["block_out_channels"] if isinstance(vae, AutoencoderKL) else vae.config["encoder_block_out_channels"]
+        return 2 ** (len(widths) - 1)
+
+    def draws(self, vae: Any) -> bool:
+        return isinstance(vae, AutoencoderKL)
+
+    def encode(self, vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        answer = vae.encode(pixels)
+        latents = answer.latents if hasattr(answer, "latents") else answer.latent_dist.sample(generator)
+        return (latents.float() - (vae.config.get("shift_factor") or 0.0)) * vae.config["scaling_factor"]
+
+    def decode(self, vae: Any, latents: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        scaled = latents / vae.config["scaling_factor"] + (vae.config.get("shift_factor") or 0.0)
+        return vae.decode(scaled.to(dtype), return_dict=False)[0]
+
+
+def to_patches(sample: torch.Tensor) -> torch.Tensor:
+    """(B, C, h, w) → (B, h/2 · w/2, 4C): every 2 × 2 square is a token."""
+    rows, channels, height, width = sample.shape
+    squares = sample.reshape(rows, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return squares.reshape(rows, (height // 2) * (width // 2), channels * 4)
+
+
+def from_patches(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """The inverse of `to_patches` for latents of this size."""
+    rows, _, wide = tokens.shape
+    squares = tokens.reshape(rows, height // 2, width // 2, wide // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return squares.reshape(rows, wide // 4, height, width)
+
+
+def places(height: int, width: int, *, axes: int, device: torch.device) -> torch.Tensor:
+    """Positions of a grid of tokens, (height · width, axes): row and column stand on axes 1 and 2."""
+    grid = torch.zeros(height, width, axes, device=device)
+    grid[..., 1] = torch.arange(height, device=device)[:, None]
+    grid[..., 2] = torch.arange(width, device=device)[None]
+    return grid.reshape(height * width, axes)
+
+
+def even_plan(config: Mapping[str, Any], steps: int, height: int, width: int) -> dict[str, Any]:
+    """Even noise levels from 1 down, shifted by the number of tokens: a larger picture starts its detail later (Esser et al. 2024, section 5.3.2)."""
+    return {"sigmas": np.linspace(1.0, 1 / steps, steps), "mu": shift_for(config, (height // 2) * (width // 2))}
+
+
+def shift_for(config: Mapping[str, Any], tokens: int) -> float:
+    """The shift μ between the two sizes that the settings name, on the line through them."""
+    least, most = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    slope = (high - low) / (most - least)
+    return tokens * slope + (low - slope * least)

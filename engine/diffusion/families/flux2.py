@@ -1,0 +1,132 @@
+"""FLUX.2 klein (Black Forest Labs 2025): a flow on patches of 32-channel latents, told by three layers of a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.contract.chunks import Run
+from engine.contract.families import FAMILIES
+from engine.contract.words import Passage
+from engine.diffusion.conditioning import Told
+from engine.diffusion.families.common import FLOW_SCHEDULERS, places
+from engine.diffusion.families.family import Family, LoraReader, Parts
+from engine.diffusion.voices import Learned, SentencePart, sentence
+
+# Tokens at once; the form of a conversation takes some of them.
+_ROOM, _FRAME = 512, 24
+_LAYERS = (9, 18, 27)
+
+
+@dataclass(frozen=True)
+class _Voice:
+    """Three hidden layers side by side; the prompt is put as a person's line of a conversation."""
+
+    encoder: Any
+    part: SentencePart
+    layers: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        return int(self.encoder.config.hidden_size)
+
+    def runs(self, passages: tuple[Passage, ...], sizes: Mapping[str, int]) -> list[Run]:
+        return self.part.runs(passages)
+
+    def say(self, passages: tuple[Passage, ...], runs: int, learned: Learned) -> Told:
+        line = asked(self.part.tokenizer, sentence(passages), enable_thinking=False)
+        given = self.part.ids(line, runs, self.encoder.device)
+        answer = self.encoder(input_ids=given.input_ids, attention_mask=given.attention_mask, output_hidden_states=True, use_cache=False)
+        return Told(torch.cat([answer.hidden_states[layer] for layer in self.layers], dim=-1))
+
+
+def asked(tokenizer: Any, text: str, **options: Any) -> str:
+    """The words as a person's line, in the form that the language model was trained on."""
+    return tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, **options)
+
+
+@dataclass(frozen=True)
+class NormalisedPatches:
+    """2 × 2 patches of what the autoencoder encodes, each channel brought to mean 0 and spread 1 by the autoencoder's own statistics."""
+
+    def channels(self, vae: Any) -> int:
+        return int(vae.config["latent_channels"]) * 4
+
+    def scale(self, vae: Any) -> int:
+        return 2 ** len(vae.config["block_out_channels"])
+
+    def draws(self, vae: Any) -> bool:
+        return False
+
+    def encode(self, vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        found = vae.encode(pixels).latent_dist.mode().float()
+        rows, channels, height, width = found.shape
+        squares = found.reshape(rows, channels, height // 2, 2, width // 2, 2).permute(0, 1, 3, 5, 2, 4)
+        mean, spread = _statistics(vae, found.device)
+        return (squares.reshape(rows, channels * 4, height // 2, width // 2) - mean) / spread
+
+    def decode(self, vae: Any, latents: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        mean, spread = _statistics(vae, latents.device)
+        found = latents * spread + mean
+        rows, channels, height, width = found.shape
+        squares = found.reshape(rows, channels // 4, 2, 2, height, width).permute(0, 1, 4, 2, 5, 3)
+        return vae.decode(squares.reshape(rows, channels // 4, height * 2, width * 2).to(dtype), return_dict=False)[0]
+
+
+def _statistics(vae: Any, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    mean = vae.bn.running_mean.view(1, -1, 1, 1).to(device, torch.float32)
+    variance = vae.bn.running_var.view(1, -1, 1, 1).to(device, torch.float32)
+    return mean, (variance + vae.config["batch_norm_eps"]).sqrt()
+
+
+def _voice(parts: Parts, settings: Mapping[str, Any]) -> _Voice:
+    return _Voice(parts["text_encoder"], SentencePart(parts["tokenizer"], _ROOM, _FRAME), _LAYERS)
+
+
+def _predict(transformer: Any, sample: torch.Tensor, timestep: torch.Tensor, told: Told, added: Mapping[str, Any]) -> torch.Tensor:
+    height, width = sample.shape[2:]
+    # Four axes: time, row, column, place in the sentence.
+    words = torch.zeros(told.words.shape[1], 4, device=sample.device)
+    words[:, 3] = torch.arange(len(words), device=sample.device)
+    tokens = transformer(
+        hidden_states=sample.flatten(2).transpose(1, 2), timestep=(timestep / 1000).expand(len(sample)).to(sample.dtype), guidance=None,
+        encoder_hidden_states=told.words, txt_ids=words.expand(len(told), -1, -1),
+        img_ids=places(height, width, axes=4, device=sample.device).expand(len(sample), -1, -1), **added, return_dict=False,
+    )[0]  # fmt: skip
+    return tokens.transpose(1, 2).reshape(sample.shape)
+
+
+def _flow_plan(config: Mapping[str, Any], steps: int, height: int, width: int) -> dict[str, Any]:
+    return {"sigmas": np.linspace(1.0, 1 / steps, steps), "mu": measured_shift(height * width, steps)}
+
+
+def measured_shift(tokens: int, steps: int) -> float:
+    """The shift μ that the authors measured: lines in the number of tokens at 10 and at 200 steps, and one in the steps between them."""
+    many = 0.00016927 * tokens + 0.45666666
+    if tokens > 4300:
+        return many
+    few = 8.73809524e-05 * tokens + 1.89833333
+    slope = (many - few) / 190
+    return slope * steps + many - 200 * slope
+
+
+FLUX2 = Family(
+    facts=FAMILIES["flux2"],
+    components={
+        "tokenizer": frozenset({"Qwen2TokenizerFast", "Qwen2Tokenizer"}),
+        "text_encoder": frozenset({"Qwen3ForCausalLM"}),
+        "transformer": frozenset({"Flux2Transformer2DModel"}),
+        "vae": frozenset({"AutoencoderKLFlux2"}),
+        "scheduler": FLOW_SCHEDULERS,
+    },
+    network="transformer",
+    voice=_voice,
+    latents=NormalisedPatches(),
+    predict=_predict,
+    loras=LoraReader("Flux2LoraLoaderMixin"),
+    flow_plan=_flow_plan,
+)

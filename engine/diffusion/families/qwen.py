@@ -1,0 +1,115 @@
+"""Qwen-Image (Alibaba 2025, arXiv:2508.02324): a flow on 2 × 2 patches of a film autoencoder's latents, told by a vision-language model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from engine.contract.chunks import Run
+from engine.contract.families import FAMILIES
+from engine.contract.words import Passage
+from engine.diffusion.conditioning import Told
+from engine.diffusion.families.common import FLOW_SCHEDULERS, even_plan, from_patches, to_patches
+from engine.diffusion.families.family import Family, LoraReader, Parts
+from engine.diffusion.voices import Learned, SentencePart, sentence
+
+_ROOM = 1024
+# The instruction that the model was trained behind. Its first 34 tokens say nothing about the picture and are taken off again.
+_LINE = (
+    "<|im_start|>system\nDescribe the image by detailing the color, shape, size, texture, quantity, text, spatial relationships "
+    "of the objects and background:<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+)
+_LINE_TOKENS = 34
+
+
+@dataclass(frozen=True)
+class _Voice:
+    encoder: Any
+    part: SentencePart
+
+    @property
+    def width(self) -> int:
+        return int(self.encoder.config.get_text_config().hidden_size)
+
+    def runs(self, passages: tuple[Passage, ...], sizes: Mapping[str, int]) -> list[Run]:
+        return self.part.runs(passages)
+
+    def say(self, passages: tuple[Passage, ...], runs: int, learned: Learned) -> Told:
+        given = self.part.tokenizer(
+            [_LINE.format(sentence(passages))], max_length=_ROOM * runs + _LINE_TOKENS, truncation=True, return_tensors="pt"
+        ).to(self.encoder.device)  # fmt: skip
+        answer = self.encoder(input_ids=given.input_ids, attention_mask=given.attention_mask, output_hidden_states=True)
+        words = answer.hidden_states[-1][:, _LINE_TOKENS:]
+        return Told(words, aside={"mask": words.new_ones(1, words.shape[1])})
+
+
+@dataclass(frozen=True)
+class FilmLatents:
+    """The first frame of a film of one frame, each channel brought to mean 0 and spread 1 by numbers in the autoencoder's settings."""
+
+    def channels(self, vae: Any) -> int:
+        return int(vae.config["z_dim"])
+
+    def scale(self, vae: Any) -> int:
+        return 2 ** len(vae.config["temperal_downsample"])
+
+    def draws(self, vae: Any) -> bool:
+        return True
+
+    def encode(self, vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        found = vae.encode(pixels[:, :, None]).latent_dist.sample(generator)[:, :, 0].float()
+        mean, spread = _statistics(vae, found.device)
+        return (found - mean) / spread
+
+    def decode(self, vae: Any, latents: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        mean, spread = _statistics(vae, latents.device)
+        return vae.decode((latents * spread + mean)[:, :, None].to(dtype), return_dict=False)[0][:, :, 0]
+
+
+def _statistics(vae: Any, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    mean, spread = (torch.tensor(vae.config[name], device=device).view(1, -1, 1, 1) for name in ("latents_mean", "latents_std"))
+    return mean, spread
+
+
+def _voice(parts: Parts, settings: Mapping[str, Any]) -> _Voice:
+    return _Voice(parts["text_encoder"], SentencePart(parts["tokenizer"], _ROOM))
+
+
+def _predict(transformer: Any, sample: torch.Tensor, timestep: torch.Tensor, told: Told, added: Mapping[str, Any]) -> torch.Tensor:
+    height, width = sample.shape[2:]
+    mask = told.aside["mask"]
+    tokens = transformer(
+        hidden_states=to_patches(sample), timestep=(timestep / 1000).expand(len(sample)).to(sample.dtype), guidance=told.aside.get("guidance"),
+        encoder_hidden_states=told.words, encoder_hidden_states_mask=None if bool(mask.all()) else mask.long(),
+        img_shapes=[[(1, height // 2, width // 2)]] * len(sample), **added, return_dict=False,
+    )[0]  # fmt: skip
+    return from_patches(tokens, height, width)
+
+
+def _settle(guided: torch.Tensor, conditional: torch.Tensor) -> torch.Tensor:
+    """Each token of the guided prediction as long as it was without guidance: their cure for burnt colours."""
+    height, width = guided.shape[2:]
+    strong, plain = to_patches(guided), to_patches(conditional)
+    return from_patches(strong * (plain.norm(dim=-1, keepdim=True) / strong.norm(dim=-1, keepdim=True)), height, width)
+
+
+QWEN = Family(
+    facts=FAMILIES["qwen"],
+    components={
+        "tokenizer": frozenset({"Qwen2Tokenizer", "Qwen2TokenizerFast"}),
+        "text_encoder": frozenset({"Qwen2_5_VLForConditionalGeneration"}),
+        "transformer": frozenset({"QwenImageTransformer2DModel"}),
+        "vae": frozenset({"AutoencoderKLQwenImage"}),
+        "scheduler": FLOW_SCHEDULERS,
+    },
+    network="transformer",
+    voice=_voice,
+    latents=FilmLatents(),
+    predict=_predict,
+    loras=LoraReader("QwenImageLoraLoaderMixin"),
+    flow_plan=even_plan,
+    settle=_settle,
+)

@@ -1,0 +1,86 @@
+"""A safetensors file is judged by its header before any library opens it. Nothing here allocates tensors."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from engine.contract.errors import DamagedFile
+
+HEADER_MAX_BYTES = 8 * 1024 * 1024
+TENSORS_MAX = 20_000
+_WORD_MAX = 300
+_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
+    "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64,
+}  # fmt: skip
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Header:
+    """`words` are what its maker wrote into it, cut to a line; `shapes` are the sizes of its tensors by name."""
+
+    words: dict[str, str]
+    shapes: Shapes
+
+
+def judge_header(path: Path) -> Header:
+    """Raises `DamagedFile` unless header, offsets and file size agree to the byte. Nothing of it is trusted to be small or sane."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length < 2 or length > HEADER_MAX_BYTES or 8 + length > size:
+            raise _damaged(path, "its header has an impossible length")
+        raw = file.read(length)
+    try:
+        header = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, "its header is not readable") from error
+    if not isinstance(header, dict):
+        raise _damaged(path, "its header is not a table")
+    entries = cast(dict[str, Any], header)
+    own = entries.pop("__metadata__", {})
+    if not 0 < len(entries) <= TENSORS_MAX:
+        raise _damaged(path, f"it names {len(entries)} tensors")
+    words = {str(key): str(value)[:_WORD_MAX] for key, value in own.items()} if isinstance(own, dict) else {}
+    return Header(words, _check_entries(path, entries, size - 8 - length))
+
+
+def _check_entries(path: Path, entries: dict[str, Any], data_bytes: int) -> Shapes:
+    shapes: Shapes = {}
+    spans: list[tuple[int, int]] = []
+    for name, entry in entries.items():
+        try:
+            bits, shape = _BITS[entry["dtype"]], tuple(entry["shape"])
+            start, end = entry["data_offsets"]
+            is_sound = all(type(n) is int and n >= 0 for n in (*shape, start, end)) and (end - start) * 8 == math.prod(shape) * bits
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(path, f"tensor {name[:60]!r} is described wrongly") from error
+        if not is_sound:
+            raise _damaged(path, f"tensor {name[:60]!r} does not fit its own size")
+        shapes[name] = shape
+        spans.append((start, end))
+    position = 0
+    for start, end in sorted(spans):
+        if start != position:
+            raise _damaged(path, "its tensors overlap or leave gaps")
+        position = end
+    if position != data_bytes:
+        raise _damaged(path, "it is cut short or has something appended")
+    return shapes
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("duplicate key")
+    return table
+
+
+def _damaged(path: Path, why: str) -> DamagedFile:
+    return DamagedFile(f"The file {path.name} is damaged: {why}.", "Copy or download it again.", "model")

@@ -1,0 +1,52 @@
+"""What the form offers and begins with for a model: sizes, steps, guidance, sampler, styles of guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from engine import GUIDANCE_LABELS, Engine, ModelCard, ModelNotFound, styles_of
+from ui.forms import size_label
+
+
+def size_labels(card: ModelCard) -> list[str]:
+    return [size_label(*size) for size in card.sizes]
+
+
+def usual(card: ModelCard) -> dict[str, Any]:
+    """Values by control, as the model is usually run."""
+    return {
+        "model": card.name, "size": size_label(*card.default_size), "width": "", "height": "", "steps": card.default_steps,
+        "guidance_scale": card.default_guidance, "scheduler": card.default_scheduler, "schedule": "", "guidance_style": "cfg",
+    }  # fmt: skip
+
+
+def offered(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with the choices that this model has where a control has choices: a value and its menu change together."""
+    styles = [(GUIDANCE_LABELS[name], name) for name in styles_of(card.family)]
+    choices: dict[str, Any] = {"size": size_labels(card), "guidance_style": styles}
+    updates = {name: gr.update(choices=menu, **({"value": values[name]} if name in values else {})) for name, menu in choices.items()}
+    updates["score_guidance"] = gr.update(value=values.get("score_guidance", "") if card.has_scorer else "", **score_state(card))
+    return {**values, **updates}
+
+
+def score_state(card: ModelCard) -> dict[str, Any]:
+    """Whether guidance by a second model can be chosen, and why not."""
+    reason = f"{card.title} brings no second model that could judge a picture: put one into its folder as clip."
+    return {"interactive": card.has_scorer, "info": None if card.has_scorer else reason}
+
+
+def usable_models(engine: Engine) -> list[ModelCard]:
+    """The models that can draw, the default first."""
+    default = engine.model()
+    return [default, *(card for card in engine.models() if card.refusal is None and card.name != default.name)]
+
+
+def model_or_default(engine: Engine, name: Any) -> ModelCard:
+    """The named model, or the default where it is gone or cannot be used."""
+    try:
+        return engine.model(name if isinstance(name, str) else None)
+    except ModelNotFound:
+        return engine.model()
