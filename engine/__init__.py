@@ -38,6 +38,7 @@ from engine.contract.guidance import (
     negative_prompt_reason,
     styles_of,
 )
+from engine.contract.hub import HubOffer
 from engine.contract.memory import Room, fit
 from engine.contract.models import ModelCard
 from engine.contract.offers import ModelOffer
@@ -160,6 +161,7 @@ __all__ = [
     "GuidanceFacts",
     "GuidanceStyle",
     "Health",
+    "HubOffer",
     "ImageToImage",
     "IncompatibleAdapter",
     "Inpaint",

@@ -16,7 +16,7 @@ from engine.library.backup import back_up, restore
 from engine.library.carriers import read_texts
 from engine.library.metadata import read_recipe
 from engine.library.passwords import hashed_line
-from engine.terminal.controls import fetch_preprocessor
+from engine.terminal.fetching import fetch_lora, fetch_preprocessor
 from engine.terminal.flags import add_flags
 from engine.terminal.generate import generate
 
@@ -100,11 +100,15 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--data", help="data folder (default: EASEL_DATA or ./data)")
         command.add_argument("--database-url", help="the studio's PostgreSQL, if it has one (default: EASEL_DATABASE_URL)")
         command.set_defaults(run=run)
-    fetch = commands.add_parser("fetch-preprocessor", help="bring the weights of a preprocessor here, once; without a name, list them all")
-    fetch.add_argument("name", nargs="?")
-    fetch.add_argument("--yes", action="store_true", help="do not ask: size and licence are known")
-    fetch.add_argument("--data", help="data folder (default: EASEL_DATA or ./data)")
-    fetch.set_defaults(run=fetch_preprocessor)
+    weights = commands.add_parser("fetch-preprocessor", help="bring the weights of a preprocessor here, once; without a name, list them all")
+    weights.add_argument("name", nargs="?")
+    weights.set_defaults(run=fetch_preprocessor)
+    adapter = commands.add_parser("fetch-lora", help="bring a LoRA file from the hub into the rack: owner/name or owner/name/file.safetensors")
+    adapter.add_argument("name")
+    adapter.set_defaults(run=fetch_lora)
+    for fetch in (weights, adapter):
+        fetch.add_argument("--yes", action="store_true", help="do not ask: size and licence are known")
+        fetch.add_argument("--data", help="data folder (default: EASEL_DATA or ./data)")
     return parser
 
 

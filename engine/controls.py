@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -35,8 +35,8 @@ class ControlDesk:
     def preprocessors(self) -> list[PreprocessorCard]:
         return self._preprocessors.cards()
 
-    def fetch(self, preprocessor: str) -> Path:
-        return self._preprocessors.fetch(preprocessor)
+    def fetch(self, preprocessor: str, report: Callable[[int, int], None] | None = None) -> Path:
+        return self._preprocessors.fetch(preprocessor, report)
 
     def close(self) -> None:
         self._host.close()

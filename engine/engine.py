@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from engine.contract.controls import ControlCard, PreprocessorCard
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
 from engine.contract.estimate import Estimate
+from engine.contract.hub import HubOffer
 from engine.contract.memory import Room
 from engine.contract.models import ModelCard
 from engine.contract.offers import ModelOffer
@@ -51,6 +52,7 @@ from engine.library.codes import Codes, adopt
 from engine.library.counts import Counts, count
 from engine.library.default_model import DefaultModel
 from engine.library.history import History
+from engine.library.hub_loras import HubLoras
 from engine.library.inputs import Inputs
 from engine.library.maps import Maps
 from engine.library.masks import rasterise
@@ -99,6 +101,7 @@ class Engine:
         self._sheets = Sheets(self._store)
         self._codes = Codes(self._store, self.secret)
         self._shelves = Shelves.of(settings.data)
+        self._hub_loras = HubLoras(settings.data / "loras")
         self._controls = ControlDesk(
             shelf=self._shelves.controlnets, preprocessors=Preprocessors(settings.data / "preprocessors"), maps=Maps(self._store), inputs=self._inputs,
             host=(ProcessMaps if settings.worker == "process" else InlineMaps)(device=settings.devices[0]),
@@ -432,13 +435,27 @@ class Engine:
         """
         return self._controls.map(source, preprocessor, settings, owner)
 
-    def fetch_preprocessor(self, name: str) -> Path:
-        """Bring the weights of one preprocessor here: for an operator who has read their size and licence. Raises `EngineError`."""
-        return self._controls.fetch(name)
+    def fetch_preprocessor(self, name: str, report: Callable[[int, int], None] | None = None) -> Path:
+        """Bring the weights of one preprocessor here, for an operator who has read their size and licence.
 
-    def reference_adapters(self) -> list[ReferenceAdapterCard]:
-        """What lets a model see reference pictures; one that cannot be used says why in its card."""
-        return self._shelves.ip_adapters.cards()
+        `report` hears bytes that are here, of how many. Raises `EngineError`; what a broken line left is gone on with.
+        """
+        return self._controls.fetch(name, report)
+
+    @property
+    def may_fetch(self) -> bool:
+        """Whether whoever opens the page may fetch files from the hub: an operator's disk and an operator's name."""
+        return not self.settings.public
+
+    def check_may_fetch(self, field: str) -> None:
+        """Raises `InvalidRequest` about a control where nobody may."""
+        if not self.may_fetch:
+            raise InvalidRequest("Nothing can be fetched from the hub here.", "Ask whoever runs this studio.", field)
+
+    def reference_adapters(self, model: str | None = None) -> list[ReferenceAdapterCard]:
+        """What lets a model see reference pictures; one that cannot be used with it says why in its card. Raises `ModelNotFound`."""
+        name = model or self.default_model
+        return self._shelves.ip_adapters.cards_for(self._shelves.models.card(name), self._shelves.models.folder(name))
 
     def qualities(self, model: str | None = None) -> tuple[Quality, ...]:
         """Draft, standard and fine as a model offers them with the adapters that are here. Raises `ModelNotFound`."""
@@ -462,6 +479,20 @@ class Engine:
         """Keep a .safetensors file in `data/loras` under its name, once it is judged. Raises `EngineError` about the control "loras"."""
         self.check_may_add_loras()
         return self._shelves.loras.add(self.settings.data / "loras", name, data)
+
+    def lora_offers(self, name: str) -> tuple[HubOffer, ...]:
+        """The adapters that a hub id ("owner/name", "owner/name/file.safetensors") means, each pinned to a commit, with size and licence.
+
+        For an operator. Raises `InvalidRequest`, `NotFound`, or `EngineError` where the hub cannot be reached.
+        """
+        return self._hub_loras.offers(name)
+
+    def fetch_lora(self, offer: HubOffer, report: Callable[[int, int], None] | None = None) -> LoraCard:
+        """Bring an adapter that was offered, for an operator who has read its size and licence; `report` as for a preprocessor.
+
+        It is in the rack when this returns, whole and judged; before that, and after any error, it is not.
+        """
+        return self._shelves.loras.fetch(self._hub_loras, offer, report)
 
     def styles(self) -> list[Style]:
         return self._shelves.styles.cards()

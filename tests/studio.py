@@ -40,7 +40,7 @@ class Studio:
 
     def start(self) -> None:
         """Start and wait until it answers."""
-        begin = time.monotonic()
+        begin, self.url = time.monotonic(), ""
         command = [sys.executable, "-W", "ignore", "app.py", "--host", "127.0.0.1", "--port", "0", "--data", str(self.data), *self.flags]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -96,7 +96,7 @@ class Studio:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.log.append(line)
-            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+            if not self.url and (found := re.search(r"http://127\.0\.0\.1:\d+", line)):
                 self.url = found[0]
 
 

@@ -51,7 +51,9 @@ def modules(*folders: str) -> list[Path]:
 def test_nothing_is_installed_while_the_studio_runs() -> None:
     """No module of the house can start another program, pip least of all, but two that ask a fixed question in fixed words."""
     starters = ("subprocess", "pip", "ensurepip", "venv", "pty")
-    found = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in modules("engine", "ui") if imports_of(path) & set(starters)}
+    found = {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in modules("engine", "ui") if imports_of(path) & set(starters)
+    }
     # How much memory a graphics card has; and, when the starter is trained, the commit that its code stands at.
     assert set(found) <= {"engine/machine.py", "engine/starter/export.py"}
     assert all(text.count("subprocess.run(") == 1 for text in found.values())

@@ -65,5 +65,5 @@ def test_the_weights_are_listed_and_only_fetched_when_agreed(tmp_path: Path) -> 
     # Nobody is there to agree.
     asked = easel("fetch-preprocessor", "openpose", *data, data=tmp_path)
     assert asked.returncode == 1
-    assert "510 MB from huggingface.co, licence: non-commercial (CMU)." in asked.stdout
+    assert "510 MB from huggingface.co, licence: non-commercial research (CMU)." in asked.stdout
     assert "Nothing was fetched." in asked.stderr

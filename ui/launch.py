@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from engine import Brought, Engine, InvalidRequest, Job, Sheet, parse_axis, parse_request, parse_strokes
+from engine import Brought, Engine, InvalidRequest, Job, Sheet, parse_axis, parse_request, parse_strokes, styles_of
 from ui.forms import EXPAND, FIELDS, request_mode, to_request_values
 from ui.guides import control_uses, reference_uses
 
@@ -42,6 +42,14 @@ class Asked:
     def mode(self) -> str:
         """The mode of the request that this tab makes."""
         return request_mode(self.tab)
+
+
+def beside(asked: Asked, family: str) -> Asked:
+    """The same on one seed by several guidance styles: by plain CFG and the chosen one, or by all where CFG itself is chosen."""
+    chosen = asked.form.get("guidance_style")
+    styles = styles_of(family) if chosen in (None, "", "cfg") else ("cfg", str(chosen))
+    grid = {"sheet": "grid", "vary_x": "guidance_style", "vary_x_values": ", ".join(styles), "vary_y": None, "vary_y_values": "", "count": 1}
+    return replace(asked, form={**asked.form, **grid})
 
 
 def launch(engine: Engine, asked: Asked, owner: str) -> Job | Sheet:

@@ -93,7 +93,7 @@ def offers_view(engine: Engine, given: Loose) -> dict[str, Any]:
         {"name": one.name, "note": f"{one.vectors} {'vector' if one.vectors == 1 else 'vectors'}", "refusal": _misfit(one.refusal, one.width, model)}
         for one in engine.embeddings()
     ]
-    loras = [{"name": one.name, "note": one.trigger or one.title, "refusal": _misfit(one.refusal, one.width, model)} for one in engine.loras()]
+    loras = [{"name": one.name, "note": one.trigger or one.title, "refusal": one.misfit(model)} for one in engine.loras()]
     return {"embeddings": embeddings, "loras": loras, "wildcards": [_list(engine, name) for name in engine.wildcards()]}
 
 

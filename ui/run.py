@@ -14,9 +14,9 @@ from ui.canvas.rack import card_views
 from ui.canvas.references import adapter_views
 from ui.canvas.units import control_views, method_views
 from ui.controls.form import Form, fits
-from ui.controls.model import model_or_default, offered, size_labels, usual
+from ui.controls.model import model_or_default, offered, size_labels, usable_models, usual
 from ui.forms import FIELDS, nearest_size
-from ui.launch import Asked, launch, price
+from ui.launch import Asked, beside, launch, price
 from ui.messages import price_words
 from ui.owner import owner_of
 from ui.stream import failed_view
@@ -55,11 +55,17 @@ def wire_run(page: Page) -> None:
     saved = gr.BrowserState(None, storage_key="easel_form", secret=page.browser_key)
 
     async def generate(request: gr.Request, *values: Any) -> Any:
+        return await run(owner_of(request), Asked.read(values))
+
+    async def draw_beside(request: gr.Request, *values: Any) -> Any:
+        asked = Asked.read(values)
+        return await run(owner_of(request), beside(asked, model_or_default(engine, asked.form.get("model")).family))
+
+    async def run(owner: str, asked: Asked) -> Any:
         """Only a refusal is shown from here: an accepted job shows itself."""
-        owner = owner_of(request)
         try:
             # A large mask takes a moment to draw: not on the thread that everybody's page hangs on.
-            await asyncio.to_thread(launch, engine, Asked.read(values), owner)
+            await asyncio.to_thread(launch, engine, asked, owner)
         except EngineError as error:
             return failed_view(error)
         page.bell.ring(owner)
@@ -109,10 +115,12 @@ def wire_run(page: Page) -> None:
     def find_files() -> Update:
         """Upscalers, adapters and control models that were dropped into their folders are there at the next load, without a restart."""
         upscalers = gr.update(choices=[(one.title, one.name) for one in engine.upscalers()])
-        units = gr.update(controls=control_views(engine.controls()), methods=method_views(engine.preprocessors()))
-        return upscalers, gr.update(cards=card_views(engine.loras())), units, gr.update(adapters=adapter_views(engine.reference_adapters()))
+        models = usable_models(engine)
+        units = gr.update(controls=control_views(engine.controls(), models), methods=method_views(engine.preprocessors()))
+        return upscalers, gr.update(cards=card_views(engine.loras(), models)), units, gr.update(adapters=adapter_views(engine))
 
     go = gr.on([form.go.click], generate, page.asked, page.stage, api_name="generate", trigger_mode="multiple", **RUN)
+    form.beside.click(draw_beside, page.asked, page.stage, **RUN)
     form.halt.click(None, None, None, js="() => { window.dispatchEvent(new CustomEvent('easel:stop')); }", **HIDDEN)
     targets = [page.mode, *(form.fields[name] for name in ("prompt", "seed", "is_seed_kept", "sheet"))]
     page.stage.submit(take_example, None, targets, queue=False, **HIDDEN).then(generate, page.asked, page.stage, **RUN)

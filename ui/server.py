@@ -13,6 +13,7 @@ from engine import Engine, is_loopback
 from ui.bell import Bell
 from ui.devices import add_devices
 from ui.door import Door
+from ui.fetching import add_fetching
 from ui.following import add_following
 from ui.headers import Headers
 from ui.jobs import add_jobs
@@ -39,6 +40,7 @@ def build_app(engine: Engine) -> FastAPI:
     add_routes(app, engine)
     add_live(app, engine)
     add_shelf(app, engine)
+    add_fetching(app, engine)
     add_models(app, engine)
     add_operations(app, engine)
     # Whoever serves closes it first: open pages would keep the studio waiting at its end.

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from engine import Engine, EngineError
 from ui.canvas.rack import card_views
+from ui.controls.model import usable_models
 from ui.owner import COOKIE, is_visitor_id
 
 # Somewhat above what the engine takes, so that its own sentence is the one that is read.
@@ -50,4 +51,4 @@ def add_shelf(app: FastAPI, engine: Engine) -> None:
                 card = await run_in_threadpool(engine.add_lora, name[:300], cast(BinaryIO, body))
         except EngineError as error:
             return JSONResponse(error.to_plain(), 422)
-        return JSONResponse({"name": card.name, "cards": card_views(engine.loras())})
+        return JSONResponse({"name": card.name, "cards": card_views(engine.loras(), usable_models(engine))})

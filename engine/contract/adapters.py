@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engine.contract.errors import InvalidRequest
+from engine.contract.families import FAMILIES
+from engine.contract.models import ModelCard
 
 LORAS_MAX = 8
 LORA_WEIGHT_MAX = 2.0
@@ -56,10 +58,22 @@ class LoraCard(BaseModel):
     is_few_steps: bool = False
     bytes_on_disk: int = 0
     content_hash: str = ""
+    # Where on the hub it was fetched from: repository, commit and file.
+    source: str = ""
     # Changes with the small picture beside the file; None where there is none.
     picture: str | None = None
     # Why it cannot be used, in words; None where nothing is known against it.
     refusal: str | None = None
+
+    def misfit(self, model: ModelCard) -> str | None:
+        """Why it cannot be used with this model, as "it …"; None where it can."""
+        if self.refusal is not None:
+            return self.refusal
+        if self.width is not None and model.text_width is not None:
+            is_other = self.width != model.text_width
+        else:
+            is_other = self.family in FAMILIES and self.family != model.family
+        return f"it was made for {self.made_for or 'another model'}, not for {model.title}." if is_other else None
 
 
 def take_tags(prompt: str) -> tuple[str, tuple[LoraUse, ...]]:

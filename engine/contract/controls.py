@@ -100,13 +100,20 @@ class ControlCard(BaseModel):
     problem: str | None = None
 
     def why_not(self, model: ModelCard) -> str | None:
-        """Why it does not go with this model, in words; None where it does."""
+        """Why it does not go with this model, as a sentence; None where it does."""
         if self.problem is not None:
             return f"The control {self.title} cannot be used: {self.problem}"
+        reason = self.misfit(model)
+        return None if reason is None else f"The control {self.title} {reason.removeprefix('it ')}"
+
+    def misfit(self, model: ModelCard) -> str | None:
+        """The same in few words, for a list that names it already."""
+        if self.problem is not None:
+            return self.problem
         if self.width is not None and model.text_width is not None and self.width != model.text_width:
-            return f"The control {self.title} was made for {self.family or 'another model'}, not for {model.title}."
+            return f"it was made for {self.family or 'another model'}, not for {model.title}."
         if self.residuals and model.residuals and self.residuals != model.residuals:
-            return f"The control {self.title} was made for another model than {model.title}."
+            return f"it was made for another model than {model.title}."
         return None
 
 

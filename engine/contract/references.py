@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from engine.contract.errors import InvalidRequest
+from engine.contract.models import ModelCard
 
 REFERENCES_MAX = 4
 REFERENCE_WEIGHT_MAX = 2.0
@@ -92,6 +93,13 @@ class ReferenceAdapterCard(BaseModel):
     content_hash: str = ""
     # Why it cannot be used, in words; None where nothing is known against it.
     refusal: str | None = None
+
+    def misfit(self, model: ModelCard) -> str | None:
+        """Why it cannot be used with this model, as "it …"; None where it can."""
+        if self.refusal is not None or (self.width == model.text_width and self.layers == model.attention_widths):
+            return self.refusal
+        made_for = f"made for {self.made_for}, not" if self.made_for and self.width != model.text_width else "not made"
+        return f"it was {made_for} for {model.title}."
 
 
 def explain_reference(place: tuple[Any, ...], kind: str, given: str) -> InvalidRequest:

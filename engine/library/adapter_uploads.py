@@ -49,11 +49,17 @@ def keep_lora(folder: Path, name: str, data: BinaryIO, judge: Callable[[Path], L
             raise DiskFull(
                 "There is no room left for this adapter.", "Free some space on the studio's disk, then bring it again.", "loras"
             ) from error
-        _check_whole(path, name)
-        card = judge(path)
-        if card.refusal is not None:
-            raise IncompatibleAdapter(f"The LoRA {name} cannot be used: {card.refusal}", "Choose another one.", "loras")
+        judged(path, name, judge)
         return path.rename(folder / path.name)
+
+
+def judged(path: Path, name: str, judge: Callable[[Path], LoraCard]) -> LoraCard:
+    """The card of a file that lies aside, read to its end. Raises `DamagedFile` or `IncompatibleAdapter`."""
+    _check_whole(path, name)
+    card = judge(path)
+    if card.refusal is not None:
+        raise IncompatibleAdapter(f"The LoRA {name} cannot be used: {card.refusal}", "Choose another one.", "loras")
+    return card
 
 
 def _copy(data: BinaryIO, path: Path) -> None:

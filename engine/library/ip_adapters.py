@@ -50,6 +50,19 @@ class IpAdapters:
                 found[path.stem] = read_card(path)
         return list(found.values())
 
+    def cards_for(self, model: ModelCard, folder: Path) -> list[ReferenceAdapterCard]:
+        """The same, each judged beside a model: its family, its layers, and whether the image encoder that it needs is here."""
+        return [card.model_copy(update={"refusal": self._misfit(card, model, folder)}) for card in self.cards()]
+
+    def _misfit(self, card: ReferenceAdapterCard, model: ModelCard, folder: Path) -> str | None:
+        if (reason := card.misfit(model)) is not None:
+            return reason
+        try:
+            self._encoder_for(card, None, folder)
+        except ModelNotFound as error:
+            return error.message.replace(f"The reference adapter {card.title}", "it")
+        return None
+
     def path(self, name: str) -> Path:
         """The file of an adapter. Raises `ModelNotFound`; a name is only ever compared, never joined to a path."""
         files = [path for path in self._files() if path.stem == name]
@@ -77,9 +90,8 @@ class IpAdapters:
         card = self._chosen(model) if use.adapter is None else read_card(self.path(use.adapter))
         if card.refusal is not None:
             raise IncompatibleAdapter(f"The reference adapter {card.title} cannot be used: {card.refusal}", "Choose another one.", "references")
-        if not _fits(card, model):
-            made_for = f"made for {card.made_for}, not" if card.made_for and card.width != model.text_width else "not made"
-            message = f"The reference adapter {card.title} was {made_for} for {model.title}."
+        if (reason := card.misfit(model)) is not None:
+            message = f"The reference adapter {card.title} {reason.removeprefix('it ')}"
             raise IncompatibleAdapter(message, "Choose another one, or a model that it was made for.", "references")
         encoder = self._encoder_for(card, use.image_encoder, folder)
         own = encoder.name == OWN_ENCODER
@@ -89,7 +101,7 @@ class IpAdapters:
 
     def _chosen(self, model: ModelCard) -> ReferenceAdapterCard:
         """The model's own adapter, which bears its name, or else the first that fits."""
-        fitting = [card for card in self.cards() if card.refusal is None and _fits(card, model)]
+        fitting = [card for card in self.cards() if card.misfit(model) is None]
         if not fitting:
             message = f"{model.title} brings no reference adapter."
             raise ModelNotFound(message, "Drop one that was made for it into data/ip_adapters, or take the reference pictures out.", "references")
@@ -189,10 +201,6 @@ def _read_projection(shapes: dict[str, tuple[int, ...]]) -> tuple[Projection, in
         return "plus", shapes["latents"][1], shapes["proj_out.weight"][0], shapes["proj_in.weight"][1]
     except (KeyError, IndexError):
         return "its layout is not known, or a part of its projection is missing."
-
-
-def _fits(card: ReferenceAdapterCard, model: ModelCard) -> bool:
-    return card.width == model.text_width and card.layers == model.attention_widths
 
 
 def _encoder_widths(folder: Path) -> tuple[int, int] | None:

@@ -11,10 +11,12 @@ from typing import Any, BinaryIO
 from engine.contract.adapters import LoraCard, LoraUse
 from engine.contract.errors import IncompatibleAdapter, InvalidRequest, ModelNotFound
 from engine.contract.families import FAMILIES
+from engine.contract.hub import HubOffer
 from engine.contract.models import ModelCard
 from engine.library.adapter_uploads import keep_lora, plain_name
-from engine.library.fingerprints import FAMILY_OF_WIDTH
 from engine.library.headers import read_header
+from engine.library.hub import Report
+from engine.library.hub_loras import HubLoras, origin, shelf_name
 from engine.library.identify import Identity, recognise, where_to
 from engine.library.thumbnails import find_picture, stamp, thumbnail
 
@@ -37,7 +39,7 @@ class Loras:
             for path in sorted(root.glob("*.safetensors")):
                 if path.stem not in found:
                     beside = find_picture(path)
-                    found[path.stem] = read_card(path).model_copy(update={"picture": stamp(beside) if beside else None})
+                    found[path.stem] = _with_origin(read_card(path), path).model_copy(update={"picture": stamp(beside) if beside else None})
         return list(found.values())
 
     def picture(self, name: str) -> bytes | None:
@@ -48,10 +50,19 @@ class Loras:
     def add(self, folder: Path, name: str, data: BinaryIO) -> LoraCard:
         """Keep a file that somebody brings, once it is judged. Raises what `keep_lora` raises."""
         plain = plain_name(name)
-        # A file system may not tell capitals apart, and people do not either.
-        if any(card.name.casefold() == plain.casefold() for card in self.cards()):
-            raise InvalidRequest(f"There is a LoRA named {plain} here already.", "Rename the file, or take the other one away.", "loras")
+        self._check_free(plain)
         return read_card(keep_lora(folder, plain, data, read_card))
+
+    def fetch(self, loras: HubLoras, offer: HubOffer, report: Report | None = None) -> LoraCard:
+        """Bring a file from the hub. Raises what `HubLoras.fetch` raises, before a byte is fetched where its name is taken."""
+        self._check_free(shelf_name(offer))
+        path = loras.fetch(offer, read_card, report)
+        return _with_origin(read_card(path), path)
+
+    def _check_free(self, name: str) -> None:
+        # A file system may not tell capitals apart, and people do not either.
+        if any(card.name.casefold() == name.casefold() for card in self.cards()):
+            raise InvalidRequest(f"There is a LoRA named {name} here already.", "Rename the file, or take the other one away.", "loras")
 
     def path(self, name: str) -> Path:
         """The file of an adapter. Raises `ModelNotFound`; a name is only ever compared, never joined to a path."""
@@ -68,25 +79,23 @@ class Loras:
             card = read_card(self.path(use.name))
             if card.refusal is not None:
                 raise IncompatibleAdapter(f"The LoRA {card.title} cannot be used: {card.refusal}", "Choose another one.", "loras")
-            if (other := _other_family(card, model)) is not None:
-                raise IncompatibleAdapter(
-                    f"The LoRA {card.title} was made for {other}, not for {model.title}.", "Mute it, or choose a model of its family.", "loras"
-                )
+            if (reason := card.misfit(model)) is not None:
+                message = f"The LoRA {card.title} {reason.removeprefix('it ')}"
+                raise IncompatibleAdapter(message, "Mute it, or choose a model of its family.", "loras")
             resolved.append(use.model_copy(update={"hash": card.content_hash}))
         return tuple(resolved)
-
-
-def _other_family(card: LoraCard, model: ModelCard) -> str | None:
-    """What a LoRA was made for, where that is not this model; None where it fits or nothing tells."""
-    if card.width is not None and model.text_width is not None:
-        return FAMILY_OF_WIDTH.get(card.width, "another model") if card.width != model.text_width else None
-    return card.made_for if card.family in FAMILIES and card.family != model.family else None
 
 
 def read_card(path: Path) -> LoraCard:
     """Facts from the header; a damaged file has a card that says so."""
     stat = path.stat()
     return _card(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def _with_origin(card: LoraCard, path: Path) -> LoraCard:
+    """What its own header leaves open is filled in from what was noted when it was fetched."""
+    noted = origin(path, card.content_hash)
+    return card.model_copy(update={name: value for name, value in noted.items() if not getattr(card, name)}) if noted else card
 
 
 @lru_cache(maxsize=256)

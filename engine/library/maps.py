@@ -39,6 +39,6 @@ class Maps:
 def map_key(source: str, preprocessor: str, settings: Mapping[str, float]) -> str:
     """SHA-256 over all that a map depends on: picture, preprocessor with its version and weights, every setting."""
     facts = PREPROCESSORS[preprocessor]
-    weights = [(one.repository, one.revision, one.files) for one in facts.weights]
+    weights = [(one.repository, one.revision, one.path) for one in facts.weights]
     parts = [source, preprocessor, facts.version, weights, sorted((name, float(value)) for name, value in settings.items())]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -8,13 +8,15 @@ from pathlib import Path
 from engine.contract.controls import PreprocessorCard
 from engine.contract.errors import DiskFull, EngineError, InvalidRequest, ModelNotFound
 from engine.contract.preprocessors import PREPROCESSORS, PreprocessorFacts
+from engine.library.hub import Hub, Report
 
 
 class Preprocessors:
     """A folder `root/<name>` is there when everything in it is: it is filled aside and then renamed."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, hub: Hub | None = None) -> None:
         self._root = root
+        self._hub = hub or Hub()
 
     def cards(self) -> list[PreprocessorCard]:
         return [self.card(name) for name in PREPROCESSORS]
@@ -28,7 +30,7 @@ class Preprocessors:
         )  # fmt: skip
 
     def is_ready(self, name: str) -> bool:
-        return all((self._root / name / file).is_file() for one in _facts(name).weights for file in one.files)
+        return all((self._root / name / file.path).is_file() for file in _facts(name).weights)
 
     def folder(self, name: str) -> Path | None:
         """Where its weights lie; None for one that needs none. Raises `ModelNotFound` when they are not here yet."""
@@ -41,32 +43,22 @@ class Preprocessors:
             )
         return self._root / name if card.needs_download else None
 
-    def fetch(self, name: str) -> Path:
+    def fetch(self, name: str, report: Report | None = None) -> Path:
         """Bring the weights of one preprocessor here. Raises `EngineError` that says why it could not."""
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError
-
         facts, target = _facts(name), self._root / name
         if not facts.weights:
             raise InvalidRequest(f"{facts.title} needs no weights.", "It is ready.", "controls")
         if self.is_ready(name):
             return target
         aside = self._root / f".{name}.part"
-        aside.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(aside).free < facts.bytes_total * 1.1:
-            raise DiskFull(f"There is no room for {facts.bytes_total / 1e6:.0f} MB.", "Free some space, then try again.", "controls")
         try:
-            for one in facts.weights:
-                for file in one.files:
-                    hf_hub_download(one.repository, file, revision=one.revision, local_dir=aside)
-        except (OSError, ValueError, HfHubHTTPError, RuntimeError) as error:
-            # What was read stays aside, so that the next try goes on from there.
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-            raise EngineError(
-                f"The weights of {facts.title} could not be fetched: {reason}",
-                f"Is this machine online? Or put {', '.join(file for one in facts.weights for file in one.files)} into {target} by hand.",
-                "controls",
-            ) from error
+            self._hub.fetch(facts.weights, aside, what=facts.title, field="controls", report=report)
+        except DiskFull:
+            raise
+        except EngineError as error:
+            by_hand = f"Or put {', '.join(one.path for one in facts.weights)} into data/preprocessors/{name} by hand."
+            message = f"The weights of {facts.title} could not be fetched. {error.message}"
+            raise type(error)(message, f"{error.hint} {by_hand}", "controls") from error
         shutil.rmtree(target, ignore_errors=True)
         aside.replace(target)
         return target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import random
 import statistics
@@ -20,6 +21,7 @@ import torch
 from engine.contract.recipe import Recipe
 from engine.contract.work import Pixels, Stepped, Work
 from engine.diffusion.painter import Painter
+from tests.bench.adapters import adapter_rows
 from tests.bench.controls import control_rows
 from tests.bench.guidance import guidance_rows
 from tests.bench.pictures import picture_rows
@@ -140,9 +142,14 @@ def measure(rounds: int) -> tuple[list[Row], dict[str, Any]]:
     raw["page start"] = starts
     rows.append(Row("page answers after start", f"{statistics.median(starts):.1f} s", "< 3 s", statistics.median(starts) < 3))
     more, raw["pictures"] = picture_rows(rounds)
-    guided, raw["guidance"] = guidance_rows(rounds)
-    controlled, raw["controls"] = control_rows(rounds)
-    return [*rows, *more, *guided, *controlled], raw
+    return [*rows, *more], raw
+
+
+def measure_steering(rounds: int) -> tuple[list[Row], dict[str, Any]]:
+    swapped, adapters = adapter_rows(rounds)
+    controlled, controls = control_rows(rounds)
+    guided, guidance = guidance_rows(rounds)
+    return [*swapped, *controlled, *guided], {"adapters": adapters, "controls": controls, "guidance": guidance}
 
 
 def _painter(*, previews: bool, dtype: str = "auto") -> Painter:
@@ -160,17 +167,26 @@ def table(rows: list[Row]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--only", choices=("drawing", "steering"), help="one of the two tables; both without it")
     options = parser.parse_args()
     from engine.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
-    rows, raw = measure(options.rounds)
-    machine = {"platform": platform.platform(), "threads": torch.get_num_threads(), "torch": torch.__version__, "cuda": torch.cuda.is_available()}
+    tables = {"drawing": (measure, "latest.json"), "steering": (measure_steering, "steering.json")}
     RESULTS.mkdir(exist_ok=True)
-    content = {"machine": machine, "rows": [asdict(row) for row in rows], "raw": raw}
-    (RESULTS / "latest.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(table(rows))
+    for name, (run, file) in tables.items():
+        if options.only in (None, name):
+            load = os.getloadavg()[0]
+            rows, raw = run(options.rounds)
+            # What else the machine did: a figure of a busy one is worth what its ratios are worth.
+            content = {"machine": {**machine(), "load": [load, os.getloadavg()[0]]}, "rows": [asdict(row) for row in rows], "raw": raw}
+            (RESULTS / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            print(table(rows))
     return 0
+
+
+def machine() -> dict[str, Any]:
+    return {"platform": platform.platform(), "threads": torch.get_num_threads(), "torch": torch.__version__, "cuda": torch.cuda.is_available()}
 
 
 if __name__ == "__main__":

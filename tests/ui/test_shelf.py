@@ -40,3 +40,18 @@ def test_only_the_page_brings_files(studio: Studio) -> None:
     assert call(studio, "/loras?name=x.safetensors", save(TENSORS), visitor=None)[0] == 403
     for name in ("", "x.ckpt", "..", "%00.safetensors"):
         assert call(studio, f"/loras?name={name}", save(TENSORS))[0] == 422
+
+
+def test_only_the_page_asks_the_hub(studio: Studio) -> None:
+    wanted = json.dumps({"name": "../../etc/passwd"}).encode()
+    for path in ("/hub/loras", "/hub/loras/fetch", "/hub/preprocessors/fetch"):
+        assert call(studio, path, wanted, header=False, kind="application/json")[0] == 403
+        assert call(studio, path, wanted, visitor=None, kind="application/json")[0] == 403
+        assert call(studio, path, b'{"name": 1}', kind="application/json")[0] == 422
+    status, content = call(studio, "/hub/loras", wanted, kind="application/json")
+    assert (status, json.loads(content)["field"]) == (422, "loras")
+    # A fetch tells its ending in its last line.
+    for path, field in (("/hub/loras/fetch", "loras"), ("/hub/preprocessors/fetch", "controls")):
+        status, content = call(studio, path, wanted, kind="application/json")
+        assert status == 200
+        assert json.loads(content.splitlines()[-1])["error"]["field"] == field

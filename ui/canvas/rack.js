@@ -50,6 +50,7 @@ function entry(card) {
   const item = make("li", "rack-card"), state = find(card.name), isOn = Boolean(state && !state.is_muted);
   item.dataset.name = card.name;
   item.classList.toggle("is-on", isOn);
+  item.classList.toggle("is-unfit", Boolean(card.refusal));
   const head = make("label", "rack-head"), box = make("input"), text = make("div", "rack-text");
   box.type = "checkbox";
   box.checked = isOn;
@@ -57,7 +58,7 @@ function entry(card) {
   box.addEventListener("change", () => set(card.name, { is_muted: !box.checked }));
   head.append(box, make("span", "rack-title", card.title));
   text.append(head);
-  const facts = [state?.is_muted && "muted", card.made_for && `for ${card.made_for}`, card.licence || "licence not stated", card.size];
+  const facts = [state?.is_muted && "muted", card.made_for && `for ${card.made_for}`, card.licence || "licence not stated", card.size, card.source && `from ${card.source}`];
   text.append(make("p", "rack-facts", card.refusal ? `Cannot be used: ${card.refusal}` : facts.filter(Boolean).join(" · ")));
   item.append(swatch(card), text);
   if (card.refusal) return item;
@@ -87,12 +88,59 @@ function blockRows(card, state) {
 }
 
 function render() {
-  const cards = props.cards || [], held = document.activeElement?.closest?.(".rack-card")?.dataset.name, kind = document.activeElement?.type;
+  const cards = judged(props.cards), held = document.activeElement?.closest?.(".rack-card")?.dataset.name, kind = document.activeElement?.type;
   none.hidden = cards.length > 0;
   list.replaceChildren(...cards.map(entry));
   // A card that was just used keeps the focus: the keyboard must not fall back to the top of the page.
   if (held) [...list.children].find((one) => one.dataset.name === held)?.querySelector(`input[type=${kind}]`)?.focus();
   if (window.easelRestored) try { localStorage.setItem(STORE, JSON.stringify(used())); } catch { /* a full store costs only the memory */ }
+}
+
+// From the hub: first what a name means, with size, licence and commit; then, once somebody has agreed, the file.
+const hub = element.querySelector(".rack-hub"), wanted = hub.querySelector("input"), offers = element.querySelector(".rack-offers");
+hub.hidden = !__MAY_FETCH__;
+
+function tell(text, isWrong = false) {
+  said.classList.toggle("is-wrong", isWrong);
+  said.textContent = text;
+}
+
+hub.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (!wanted.value.trim()) { wanted.focus(); return; }
+  offers.replaceChildren();
+  tell("Asking the hub …");
+  try {
+    const found = await ask("/hub/loras", JSON.stringify({ name: wanted.value }), "application/json");
+    tell("");
+    offers.replaceChildren(...found.offers.map(offerRow));
+    offers.querySelector("button")?.focus();
+  } catch (error) { tell(error.message, true); }
+});
+
+function offerRow(offer) {
+  const item = make("li", "rack-offer"), text = make("div", "rack-text"), take = make("button", "", "Fetch");
+  const facts = [offer.size, `licence: ${offer.licence || "not stated"}`, `commit ${offer.revision}`, offer.base && `for ${offer.base}`];
+  text.append(make("div", "rack-title", offer.title), make("p", "rack-facts", facts.filter(Boolean).join(" · ")));
+  take.setAttribute("aria-label", `Fetch ${offer.title}`);
+  take.addEventListener("click", async () => {
+    take.disabled = true;
+    tell(`Fetching ${offer.title} …`);
+    try {
+      const found = await askFetch("/hub/loras/fetch", offer.id, (share) => tell(`Fetching ${offer.title}: ${percent(share)}`));
+      props.cards = found.cards;
+      item.remove();
+      render();
+      tell(`${found.name} is in the rack.`);
+      list.querySelector(`[data-name="${CSS.escape(found.name)}"] input`)?.focus();
+    } catch (error) {
+      take.disabled = false;
+      take.textContent = "Fetch again";
+      tell(error.message, true);
+    }
+  });
+  item.append(text, take);
+  return item;
 }
 
 const bring = element.querySelector(".rack-bring"), file = bring.querySelector("input"), said = element.querySelector(".rack-said");
@@ -120,4 +168,5 @@ file.addEventListener("change", async () => {
 
 watch("value", render);
 watch("cards", render);
+window.addEventListener("easel:model", render);
 render();

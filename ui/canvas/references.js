@@ -6,7 +6,7 @@ const said = new Map(); // what a card has to say, by key
 let isOpen = false;
 
 const pictures = () => (Array.isArray(props.value) ? props.value : []);
-const usable = () => (props.adapters || []).filter((one) => !one.refusal);
+const usable = () => judged(props.adapters).filter((one) => !one.refusal);
 
 function set(key, change) {
   props.value = pictures().map((one) => (one.key === key ? { ...one, ...change } : one));
@@ -64,13 +64,14 @@ function entry(one, number) {
 
 function render() {
   const active = pictures().filter((one) => one.image && !one.isOff).length, canUse = usable().length > 0;
-  title.textContent = active ? `Reference pictures: ${active} on` : "Reference pictures";
+  title.textContent = !canUse ? "Reference pictures: none fits this model" : active ? `Reference pictures: ${active} on` : "Reference pictures";
+  element.querySelector(".units").classList.toggle("is-unfit", !canUse);
   title.setAttribute("aria-expanded", String(isOpen));
   element.querySelector(".units").classList.toggle("is-active", active > 0);
   body.hidden = !isOpen;
-  const none = element.querySelector(".units-none"), refused = (props.adapters || []).filter((one) => one.refusal);
+  const none = element.querySelector(".units-none"), refused = judged(props.adapters).filter((one) => one.refusal);
   none.hidden = canUse;
-  none.textContent = `This model brings no reference adapter. Put one into data/ip_adapters; it is found at the next load. ${refused.map((one) => `${one.title}: ${one.refusal}`).join(" ")}`;
+  none.textContent = `This model has no reference adapter. Put one that was made for it into data/ip_adapters; it is found at the next load. ${refused.map((one) => `${one.title}: ${one.refusal}`).join(" ")}`;
   element.querySelector(".units-add").hidden = !canUse || pictures().length >= props.most;
   redraw(list, pictures().map(entry));
   if (window.easelRestored) try { localStorage.setItem(STORE, JSON.stringify(pictures())); } catch { /* a full store costs only the memory */ }
@@ -88,4 +89,5 @@ element.addEventListener("error", (event) => {
 }, true);
 watch("value", render);
 watch("adapters", render);
+window.addEventListener("easel:model", render);
 render();

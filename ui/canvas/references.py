@@ -6,8 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from engine import REFERENCES_MAX, UPLOAD_BYTES_MAX, ReferenceAdapterCard
+from engine import REFERENCES_MAX, UPLOAD_BYTES_MAX, Engine
 from ui.canvas.scripts import card_script
+from ui.controls.model import usable_models
 
 _TEMPLATE = """
 <section class="units" id="ctl-references" aria-label="Reference pictures">
@@ -18,12 +19,16 @@ _TEMPLATE = """
 """
 
 
-def adapter_views(cards: list[ReferenceAdapterCard]) -> list[dict[str, Any]]:
-    """What a card shows: never a path, never a hash."""
-    return [{"name": card.name, "title": card.title, "refusal": card.refusal} for card in cards]
+def adapter_views(engine: Engine) -> list[dict[str, Any]]:
+    """What a card shows, and why not beside which model: never a path, never a hash."""
+    judged = {model.name: {card.name: card.refusal for card in engine.reference_adapters(model.name)} for model in usable_models(engine)}
+    return [
+        {"name": card.name, "title": card.title, "refusals": {model: reasons.get(card.name) for model, reasons in judged.items()}}
+        for card in engine.reference_adapters()
+    ]
 
 
-def build_references(cards: list[ReferenceAdapterCard]) -> gr.HTML:
+def build_references(engine: Engine) -> gr.HTML:
     """A gr.HTML whose value is a list of references as `references.js` keeps them; `ui.guides` reads it."""
     script = card_script("references")
     return gr.HTML(
@@ -33,7 +38,7 @@ def build_references(cards: list[ReferenceAdapterCard]) -> gr.HTML:
         elem_id="references",
         elem_classes="not-upscale",
         apply_default_css=False,
-        adapters=adapter_views(cards),
+        adapters=adapter_views(engine),
         most=REFERENCES_MAX,
         bytes_max=UPLOAD_BYTES_MAX,
     )

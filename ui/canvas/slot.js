@@ -19,6 +19,35 @@ async function ask(address, body, kind) {
   return found;
 }
 
+// Cards as the model that draws sees them: what does not fit it has its reason. The default model is named first.
+const judged = (cards) => (cards || []).map((card) => ({ ...card, refusal: card.refusals?.[window.easelModel?.name ?? Object.keys(card.refusals)[0]] ?? null }));
+
+// A fetch that the server tells of line by line. `hear` gets its share, 0 to 1; the last line is the answer.
+async function askFetch(address, name, hear) {
+  let answer;
+  try {
+    answer = await fetch(address, { method: "POST", body: JSON.stringify({ name }), headers: { "X-Easel": "1", "Content-Type": "application/json" } });
+  } catch { throw new Error("The studio cannot be reached. Try it again."); }
+  const sentence = (found) => new Error(found?.message ? `${found.message} ${found.hint}` : "That did not work. Try it again.");
+  if (!answer.ok) throw sentence(await answer.json().catch(() => ({})));
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "", last = {};
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      const lines = (rest + value).split("\n");
+      rest = lines.pop();
+      for (const line of lines.filter(Boolean)) {
+        last = JSON.parse(line);
+        if (last.total) hear(last.here / last.total);
+      }
+    }
+  } catch { throw new Error("The studio is not heard any more. The fetch goes on there; load the page again to see."); }
+  if (last.error) throw sentence(last.error);
+  return last;
+}
+
 async function bringPicture(blob) {
   if (blob.size > props.bytes_max) throw new Error(`This file is too large. Choose one of at most ${props.bytes_max >> 20} MB.`);
   const found = await ask("/inputs", blob, "application/octet-stream");

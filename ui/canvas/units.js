@@ -8,7 +8,7 @@ let isOpen = false;
 
 const units = () => (Array.isArray(props.value) ? props.value : []);
 const method = (name) => (props.methods || []).find((one) => one.name === name);
-const usable = () => (props.controls || []).filter((one) => !one.refusal);
+const usable = () => judged(props.controls).filter((one) => !one.refusal);
 const inTab = () => document.body.dataset.mode === "controlnet";
 
 // Which control model goes with a map: one made for it, else what is there.
@@ -34,6 +34,8 @@ async function makeMap(key) {
   const wish = {};
   asking.set(key, wish);
   say(key, "");
+  // What is not here yet has a button that says so.
+  if (__MAY_FETCH__ && method(one.preprocessor)?.is_ready === false) { asking.delete(key); render(); return; }
   if (one.preprocessor === "none") { asking.delete(key); set(key, { map: one.image }); return; }
   try {
     const wanted = { source: one.image.hash, preprocessor: one.preprocessor, settings: one.settings };
@@ -78,7 +80,7 @@ function settingsRows(one) {
 }
 
 function entry(one, number) {
-  const item = make("li", "card unit"), control = (props.controls || []).find((card) => card.name === one.control);
+  const item = make("li", "card unit"), control = judged(props.controls).find((card) => card.name === one.control);
   item.dataset.key = one.key;
   item.classList.toggle("is-on", !one.isOff && Boolean(one.image));
   item.append(cardHead(`Unit ${number + 1}`, one, (change) => set(one.key, change), () => {
@@ -107,11 +109,14 @@ function entry(one, number) {
     const fitting = usable().find((card) => card.preprocessor === preprocessor);
     set(one.key, { preprocessor, settings: {}, map: null, ...(fitting ? { control: fitting.name } : {}) }, true);
   }));
-  if (method(one.preprocessor)?.line) item.append(make("p", "card-note", method(one.preprocessor).line));
+  const chosen = method(one.preprocessor);
+  if (chosen?.line) item.append(make("p", "card-note", chosen.line));
+  if (chosen && !chosen.is_ready && __MAY_FETCH__) item.append(fetchRow(one, chosen));
   item.append(...settingsRows(one));
-  const controls = (props.controls || []).map((card) => ({ name: card.name, title: card.refusal ? `${card.title}: ${card.refusal}` : card.title, isOff: Boolean(card.refusal) }));
+  const controls = judged(props.controls).map((card) => ({ name: card.name, title: card.refusal ? `${card.title}: ${card.refusal}` : card.title, isOff: Boolean(card.refusal) }));
   if (controls.length) item.append(chooseRow("Control", one.control, one.control ? controls : [{ name: "", title: "Choose one" }, ...controls], (name) => set(one.key, { control: name })));
   else item.append(make("p", "card-note", "No control model is here. Put one into data/controlnets; it is found at the next load."));
+  if (controls.length && !usable().length) item.append(make("p", "card-note", "None of these fits this model. Put one that was made for it into data/controlnets."));
   if (control) item.append(make("p", "card-note", [control.note, control.licence, control.size].filter(Boolean).join(" · ")));
   item.append(sliderRow("Weight", one.weight, { min: 0, max: 2, step: 0.05 }, (weight) => set(one.key, { weight })));
   const more = make("details", "card-more");
@@ -122,6 +127,29 @@ function entry(one, number) {
     ...windowRows(one, (change) => set(one.key, change)), chooseRow("Fit", one.fit, fits, (fit) => set(one.key, { fit })));
   item.append(more);
   return item;
+}
+
+// The weights of a preprocessor, for an operator who has read their size and licence beside the button.
+const fetching = new Map(); // share that is here, by preprocessor
+function fetchRow(one, chosen) {
+  const row = make("div", "card-fetch"), share = fetching.get(chosen.name), button = make("button", "units-add");
+  button.textContent = share === undefined ? `Fetch ${chosen.size}` : `Fetching: ${percent(share)}`;
+  if (share === undefined) button.setAttribute("aria-label", `Fetch ${chosen.size}, licence: ${chosen.licence}`);
+  button.disabled = share !== undefined;
+  button.dataset.part = "fetch";
+  button.addEventListener("click", async () => {
+    fetching.set(chosen.name, 0);
+    say(one.key, "");
+    try {
+      const found = await askFetch("/hub/preprocessors/fetch", chosen.name, (now) => { fetching.set(chosen.name, now); render(); });
+      props.methods = found.methods;
+      fetching.delete(chosen.name);
+      for (const unit of units()) if (unit.preprocessor === chosen.name) makeMap(unit.key);
+      render();
+    } catch (error) { fetching.delete(chosen.name); say(one.key, error.message); }
+  });
+  row.append(button);
+  return row;
 }
 
 function render() {
@@ -155,5 +183,6 @@ watch("value", () => {
   render();
 });
 watch("controls", render);
+window.addEventListener("easel:model", render);
 watch("methods", render);
 render();

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from engine import CONTROLS_MAX, NO_PREPROCESSOR, UPLOAD_BYTES_MAX, ControlCard, PreprocessorCard
+from engine import CONTROLS_MAX, NO_PREPROCESSOR, UPLOAD_BYTES_MAX, ControlCard, ModelCard, PreprocessorCard
 from ui.canvas.scripts import card_script
 
 _TEMPLATE = """
@@ -17,12 +17,12 @@ _TEMPLATE = """
 """
 
 
-def control_views(cards: list[ControlCard]) -> list[dict[str, Any]]:
-    """What a card shows: never a path, never a hash."""
+def control_views(cards: list[ControlCard], models: list[ModelCard]) -> list[dict[str, Any]]:
+    """What a card shows, and why not beside which model: never a path, never a hash."""
     return [
         {
             "name": card.name, "title": card.title, "kind": card.kind, "preprocessor": card.preprocessor, "licence": card.licence, "note": card.note,
-            "refusal": card.problem, "size": f"{card.bytes_on_disk / 1e6:.1f} MB",
+            "refusals": {model.name: card.misfit(model) for model in models}, "size": f"{card.bytes_on_disk / 1e6:.1f} MB",
         }
         for card in cards
     ]  # fmt: skip
@@ -40,7 +40,7 @@ def method_views(cards: list[PreprocessorCard]) -> list[dict[str, Any]]:
     return [
         *(
             {
-                "name": card.name, "title": card.title, "line": f"{card.line} Licence: {card.licence}.", "is_ready": card.is_ready, "size": f"{card.size_mb} MB",
+                "name": card.name, "title": card.title, "line": f"{card.line} Licence: {card.licence}.", "is_ready": card.is_ready, "size": f"{card.size_mb} MB", "licence": card.licence,
                 "settings": [
                     {"name": knob.name, "label": knob.title, "min": knob.minimum, "max": knob.maximum, "step": knob.step, "value": knob.default, "isSwitch": knob.is_switch}
                     for knob in card.settings
@@ -52,9 +52,9 @@ def method_views(cards: list[PreprocessorCard]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def build_units(controls: list[ControlCard], methods: list[PreprocessorCard]) -> gr.HTML:
+def build_units(controls: list[ControlCard], methods: list[PreprocessorCard], models: list[ModelCard], *, may_fetch: bool) -> gr.HTML:
     """A gr.HTML whose value is a list of units as `units.js` keeps them; `ui.guides` reads it."""
-    script = card_script("units")
+    script = card_script("units").replace("__MAY_FETCH__", str(may_fetch).lower())
     return gr.HTML(
         [],
         html_template=_TEMPLATE,
@@ -62,7 +62,7 @@ def build_units(controls: list[ControlCard], methods: list[PreprocessorCard]) ->
         elem_id="units",
         elem_classes="not-words",
         apply_default_css=False,
-        controls=control_views(controls),
+        controls=control_views(controls, models),
         methods=method_views(methods),
         most=CONTROLS_MAX,
         bytes_max=UPLOAD_BYTES_MAX,

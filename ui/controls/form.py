@@ -14,7 +14,7 @@ from ui.canvas.source import build_source
 from ui.canvas.units import build_units
 from ui.canvas.words import build_words
 from ui.controls.guidance import build_guidance, explain_negative
-from ui.controls.model import model_or_default, size_labels
+from ui.controls.model import model_or_default, size_labels, usable_models
 from ui.controls.more import build_more
 from ui.controls.quality import build_quality, wire_quality
 from ui.controls.sampling import build_plan, build_sampling
@@ -44,6 +44,8 @@ class Form:
     halt: gr.Button
     undo: gr.Button
     redo: gr.Button
+    # Draws guidance styles side by side.
+    beside: gr.Button
 
     @property
     def racks(self) -> list[gr.HTML]:
@@ -62,11 +64,12 @@ def build_form(card: ModelCard, engine: Engine, models: gr.HTML) -> Form:
     look, quality = _look(card, sizes, engine.qualities(card.name))
     fields: Fields = {"model": models, **prompts, **build_image(card), **build_inpaint(card), **build_upscale(card, engine.upscalers()), **look}
     plan = build_plan()
-    units = build_units(engine.controls(), engine.preprocessors())
-    references = build_references(engine.reference_adapters())
+    units = build_units(engine.controls(), engine.preprocessors(), usable_models(engine), may_fetch=engine.may_fetch)
+    references = build_references(engine)
     with gr.Accordion("LoRA styles", open=False, elem_classes="fold"):
-        rack = build_rack(engine.loras(), may_add=engine.may_add_loras)
-    fields.update({**build_guidance(card), **build_more(), **_expert(card)})
+        rack = build_rack(engine.loras(), usable_models(engine), may_add=engine.may_add_loras, may_fetch=engine.may_fetch)
+    guidance, beside = build_guidance(card)
+    fields.update({**guidance, **build_more(), **_expert(card)})
     _wire_negative(fields)
     wire_quality(quality, lambda model: engine.qualities(model_or_default(engine, model).name), fields, rack)
     with gr.Row(elem_id="go-row"):
@@ -75,7 +78,7 @@ def build_form(card: ModelCard, engine: Engine, models: gr.HTML) -> Form:
         go = gr.Button("Generate", variant="primary", elem_id="go")
         # In sight while something runs: the style sheet shows and hides it.
         halt = gr.Button("Stop", variant="stop", elem_id="halt")
-    return Form(fields, source, rack, units, references, words, plan, go, halt, undo, redo)
+    return Form(fields, source, rack, units, references, words, plan, go, halt, undo, redo, beside)
 
 
 def _words(card: ModelCard) -> tuple[Fields, dict[str, gr.HTML]]:
@@ -173,7 +176,6 @@ def fits(name: str, value: Any, sizes: list[str]) -> bool:
             return isinstance(value, str) and value in _CHOICES[name]
         case "vary_x" | "vary_y" | "upscaler":
             return isinstance(value, str)
-            return isinstance(value, str) and value in _CHOICES.get(name, (value,))
         case _ if name in _NUMBERS:
             return isinstance(value, (int, float))
         case _ if name.endswith("strength"):

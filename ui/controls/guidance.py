@@ -21,13 +21,14 @@ from engine import (
     negative_prompt_reason,
     styles_of,
 )
+from ui.controls.model import score_state
 
 Fields = dict[str, gr.components.Component]
 _PERTURBED = [name for name, facts in GUIDANCE_FACTS.items() if facts.needs_attention]
 
 
-def build_guidance(card: ModelCard) -> Fields:
-    """The menu of styles with what each looks like, its window, and the experiments in a fold of their own."""
+def build_guidance(card: ModelCard) -> tuple[Fields, gr.Button]:
+    """The menu of styles with what each looks like, its window, and the experiments; and the button that draws styles side by side."""
     fields: Fields = {}
     offered = styles_of(card.family)
     with gr.Accordion("Guidance style", open=False, elem_classes="fold"):
@@ -39,6 +40,7 @@ def build_guidance(card: ModelCard) -> Fields:
             info=_note("cfg"),
             elem_id="ctl-guidance_style",
         )
+        beside = gr.Button(_beside("cfg"), size="sm", elem_id="beside", elem_classes="not-upscale")
         fields["perturbed_scale"] = perturbed = gr.Slider(
             0, PERTURBED_MAX, value=PERTURBED_DEFAULT, step=0.5, label="Perturbation", info="How hard it pushes away from the disturbed picture",
             elem_id="ctl-perturbed_scale", visible=False,
@@ -53,15 +55,16 @@ def build_guidance(card: ModelCard) -> Fields:
                 )
         kinds = [("Off", ""), *((label, name) for name, label in SCORE_LABELS.items())]
         fields["score_guidance"] = score = gr.Radio(
-            kinds, value="", label="Experiment: a second model has its say", elem_id="ctl-score_guidance", elem_classes="chips"
-        )
+            kinds, value="", label="Experiment: a second model has its say", **score_state(card),
+            elem_id="ctl-score_guidance", elem_classes="chips",
+        )  # fmt: skip
         with gr.Column(visible=False, elem_classes="group") as more:
             note = gr.HTML("", elem_classes="note", elem_id="score-note")
             fields["score_scale"] = gr.Slider(0, SCORE_MAX, value=SCORE_DEFAULT, step=10, label="How strongly", elem_id="ctl-score_scale")
             fields["score_target"] = gr.Textbox(label="Towards", max_lines=2, elem_id="ctl-score_target")
 
-    def show_style(chosen: Any) -> tuple[Any, Any]:
-        return gr.update(info=_note(chosen) if chosen in offered else ""), gr.update(visible=chosen in _PERTURBED)
+    def show_style(chosen: Any) -> tuple[Any, Any, Any]:
+        return gr.update(info=_note(chosen) if chosen in offered else ""), gr.update(visible=chosen in _PERTURBED), gr.update(value=_beside(chosen))
 
     def show_score(kind: Any) -> tuple[Any, Any, Any]:
         hint = "castle | tower, ship, tree" if kind == "classifier" else "the prompt, unless you write something else"
@@ -69,9 +72,14 @@ def build_guidance(card: ModelCard) -> Fields:
         return gr.update(visible=bool(words)), words, gr.update(placeholder=hint)
 
     hidden: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    style.change(show_style, style, [style, perturbed], **hidden)  # type: ignore[attr-defined]
+    style.change(show_style, style, [style, perturbed, beside], **hidden)  # type: ignore[attr-defined]
     score.change(show_score, score, [more, note, fields["score_target"]], **hidden)  # type: ignore[attr-defined]
-    return fields
+    return fields, beside
+
+
+def _beside(style: Any) -> str:
+    """What the button beside the menu draws."""
+    return f"Draw CFG and {GUIDANCE_LABELS[style]} on one seed" if style in GUIDANCE_LABELS and style != "cfg" else "Draw all styles on one seed"
 
 
 def _note(style: GuidanceStyle) -> str:

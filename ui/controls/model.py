@@ -28,7 +28,20 @@ def offered(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
     styles = [(GUIDANCE_LABELS[name], name) for name in styles_of(card.family)]
     choices: dict[str, Any] = {"size": size_labels(card), "guidance_style": styles}
     updates = {name: gr.update(choices=menu, **({"value": values[name]} if name in values else {})) for name, menu in choices.items()}
+    updates["score_guidance"] = gr.update(value=values.get("score_guidance", "") if card.has_scorer else "", **score_state(card))
     return {**values, **updates}
+
+
+def score_state(card: ModelCard) -> dict[str, Any]:
+    """Whether guidance by a second model can be chosen, and why not."""
+    reason = f"{card.title} brings no second model that could judge a picture: put one into its folder as clip."
+    return {"interactive": card.has_scorer, "info": None if card.has_scorer else reason}
+
+
+def usable_models(engine: Engine) -> list[ModelCard]:
+    """The models that can draw, the default first."""
+    default = engine.model()
+    return [default, *(card for card in engine.models() if card.refusal is None and card.name != default.name)]
 
 
 def model_or_default(engine: Engine, name: Any) -> ModelCard:

@@ -1,0 +1,127 @@
+"""A hub of one's own on this machine, for as much of its language as the library speaks to fetch files: what is there, heads, ranges."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+COMMIT = "1a2b3c4d" * 5
+LATER = "9f8e7d6c" * 5
+
+
+class TinyHub:
+    """Repositories by name, files by path. `breaks_at` cuts the line after so many bytes of each answer; `lies` sends other bytes."""
+
+    def __init__(self, repositories: dict[str, dict[str, bytes]], card: dict[str, Any] | None = None) -> None:
+        self.repositories = repositories
+        self.card = card or {}
+        self.gated: set[str] = set()
+        self.breaks_at: int | None = None
+        self.lies = False
+        self.ignores_ranges = False
+        self.status = 200
+        self.commit = COMMIT
+        # Held back until this is set: somebody who looks sees a fetch under way.
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+        self.asked: list[tuple[str, str, str]] = []
+
+    def __enter__(self) -> TinyHub:
+        hub = self
+
+        class Handler(_Handler):
+            tiny = hub
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.goes_on.set()
+        self._server.shutdown()
+        self._thread.join(10)
+        self._server.server_close()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def ranges(self) -> list[str]:
+        """The ranges that were asked for of files, in order; empty for a whole one."""
+        return [wanted for method, path, wanted in self.asked if method == "GET" and "/resolve/" in path]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    tiny: TinyHub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.tiny.asked.append((self.command, path, self.headers.get("Range", "")))
+        if self.tiny.status != 200:
+            return self._send(self.tiny.status, b"{}")
+        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
+            return self._model(found[1], found[2])
+        if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            return self._file(*found.groups())
+        return self._send(404, b"{}")
+
+    def _model(self, name: str, revision: str | None) -> None:
+        files = self.tiny.repositories.get(name)
+        if files is None:
+            return self._send(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
+        if revision not in (None, "main", self.tiny.commit):
+            return self._send(404, b'{"error": "Revision not found"}', {"X-Error-Code": "RevisionNotFound"})
+        siblings = [
+            {
+                "rfilename": path,
+                "size": len(content),
+                "lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134},
+            }
+            for path, content in files.items()
+        ]
+        answer = {"id": name, "modelId": name, "sha": self.tiny.commit, "siblings": siblings, "cardData": self.tiny.card, "tags": [], "downloads": 0}
+        return self._send(200, json.dumps(answer).encode())
+
+    def _file(self, name: str, revision: str, path: str) -> None:
+        if name in self.tiny.gated:
+            return self._send(403, b"{}", {"X-Error-Code": "GatedRepo"})
+        content = self.tiny.repositories.get(name, {}).get(path)
+        if content is None or revision != self.tiny.commit:
+            return self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+        if self.tiny.lies:
+            content = bytes(one ^ 1 for one in content)
+        start, status = 0, 200
+        if (wanted := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))) and not self.tiny.ignores_ranges:
+            start, status = int(wanted[1]), 206
+        rest = content[start:]
+        headers = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if status == 206 else {}
+        cut = len(rest) if self.tiny.breaks_at is None else self.tiny.breaks_at
+        self._head(status, len(rest), headers)
+        half = cut // 2
+        self.wfile.write(rest[:half])
+        self.wfile.flush()
+        self.tiny.goes_on.wait(30)
+        self.wfile.write(rest[half:cut])
+        if cut < len(rest):
+            self.close_connection = True
+        return None
+
+    def _head(self, status: int, length: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(length), "X-Repo-Commit": self.tiny.commit, **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self._head(status, len(body), headers or {})
+        self.wfile.write(body)
