@@ -115,7 +115,7 @@ def test_what_needs_a_download_says_so_in_its_card(page: Page) -> None:
     give_unit(page, picture_of())
     map_is_here(page)
     page.locator("#units select[data-part='Map from']").select_option("hed")
-    expect(page.locator("#units .source-error")).to_contain_text("fetch", timeout=30_000)
+    expect(page.get_by_role("button", name="Fetch 29 MB, licence: Apache-2.0")).to_be_visible()
     expect(page.locator("#units img[alt=Map]")).to_have_count(0)
 
 

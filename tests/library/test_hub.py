@@ -158,7 +158,7 @@ def test_what_is_no_lora_is_judged_and_gone(rack: Rack, hub: TinyHub) -> None:
         (save({"model.diffusion_model.x": torch.ones(2)}), "holds no LoRA"),
         (b"not safetensors at all", "damaged"),
         (save({"unet.a.lora_A.weight": torch.tensor([float("nan")])}), "numbers that are none"),
-        (save({"lora_unet_double_blocks.lora_down.weight": torch.ones(2, 2)}), "made for FLUX"),
+        (save({"lora_unet_a.hada_w1_a": torch.ones(2, 2)}), "LoHa"),
     ):
         hub.repositories["ada/mood"] = {"pytorch_lora_weights.safetensors": content}
         with pytest.raises(EngineError, match=said) as caught:
