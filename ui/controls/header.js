@@ -54,7 +54,7 @@ function fillAbout() {
   facts.replaceChildren(...about.flatMap((one) => [titled("dt", one.title), titled("dd", one.text)]));
 }
 for (const open of element.querySelectorAll("[data-about]")) {
-  open.addEventListener("click", () => { open.closest("dialog")?.removeAttribute("open"); fillAbout(); dialog.showModal(); dialog.querySelector("h2").focus(); dialog.scrollTop = 0; });
+  open.addEventListener("click", () => { open.closest("dialog")?.close(); fillAbout(); dialog.showModal(); dialog.querySelector("h2").focus(); dialog.scrollTop = 0; });
 }
 element.querySelector("#about-close").addEventListener("click", () => dialog.close());
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
