@@ -55,7 +55,7 @@
   });
   document.addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && event.key === "Enter") { event.preventDefault(); if (!event.repeat) press("go"); return; }
-    // A dialog that holds the page closes itself.
+    // A dialog that keeps the keyboard has all keys for itself: Esc closes it and stops nothing.
     if (document.querySelector("dialog:modal")) return;
     if (event.key === "Escape") {
       if (help?.hasAttribute("open")) return toggleHelp(false);

@@ -7,15 +7,15 @@ from typing import Any
 
 import gradio as gr
 
-from engine import Engine, EngineError, LoraUse, ModelNotFound, NotFound, Recipe
+from engine import REFERENCES_MAX, Engine, EngineError, LoraUse, ModelNotFound, NotFound, Picture, Recipe
 from ui.canvas.compare import pair
 from ui.controls.header import MODES
 from ui.controls.model import offered, size_labels
 from ui.forms import FIELDS, from_recipe, tab_of
-from ui.guides import new_unit, reference_views, unit_views
+from ui.guides import new_reference, new_unit, reference_views, unit_views
 from ui.links import source_url, source_view
 from ui.owner import owner_of
-from ui.run import HIDDEN, Page, Update
+from ui.run import RUN, Page, Update
 from ui.stream import failed_view
 
 # What a result brings along into another tab; the tab's own controls and the size of an enlargement stay out of it.
@@ -48,11 +48,13 @@ def wire_sending(page: Page) -> None:
             gr.Warning(f"{error.message} {error.hint}")
             return tuple(gr.skip() for _ in targets)
 
-    def send(model: Any, event: gr.EventData, request: gr.Request) -> Update:
-        """The picture becomes the source of a tab, and its words come along."""
+    def send(model: Any, references: Any, event: gr.EventData, request: gr.Request) -> Update:
+        """The picture becomes the source of a tab, and its words come along; or one more reference picture, and nothing else changes."""
         owner, to = owner_of(request), str(event_data(event).get("to"))
         try:
             picture = engine.picture(str(event_data(event).get("id")), owner)
+            if to == "reference":
+                return tuple(one_more(references, picture, owner) if target is form.references else gr.skip() for target in targets)
             values = fields_of(engine, picture.recipe)
             rack, _, references = racks(picture.recipe, owner)
             # Another model has other sizes: then the size comes along too.
@@ -71,6 +73,15 @@ def wire_sending(page: Page) -> None:
             # Its structure leads the next one: a unit like the last one, with this picture in it.
             return to, gr.skip(), gr.skip(), rack, [new_unit(source)], references, *fields_update(carried)
         return to, source, gr.skip(), rack, gr.skip(), references, *fields_update(carried)
+
+    def one_more(references: Any, picture: Picture, owner: str) -> list[Any]:
+        here = references if isinstance(references, list) else []
+        # A card that waits for its picture is the place for it.
+        here = [one for one in here if isinstance(one, dict) and one.get("image")]
+        if len(here) >= REFERENCES_MAX:
+            gr.Warning(f"There are {REFERENCES_MAX} reference pictures already. Remove one of them first.")
+            return here
+        return [*here, new_reference(source_view(engine.input_from_picture(picture.id, owner), engine.secret), len(here))]
 
     def racks(recipe: Recipe, owner: str) -> tuple[Any, Any, Any]:
         return rack_views(recipe.loras or ()), unit_views(engine, recipe, owner), reference_views(engine, recipe, owner)
@@ -104,12 +115,13 @@ def wire_sending(page: Page) -> None:
         page.bell.ring(owner)
         return gr.skip()
 
-    page.stage.select(reuse, None, targets, queue=False, **HIDDEN)
-    page.stage.upload(send, form.fields["model"], targets, queue=False, **HIDDEN)
-    page.stage.apply(compare, None, page.wipe, queue=False, **HIDDEN)
-    page.stage.play(go_on, None, page.stage, queue=False, **HIDDEN)
-    page.stage.retry(retry, None, page.stage, queue=False, **HIDDEN)
-    page.line.select(reuse, None, targets, queue=False, **HIDDEN)
+    # Through the queue: without it the framework drops a warning.
+    page.stage.select(reuse, None, targets, **RUN)
+    page.stage.upload(send, [form.fields["model"], form.references], targets, **RUN)
+    page.stage.apply(compare, None, page.wipe, **RUN)
+    page.stage.play(go_on, None, page.stage, **RUN)
+    page.stage.retry(retry, None, page.stage, **RUN)
+    page.line.select(reuse, None, targets, **RUN)
 
 
 def rack_views(uses: Iterable[LoraUse]) -> list[dict[str, Any]]:

@@ -163,6 +163,8 @@ def test_a_reference_may_be_a_file_a_hash_or_a_result(client: Client, drawn: dic
     assert {one["image"] for one in made[:3]} == {recipe(drawn)["source"]}
     assert made[3]["image"] != made[0]["image"]
     assert {(one["weight"], one["adapter"], one["image_encoder"]) for one in made} == {(0.8, "mine", "tower")}
+    (own,) = recipe(messages(client, "/txt2img", prompt="a castle", references=[{"image": SOURCE}], **SMALL)[-1])["references"]
+    assert (own["adapter"], own["image_encoder"]) == ("starter", "model")
 
 
 BAD: list[tuple[str, dict[str, Any], str]] = [

@@ -220,6 +220,13 @@ function closeMenu() {
 // A tab, chosen for a picture: the picture and its recipe go there.
 function send(one, to) {
   closeMenu();
+  // A reference goes beside whatever is being made; only the upscale tab takes none.
+  if (to === "reference") {
+    if (document.body.dataset.mode === "upscale") window.dispatchEvent(new CustomEvent("easel:choose", { detail: "txt2img" }));
+    window.dispatchEvent(new CustomEvent("easel:reference"));
+    trigger("upload", { id: one.id, to });
+    return;
+  }
   window.dispatchEvent(new CustomEvent("easel:choose", { detail: to }));
   setView(to === "inpaint" ? "paint" : "result");
   trigger("upload", { id: one.id, to });
