@@ -30,5 +30,5 @@ def settings_dialog(*, has_people: bool) -> str:
       <label class="settings-check"><input type="checkbox" id="set-stop"> <span>Keep it as far as it had come</span></label>
       {_PEOPLE if has_people else _DEVICES}
       <p class="settings-said" role="status" aria-live="polite"></p>
-      <div class="settings-foot"><button type="button" data-theme-toggle>Light or dark</button><button type="button" data-about aria-haspopup="dialog">About this model</button><button type="button" id="settings-close">Close</button></div></dialog>
+      <div class="settings-foot"><button type="button" data-theme-toggle>Light or dark</button><button type="button" id="settings-close">Close</button></div></dialog>
     """
