@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import sys
@@ -28,6 +29,9 @@ def main() -> int:
         print(
             f"{settings.host} can be reached by strangers. Add --auth-file to let people sign in, or --public if everybody may come.", file=sys.stderr
         )
+        return 2
+    if settings.mcp and importlib.util.find_spec("mcp") is None:
+        print("--mcp needs one more package. Install it with: pip install -r requirements-mcp.txt", file=sys.stderr)
         return 2
     # The server notices both signals itself and raises them again when it has shut down; the engine still has to close.
     for number in (signal.SIGINT, signal.SIGTERM):

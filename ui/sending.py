@@ -15,7 +15,7 @@ from ui.forms import FIELDS, from_recipe, tab_of
 from ui.guides import new_reference, new_unit, reference_views, unit_views
 from ui.links import source_url, source_view
 from ui.owner import owner_of
-from ui.run import RUN, Page, Update
+from ui.run import HIDDEN, Page, Update
 from ui.stream import failed_view
 
 # What a result brings along into another tab; the tab's own controls and the size of an enlargement stay out of it.
@@ -116,12 +116,12 @@ def wire_sending(page: Page) -> None:
         return gr.skip()
 
     # Through the queue: without it the framework drops a warning.
-    page.stage.select(reuse, None, targets, **RUN)
-    page.stage.upload(send, [form.fields["model"], form.references], targets, **RUN)
-    page.stage.apply(compare, None, page.wipe, **RUN)
-    page.stage.play(go_on, None, page.stage, **RUN)
-    page.stage.retry(retry, None, page.stage, **RUN)
-    page.line.select(reuse, None, targets, **RUN)
+    page.stage.select(reuse, None, targets, **HIDDEN)
+    page.stage.upload(send, [form.fields["model"], form.references], targets, **HIDDEN)
+    page.stage.apply(compare, None, page.wipe, **HIDDEN)
+    page.stage.play(go_on, None, page.stage, **HIDDEN)
+    page.stage.retry(retry, None, page.stage, **HIDDEN)
+    page.line.select(reuse, None, targets, **HIDDEN)
 
 
 def rack_views(uses: Iterable[LoraUse]) -> list[dict[str, Any]]:

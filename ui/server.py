@@ -29,6 +29,8 @@ from ui.tray import add_tray
 
 # Each program that follows a job holds one of these; the framework's own 40 would make the 41st wait.
 _FOLLOWERS_MAX = 300
+# The framework keeps about a megabyte for each open page, of ten thousand pages if nobody says otherwise.
+_SESSIONS_MAX = 500
 
 
 def build_app(engine: Engine) -> FastAPI:
@@ -48,6 +50,7 @@ def build_app(engine: Engine) -> FastAPI:
     page = build_page(engine, bell)
     page.queue(default_concurrency_limit=None)
     page.max_threads = _FOLLOWERS_MAX
+    page.state_session_capacity = _SESSIONS_MAX
     app = gr.mount_gradio_app(
         app,
         page,
@@ -59,6 +62,8 @@ def build_app(engine: Engine) -> FastAPI:
         run_history=False,
         ssr_mode=False,
         enable_monitoring=False,
+        # Said either way: else a variable of the environment would decide.
+        mcp_server=engine.settings.mcp,
         max_file_size="20mb",
         footer_links=[],
     )
@@ -67,7 +72,8 @@ def build_app(engine: Engine) -> FastAPI:
     app.add_middleware(VisitorCookie)
     if engine.people is not None:
         app.add_middleware(Login, people=engine.people, secret=engine.secret)
-    app.add_middleware(Door, is_local=not engine.settings.public and engine.people is None and is_loopback(engine.settings.host))
+    is_local = not engine.settings.public and engine.people is None and is_loopback(engine.settings.host)
+    app.add_middleware(Door, is_local=is_local, has_tools=engine.settings.mcp)
     app.add_middleware(Headers, frames=engine.settings.frames)
     return app
 

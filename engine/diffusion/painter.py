@@ -13,6 +13,7 @@ import torch
 
 from engine.contract.errors import DamagedFile, OutOfMemory
 from engine.contract.recipe import Recipe
+from engine.contract.requests import SIZE_MIN
 from engine.contract.work import Frozen, HostMessage, Loads, Partial, Pixels, Skipped, Stepped, TilePixels, Work
 from engine.diffusion.adapters import AdapterShelf, Lora
 from engine.diffusion.controlnet import ControlShelf, Overlay, Unit
@@ -22,7 +23,7 @@ from engine.diffusion.embeddings import load_embeddings
 from engine.diffusion.freezing import FrozenWalk, freeze, thaw
 from engine.diffusion.images import Rgb, fit, read_mask, read_rgb, to_rgb
 from engine.diffusion.latents import check_latents, decode
-from engine.diffusion.loading import Components, load_components
+from engine.diffusion.loading import Components, check_model, load_components
 from engine.diffusion.masking import Repaint, plan_repaint, put_back
 from engine.diffusion.modes.img2img import image_to_image
 from engine.diffusion.modes.inpaint import inpaint
@@ -58,7 +59,8 @@ class Painter:
     def load(self, folder: Path) -> tuple[Components, PromptEncoder]:
         """The model of this folder, from memory when it is the resident one."""
         if self._components is None or self._prompts is None or self._components.folder != folder:
-            # Let go first: two models at once may not fit.
+            # A damaged folder leaves the model that is here. A sound one needs its room: two at once may not fit.
+            check_model(folder)
             self._components = self._prompts = None
             self._components = load_components(folder, device=self._device, dtype=self._dtype)
             self._prompts = PromptEncoder(self._components)
@@ -271,5 +273,9 @@ def _references(work: Work) -> tuple[Reference, ...]:
 
 
 def _out_of_memory(recipe: Recipe) -> OutOfMemory:
-    smaller = (recipe.width * 3 // 4 // 64 * 64, recipe.height * 3 // 4 // 64 * 64)
-    return OutOfMemory(f"There is not enough memory for {recipe.width} × {recipe.height}.", f"Try {smaller[0]} × {smaller[1]}.", "width")
+    width, height = (max(SIZE_MIN, side * 3 // 4 // 64 * 64) for side in (recipe.width, recipe.height))
+    if (width, height) == (recipe.width, recipe.height):
+        hint = "Use fewer LoRAs and control units, or end what else uses this device."
+    else:
+        hint = f"Try {width} × {height}."
+    return OutOfMemory(f"There is not enough memory for {recipe.width} × {recipe.height}.", hint, "width")

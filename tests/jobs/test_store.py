@@ -83,7 +83,9 @@ def test_servers_that_start_at_once_make_the_tables_once(kind: str, tmp_path: Pa
     store.dispose()
 
 
+@pytest.mark.fault("clock, lock, folders")
 def test_a_locked_database_is_waited_for(tmp_path: Path) -> None:
+    """The database locked for longer than its driver waits"""
     store = open_store(tmp_path)
     other = sqlite3.connect(tmp_path / "easel.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")

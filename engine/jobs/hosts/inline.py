@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -61,6 +62,7 @@ class InlineHost:
 
     def _ready_painter(self) -> Painter:
         if self._painter is None:
+            os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
             from engine.diffusion.painter import Painter
 
             self._painter = Painter(device=self._device, dtype=self._dtype)
