@@ -1,6 +1,6 @@
 // The settings dialog. Nothing here travels to the server but codes and signing out.
 const at = (id) => element.querySelector(`#${id}`);
-const dialog = at("settings"), sayHere = element.querySelector(".settings-said"), soundBox = at("set-sound"), notifyBox = at("set-notify");
+const settings = at("settings"), sayHere = element.querySelector(".settings-said"), soundBox = at("set-sound"), notifyBox = at("set-notify");
 const keepHere = (name, isOn) => localStorage.setItem(name, isOn ? "on" : "off");
 const tellOthers = (what) => localStorage.setItem("easel_other_tabs", `${what} ${Date.now()}`);
 let countdown = 0;
@@ -19,12 +19,12 @@ function openSettings() {
     at("code-brings").hidden = !own;
     at("code-brings").querySelector("span").textContent = own === 1 ? "Bring the picture of this device along" : `Bring the ${own} pictures of this device along`;
   }
-  dialog.showModal();
+  settings.showModal();
 }
 at("settings-open").addEventListener("click", openSettings);
-at("settings-close").addEventListener("click", () => dialog.close());
-dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
-dialog.addEventListener("close", hideCode);
+at("settings-close").addEventListener("click", () => settings.close());
+settings.addEventListener("click", (event) => { if (event.target === settings) settings.close(); });
+settings.addEventListener("close", hideCode);
 
 soundBox.addEventListener("change", () => {
   keepHere("easel_sound", soundBox.checked);
