@@ -24,6 +24,7 @@ from engine.diffusion.painter import Painter
 from tests.bench.adapters import adapter_rows
 from tests.bench.controls import control_rows
 from tests.bench.guidance import guidance_rows
+from tests.bench.loading import loading_rows
 from tests.bench.pictures import picture_rows
 from tests.bench.row import Row
 from tests.conftest import STARTER
@@ -141,8 +142,9 @@ def measure(rounds: int) -> tuple[list[Row], dict[str, Any]]:
             starts.append(studio.started_s)
     raw["page start"] = starts
     rows.append(Row("page answers after start", f"{statistics.median(starts):.1f} s", "< 3 s", statistics.median(starts) < 3))
+    loaded, raw["loading"] = loading_rows()
     more, raw["pictures"] = picture_rows(rounds)
-    return [*rows, *more], raw
+    return [*rows, *loaded, *more], raw
 
 
 def measure_steering(rounds: int) -> tuple[list[Row], dict[str, Any]]:
