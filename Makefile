@@ -1,10 +1,11 @@
 # make run: set up and start the studio.  make test: set up and pass the tests.  make check: style, types, doors.  make bench: how fast.
+# make faults: every fault that a studio survives, one table.  make soak: 100 visitors for three minutes.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: run test check bench train clean
+.PHONY: run test check bench faults soak train clean
 
 run: $(VENV)/.run-ready
 	$(PY) app.py $(ARGS)
@@ -22,6 +23,13 @@ check: $(VENV)/.dev-ready
 bench: $(VENV)/.dev-ready
 	$(PY) -m tests.bench $(ARGS)
 
+faults: $(VENV)/.dev-ready
+	$(PY) tests/browser/get_chromium.py
+	$(PY) -m tests.faults $(ARGS)
+
+soak: $(VENV)/.dev-ready
+	$(PY) -m tests.soak $(ARGS)
+
 train: $(VENV)/.run-ready
 	$(PY) -m engine.starter.train $(ARGS)
 
@@ -34,7 +42,7 @@ $(VENV)/.run-ready: requirements.txt $(VENV)/bin/python
 	$(PY) -m pip install --disable-pip-version-check --quiet --requirement requirements.txt
 	touch $@
 
-$(VENV)/.dev-ready: requirements-dev.txt requirements.txt $(VENV)/bin/python
+$(VENV)/.dev-ready: requirements-dev.txt requirements-mcp.txt requirements.txt $(VENV)/bin/python
 	$(PY) -m pip install --disable-pip-version-check --quiet --requirement requirements-dev.txt
 	touch $@ $(VENV)/.run-ready
 

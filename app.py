@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import sys
+from types import FrameType
 
 
 def main() -> int:
@@ -28,6 +30,9 @@ def main() -> int:
             f"{settings.host} can be reached by strangers. Add --auth-file to let people sign in, or --public if everybody may come.", file=sys.stderr
         )
         return 2
+    if settings.mcp and importlib.util.find_spec("mcp") is None:
+        print("--mcp needs one more package. Install it with: pip install -r requirements-mcp.txt", file=sys.stderr)
+        return 2
     # The server notices both signals itself and raises them again when it has shut down; the engine still has to close.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -48,11 +53,18 @@ def _serve(engine: object, host: str, port: int) -> None:
 
     from ui.server import build_app
 
-    config = uvicorn.Config(build_app(engine), host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)  # type: ignore[arg-type]
+    app = build_app(engine)  # type: ignore[arg-type]
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.bell.close()
+            super().handle_exit(sig, frame)
+
+    config = uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)
     with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         # Bound first: a port that is taken fails here, and 0 becomes a real number.
         print(f"Easel is at http://{host}:{listener.getsockname()[1]}", flush=True)
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

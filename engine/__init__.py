@@ -68,7 +68,7 @@ from engine.contract.requests import (
     Upscale,
     parse_request,
 )
-from engine.contract.results import Brought, InputImage, Job, JobState, Picture, UpscalerCard
+from engine.contract.results import Brought, DeviceCode, InputImage, Job, JobState, Picture, TrayCounts, UpscalerCard
 from engine.contract.schedulers import (
     SCHEDULE_LABELS,
     SCHEDULE_NOTES,
@@ -147,6 +147,7 @@ __all__ = [
     "DamagedFile",
     "DatabaseBusy",
     "DatabaseMissing",
+    "DeviceCode",
     "DiskFull",
     "Drawn",
     "EmbeddingCard",
@@ -204,6 +205,7 @@ __all__ = [
     "Stroke",
     "Style",
     "TextToImage",
+    "TrayCounts",
     "Upscale",
     "UpscalerCard",
     "Watch",

@@ -8,7 +8,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Never
+from typing import Never
 
 from engine import EngineError, InvalidRequest, Settings
 from engine.library.a1111 import parse_parameters
@@ -58,22 +58,26 @@ def password(options: argparse.Namespace) -> int:
 
 def save(options: argparse.Namespace) -> int:
     """Write a studio into one file; it may run meanwhile."""
-    facts = back_up(_data(options), Path(options.file))
+    settings = _settings(options)
+    facts = back_up(settings.data, Path(options.file), settings.database_url)
     absent = f"; {facts.absent} listed files are gone" if facts.absent else ""
-    print(f"{options.file}  {facts.jobs} jobs  {facts.pictures} pictures  {facts.inputs} inputs  {facts.bytes / 1e6:.1f} MB{absent}")
+    print(
+        f"{options.file}  {facts.jobs} jobs  {facts.pictures} pictures  {facts.inputs} inputs  {facts.paused} paused  {facts.bytes / 1e6:.1f} MB{absent}"
+    )
     return 0
 
 
 def bring_back(options: argparse.Namespace) -> int:
     """Unpack a backup into a folder that has no studio yet."""
-    restore(Path(options.file), _data(options))
-    print(f"{options.file} is in {_data(options)}. Jobs that were open go on when the studio starts.")
+    settings = _settings(options)
+    restore(Path(options.file), settings.data, settings.database_url)
+    print(f"{options.file} is in {settings.data}. Jobs that were open go on when the studio starts.")
     return 0
 
 
-def _data(options: argparse.Namespace) -> Path:
-    chosen: dict[str, Any] = {} if options.data is None else {"data": Path(options.data)}
-    return Settings(**chosen).data
+def _settings(options: argparse.Namespace) -> Settings:
+    given = {"data": options.data, "database_url": options.database_url}
+    return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=words)
         command.add_argument("file")
         command.add_argument("--data", help="data folder (default: EASEL_DATA or ./data)")
+        command.add_argument("--database-url", help="the studio's PostgreSQL, if it has one (default: EASEL_DATABASE_URL)")
         command.set_defaults(run=run)
     weights = commands.add_parser("fetch-preprocessor", help="bring the weights of a preprocessor here, once; without a name, list them all")
     weights.add_argument("name", nargs="?")

@@ -19,7 +19,7 @@ from engine.contract.advice import advise
 from engine.contract.chunks import Counted
 from engine.contract.controls import ControlCard, PreprocessorCard
 from engine.contract.embeddings import EmbeddingCard
-from engine.contract.errors import EngineError, InvalidRequest, NotFound
+from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
 from engine.contract.estimate import Estimate
 from engine.contract.hub import HubOffer
 from engine.contract.memory import Room
@@ -30,8 +30,8 @@ from engine.contract.read_settings import ReadSettings
 from engine.contract.recipe import Recipe
 from engine.contract.references import ReferenceAdapterCard
 from engine.contract.remarks import Remark
-from engine.contract.requests import Request, parse_request
-from engine.contract.results import Brought, InputImage, Job, Picture, UpscalerCard
+from engine.contract.requests import SEED_MAX, Request, parse_request
+from engine.contract.results import Brought, DeviceCode, InputImage, Job, Picture, TrayCounts, UpscalerCard
 from engine.contract.schedulers import ScheduleName, SchedulerName
 from engine.contract.settings import Settings
 from engine.contract.sheet import Axis, CellView, Sheet
@@ -48,6 +48,7 @@ from engine.jobs.journal import Journal
 from engine.jobs.watch import Watch
 from engine.library.archive import read_sources, write_dataset, write_pictures
 from engine.library.carriers import PictureFormat, converted
+from engine.library.codes import Codes, adopt
 from engine.library.counts import Counts, count
 from engine.library.default_model import DefaultModel
 from engine.library.history import History
@@ -62,6 +63,7 @@ from engine.library.preprocessors import Preprocessors
 from engine.library.settings_reader import SettingsReader
 from engine.library.sheets import Sheets
 from engine.library.shelves import Shelves
+from engine.library.thumbnails import small_picture
 from engine.library.uploads import read_mask_upload, read_upload
 from engine.library.vocabulary import count_words
 from engine.limits import Limits
@@ -97,6 +99,7 @@ class Engine:
         self._inputs = Inputs(self._store, settings.data / "inputs")
         self._limits = Limits(settings, self._journal, self._history, self._inputs)
         self._sheets = Sheets(self._store)
+        self._codes = Codes(self._store, self.secret)
         self._shelves = Shelves.of(settings.data)
         self._hub_loras = HubLoras(settings.data / "loras")
         self._controls = ControlDesk(
@@ -130,9 +133,13 @@ class Engine:
         """Resolve and journal; only then is the job accepted. Raises `ModelNotFound`, `NotFound`, `InvalidRequest` or `Busy`."""
         return self._accept(self._resolver.recipe(request, owner), owner)
 
-    def duplicate(self, job_id: str, owner: str) -> Job:
-        """A new job with the recipe of another; an enlargement that was stopped goes on from its tiles. Raises `NotFound` or `Busy`."""
-        return self._accept(self._journal.get(job_id, owner).recipe, owner)
+    def duplicate(self, job_id: str, owner: str, *, new_seed: bool = False) -> Job:
+        """A new job with the recipe of another, to the byte or with a seed of its own. Raises `NotFound` or `Busy`.
+
+        With the same seed, an enlargement that was stopped goes on from its tiles.
+        """
+        recipe = self._journal.get(job_id, owner).recipe
+        return self._accept(recipe.model_copy(update={"seed": secrets.randbelow(SEED_MAX + 1)}) if new_seed else recipe, owner)
 
     def retry(self, job_id: str, owner: str) -> Job:
         """A job that failed or was stopped, tried again under its own id; finished pictures stay. Raises `NotFound` or `InvalidRequest`."""
@@ -142,14 +149,34 @@ class Engine:
             raise InvalidRequest("This job has not failed and was not stopped.", "Duplicate it to draw it once more.", "job")
         return job
 
+    def job(self, job_id: str, owner: str) -> Job:
+        """Raises `NotFound`, also when it is somebody else's."""
+        return self._journal.get(job_id, owner)
+
+    def pictures_of(self, job_id: str, owner: str) -> list[Picture]:
+        """What a job has drawn so far, in the order of the batch. Raises `NotFound`."""
+        self._journal.get(job_id, owner)
+        return self._history.of_job(job_id)
+
+    def failures(self, owner: str, limit: int = 3) -> list[Job]:
+        """The owner's newest failed jobs, until they are put away or tried again."""
+        return self._journal.failures(owner, limit)
+
+    def put_away(self, job_id: str, owner: str) -> bool:
+        """Show this failure no more; False when it is none, or not theirs."""
+        return self._journal.put_away(job_id, owner)
+
     def watch(self, job_id: str, *, owner: str) -> Watch:
         """Events from now on, the newest one first; the ending if the job is over. Raises `NotFound`."""
         self._journal.get(job_id, owner)
         return self._dispatcher.watch(job_id)
 
-    def cancel(self, job_id: str, *, owner: str) -> bool:
-        """Stop the owner's job within one step; False when it is over or not theirs."""
-        return self._is_theirs(job_id, owner) and self._dispatcher.cancel(job_id)
+    def cancel(self, job_id: str, *, owner: str, keep: bool = False) -> bool:
+        """Stop the owner's job within one step; False when it is over or not theirs.
+
+        With `keep` the picture that is under way is kept as far as it had come, where there is something to be seen of it.
+        """
+        return self._is_theirs(job_id, owner) and self._dispatcher.cancel(job_id, keep=keep)
 
     def pause(self, job_id: str, owner: str) -> bool:
         """Put the owner's job aside within one step, so that others can use the device; False when it is over or not theirs."""
@@ -264,7 +291,8 @@ class Engine:
                 views.append(CellView(cell.label, "failed", error=cell.error))
                 continue
             job = self._journal.get(cell.job_id, sheet.owner)
-            views.append(CellView(cell.label, job.state, tuple(self._history.of_job(job.id)), job.error))
+            shown = tuple(picture for picture in self._history.of_job(job.id) if not picture.is_binned)
+            views.append(CellView(cell.label, job.state, shown, job.error))
         return views
 
     def retry_cell(self, sheet_id: str, number: int, owner: str) -> Sheet:
@@ -274,6 +302,8 @@ class Engine:
             raise NotFound("There is no such cell.", "Choose one of the sheet.")
         old = sheet.cells[number]
         job = self.duplicate(old.job_id, owner) if old.job_id else self.submit(parse_request(old.values), owner)
+        if old.job_id:
+            self._journal.put_away(old.job_id, owner)
         return self._sheets.replace_cell(sheet, number, old.model_copy(update={"job_id": job.id, "error": None}))
 
     def write_sheet(self, sheet_id: str, owner: str, target: BinaryIO, *, as_dataset: bool = False) -> None:
@@ -287,11 +317,52 @@ class Engine:
         else:
             write_pictures(target, pictures)
 
+    # One visitor on two devices
+
+    def device_code(self, owner: str) -> DeviceCode:
+        """A short code that makes another device the same visitor, once, within three minutes."""
+        return self._codes.make(owner)
+
+    def use_device_code(self, text: str, owner: str, *, brings: bool) -> str:
+        """The visitor that this device of `owner` becomes; with `brings` their pictures come along. Raises `NotFound` or `Busy`.
+
+        Guessing has to be slowed down by whoever calls this: they know where it comes from.
+        """
+        if brings and self.jobs(owner):
+            raise Busy("Jobs of this device are still open.", "Let them finish or stop them, then enter the code again.", "code")
+        into = self._codes.use(text)
+        if brings and into != owner:
+            adopt(self._store, owner, into)
+        return into
+
     # What is here
 
-    def history(self, owner: str, limit: int = 60) -> list[Picture]:
-        """The owner's pictures, newest first."""
-        return self._history.of_owner(owner, limit)
+    def history(self, owner: str, limit: int = 60, *, after: str | None = None, in_bin: bool = False) -> list[Picture]:
+        """The owner's pictures, newest first, or what is in their bin; `after` is the last picture of the page before."""
+        return self._history.of_owner(owner, limit, after=after, in_bin=in_bin)
+
+    def tray(self, owner: str) -> TrayCounts:
+        """How many pictures they have, and how many are in their bin."""
+        return self._history.tray(owner)
+
+    def throw_away(self, picture_ids: Sequence[str], owner: str) -> int:
+        """Put pictures of the owner into their bin; how many were put there."""
+        return self._history.throw_away(picture_ids, owner)
+
+    def bring_back(self, picture_ids: Sequence[str], owner: str) -> int:
+        """Put pictures out of the bin, where they were; how many were."""
+        return self._history.bring_back(picture_ids, owner)
+
+    def empty_bin(self, owner: str) -> int:
+        """Destroy what is in the owner's bin, for good; how many pictures that were."""
+        return self._history.empty_bin(owner)
+
+    def thumbnail(self, picture_id: str) -> bytes:
+        """A small square JPEG of a picture. Raises `NotFound`."""
+        found = small_picture(self._history.get(picture_id, None).path)
+        if found is None:
+            raise NotFound("The file of this picture is gone.", "Draw it again from its settings.")
+        return found
 
     def picture(self, picture_id: str, owner: str | None = None) -> Picture:
         """One picture. Raises `NotFound`, also when it is somebody else's."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ from sqlalchemy import (
     make_url,
     text,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
-from engine.contract.errors import DatabaseBusy, DatabaseMissing
+from engine.contract.errors import DatabaseBusy, DatabaseMissing, DiskFull
 
 tables = MetaData()
 
@@ -61,6 +62,8 @@ jobs_table = Table(
     # What its owner wants of the run that is under way, and which pictures they do not want at all.
     Column("wish", String(16), nullable=True),
     Column("skipped", JSON(none_as_null=True), nullable=True),
+    # A failure that its owner has seen and does not want to see again.
+    Column("put_away_at", Float, nullable=True),
     Index("jobs_by_state", "state", "created_at"),
     Index("jobs_by_owner", "owner", "state"),
 )
@@ -79,6 +82,7 @@ pictures_table = Table(
     Column("seconds", Float, nullable=False),
     Column("recipe", Text, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("binned_at", Float, nullable=True),
     # One picture for each place in a job, however often a worker died on it.
     Index("one_picture_each", "job_id", "number", unique=True),
     Index("pictures_by_owner", "owner", "created_at"),
@@ -116,6 +120,16 @@ sheets_table = Table(
     Index("sheets_by_owner", "owner", "created_at"),
 )
 
+# Short codes by which another device becomes the same visitor; only their keyed hashes are kept.
+codes_table = Table(
+    "codes",
+    tables,
+    Column("digest", String(64), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("until", Float, nullable=False),
+    Index("codes_by_owner", "owner"),
+)
+
 # How long pictures took, for the next estimate.
 timings_table = Table(
     "timings",
@@ -141,16 +155,39 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writing = engine.execution_options(**{_WRITES: True})
+        # SQLite has one writer, and who finds it busy sleeps and looks again, in no order: of a hundred, some would wait for seconds.
+        self._turn: AbstractContextManager[object] = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
 
-    def begin(self) -> AbstractContextManager[Connection]:
-        """Raises `DatabaseBusy` when another program has kept the database locked for a minute."""
-        return self._writing.begin()
+    @contextmanager
+    def begin(self) -> Generator[Connection, None, None]:
+        """Raises `DatabaseBusy` when another program has kept the database locked for a minute, `DiskFull` where there is no room to write."""
+        try:
+            with self._turn, self._writing.begin() as db:
+                yield db
+        except OperationalError as error:
+            if _is_full(error):
+                raise DiskFull("The disk is full; nothing can be written down.", "Free some space, then try again.") from error
+            raise
 
     def connect(self) -> AbstractContextManager[Connection]:
         return self._engine.connect()
 
+    @contextmanager
+    def snapshot(self) -> Generator[Connection, None, None]:
+        """Reads that all see one moment, whatever is written meanwhile."""
+        # In SQLite every transaction does; its driver has no word for it.
+        is_sqlite = self._engine.dialect.name == "sqlite"
+        with (self._engine if is_sqlite else self._engine.execution_options(isolation_level="REPEATABLE READ")).connect() as db:
+            yield db
+
     def dispose(self) -> None:
         self._engine.dispose()
+
+
+def _is_full(error: OperationalError) -> bool:
+    """Whether a database has no room on its disk: SQLite says so by its own code, PostgreSQL by the standard's."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return (code is not None and code & 0xFF == sqlite3.SQLITE_FULL) or getattr(error.orig, "sqlstate", None) == "53100"
 
 
 def open_store(data: Path, url: str = "") -> Store:
@@ -203,7 +240,8 @@ def _prepare_sqlite(engine: Engine) -> None:
         # The driver would begin transactions at moments of its own; `_begin` does.
         connection.isolation_level = None
         # WAL lets the page read while a job is written; NORMAL still survives a killed process.
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        # A log that is folded back often stays small, and what it has taken of the disk it keeps: the next write fits.
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "wal_autocheckpoint=64"):
             _patiently(connection, f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

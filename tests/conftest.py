@@ -9,6 +9,9 @@ import pytest
 
 from engine import Engine, Event, Settings, TextToImage
 from engine.library.catalogue import BUNDLED
+from tests.faults.figures import figure, pytest_collection_modifyitems
+
+__all__ = ["figure", "pytest_collection_modifyitems"]
 
 STARTER = BUNDLED / "starter"
 OWNER = "visitor-test"

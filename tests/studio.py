@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -26,6 +28,8 @@ class Studio:
         self.log: list[str] = []
         self.started_s = 0.0
         self.url = ""
+        # Every process of it that was ever seen.
+        self.started: set[int] = set()
 
     def __enter__(self) -> Studio:
         self.start()
@@ -70,6 +74,18 @@ class Studio:
     def wait_ready(self) -> None:
         wait_for(lambda: bool(self.health()["ready"]), 90, "the model to be loaded")
 
+    def pids(self) -> list[int]:
+        """The server and what it has started, as Linux lists them."""
+        children = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        found = [self.process.pid, *(int(pid) for file in children for pid in file.read_text(encoding="ascii").split())]
+        self.started.update(found)
+        return found
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What its database holds, read beside it."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.data / 'easel.db'}?mode=ro", uri=True)) as db:
+            return db.execute(query, values).fetchall()
+
     def _answers(self) -> bool:
         try:
             return self.health()["status"] == "ok"
@@ -91,3 +107,16 @@ def wait_for(is_so: Any, timeout_s: float, what: str) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"Waited {timeout_s:.0f} s for {what}.")
         time.sleep(0.05)
+
+
+def peak_mb() -> float:
+    """The most memory that this process ever held."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    assert found
+    return int(found[1]) / 1024
+
+
+def resident_mb(pid: int | None = None) -> float:
+    """Memory that a process holds, this one's if no other is named. Reads what Linux says."""
+    pages = int(Path(f"/proc/{pid or 'self'}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -276,6 +276,13 @@ def seeing(tmp_path: Path) -> None:
     write_encoder(tmp_path / "data" / "image_encoders" / "tower")
 
 
+def test_the_starter_needs_no_file_to_see_a_reference(easel: Easel, source: Path) -> None:
+    done = easel("a castle", "--ref", f"{source}:1", "--json", *SMALL)
+    assert done.code == 0, done.stderr
+    (use,) = done.json["pictures"][0]["recipe"]["references"]
+    assert (use["adapter"], use["image_encoder"], use["weight"]) == ("starter", "model", 1.0)
+
+
 @pytest.mark.usefixtures("seeing")
 def test_reference_pictures(easel: Easel, source: Path, tmp_path: Path) -> None:
     odd = tmp_path / "at 12:30.png"

@@ -15,6 +15,7 @@ _NEEDED = re.compile(
     r"/gradio_api/(info|app_id|login_check|theme\.css|startup-events|reset|cancel|heartbeat/[^/]+|queue/(join|data|status)"
     r"|(run|call)/[^/]+(/[^/]+)?|file=(?!\w+:).*)/?"
 )
+_TOOLS = "/gradio_api/mcp"
 _CLOSED = ("/monitoring", "/openapi.json")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _BODIES = {"/inputs": "application/octet-stream", "/loras": "application/octet-stream", "/login": "application/x-www-form-urlencoded"}
@@ -24,11 +25,13 @@ class Door:
     """`is_local` is a studio on loopback without `--public`: only this machine's own names for it are answered.
 
     Else a page of a stranger whose name is suddenly made to mean 127.0.0.1 would count as our own.
+    `has_tools` opens the one address of the MCP server.
     """
 
-    def __init__(self, app: ASGIApp, *, is_local: bool) -> None:
+    def __init__(self, app: ASGIApp, *, is_local: bool, has_tools: bool = False) -> None:
         self._app = app
         self._is_local = is_local
+        self._has_tools = has_tools
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope) if scope["type"] == "http" else None
@@ -45,7 +48,7 @@ class Door:
         if (
             path.startswith(_CLOSED)
             or (path.rstrip("/") == "/logout" and method in _SAFE)
-            or (path.startswith("/gradio_api/") and not _NEEDED.fullmatch(path))
+            or (path.startswith("/gradio_api/") and not _NEEDED.fullmatch(path) and not (self._has_tools and path.rstrip("/") == _TOOLS))
         ):
             return 404, "There is nothing here.", "Open the studio's page."
         if method in _SAFE:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine import Engine, NotFound, Recipe
+from engine import REFERENCE_WEIGHT, Engine, NotFound, Recipe
 from ui.links import source_view
 
 
@@ -60,6 +60,14 @@ def new_unit(image: dict[str, Any]) -> dict[str, Any]:
     return {
         "key": f"unit-{image['hash'][:8]}", "image": image, "map": None, "preprocessor": "canny", "settings": {}, "control": "", "weight": 1, "start": 0,
         "end": 1, "fit": "crop", "isOff": False,
+    }  # fmt: skip
+
+
+def new_reference(image: dict[str, Any], number: int) -> dict[str, Any]:
+    """A reference at its usual weight; without an adapter's name the model's own is taken."""
+    return {
+        "key": f"reference-{number}-{image['hash'][:8]}", "image": image, "weight": REFERENCE_WEIGHT, "start": 0, "end": 1, "adapter": "",
+        "isStyle": False, "isOff": False,
     }  # fmt: skip
 
 

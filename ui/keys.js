@@ -38,8 +38,12 @@
   };
   window.easelForm.show();
 
+  // A double click, or a key that is held down, asks for one picture: a second one is a second thought.
   document.addEventListener("click", (event) => {
-    if (event.target.closest("#theme-toggle")) {
+    if (event.detail > 1 && event.target.closest("#go")) { event.stopImmediatePropagation(); event.preventDefault(); }
+  }, true);
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("#theme-toggle, [data-theme-toggle]")) {
       const isDark = !document.body.classList.contains("dark");
       setTheme(isDark);
       localStorage.setItem("easel_theme", isDark ? "dark" : "light");
@@ -50,7 +54,9 @@
     if (view) setView(view);
   });
   document.addEventListener("keydown", (event) => {
-    if ((event.ctrlKey || event.metaKey) && event.key === "Enter") { event.preventDefault(); press("go"); return; }
+    if ((event.ctrlKey || event.metaKey) && event.key === "Enter") { event.preventDefault(); if (!event.repeat) press("go"); return; }
+    // A dialog that keeps the keyboard has all keys for itself: Esc closes it and stops nothing.
+    if (document.querySelector("dialog:modal")) return;
     if (event.key === "Escape") {
       if (help?.hasAttribute("open")) return toggleHelp(false);
       if (document.querySelector(".stage.is-full, body.is-comparing, body[data-view=compare]")) return tell("easel:do", "leave");

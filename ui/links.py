@@ -50,6 +50,7 @@ def picture_view(picture: Picture, secret: bytes) -> dict[str, Any]:
     return {
         "id": picture.id,
         "url": url,
+        "thumbnail": f"/thumbnails/{picture.id}.jpg?s={sign(secret, picture.id)}",
         "download": f"{url}&download=1",
         "prompt": picture.recipe.prompt,
         "seed": picture.seed,
@@ -57,6 +58,7 @@ def picture_view(picture: Picture, secret: bytes) -> dict[str, Any]:
         "width": picture.width,
         "height": picture.height,
         "steps": picture.recipe.steps,
+        "is_partial": picture.recipe.stopped_after_calls is not None,
         "mode": picture.recipe.mode,
         "seamless": picture.recipe.seamless,
         "source": source_url(picture.recipe.source, secret) if picture.recipe.source else None,

@@ -20,47 +20,16 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine import People
-from ui.owner import COOKIE, PERSON
+from ui.owner import COOKIE, PERSON, is_https
+from ui.throttle import Throttle, address_of
 
 SESSION = "easel_session"
 # Answered without signing in: whether the studio lives, for whatever watches over it. `/metrics` has a rule of its own.
 _OPEN = ("/healthz", "/readyz", "/metrics")
 _SESSION_S = 14 * 24 * 3600
 _BODY_MAX = 4096
-_WINDOW_S = 300
 _TRIES_BY_ADDRESS, _TRIES_BY_NAME = 10, 30
-_REMEMBERED_MAX = 4096
 _PAGE = (Path(__file__).with_name("login.html")).read_text(encoding="utf-8")
-
-
-class Throttle:
-    """At most so many failures in five minutes, for an address and for a name. Remembers a bounded number of both."""
-
-    def __init__(self) -> None:
-        self._failures: OrderedDict[str, list[float]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def wait_s(self, address: str, name: str) -> int:
-        """Seconds until another try is looked at; 0 now."""
-        with self._lock:
-            return max(self._wait(f"a {address}", _TRIES_BY_ADDRESS), self._wait(f"n {name[:64]}", _TRIES_BY_NAME))
-
-    def failed(self, address: str, name: str) -> None:
-        with self._lock:
-            for key in (f"a {address}", f"n {name[:64]}"):
-                self._failures.setdefault(key, []).append(time.monotonic())
-                self._failures.move_to_end(key)
-            while len(self._failures) > _REMEMBERED_MAX:
-                self._failures.popitem(last=False)
-
-    def _wait(self, key: str, most: int) -> int:
-        since = time.monotonic() - _WINDOW_S
-        recent = [at for at in self._failures.get(key, []) if at > since][-most:]
-        if not recent:
-            self._failures.pop(key, None)
-            return 0
-        self._failures[key] = recent
-        return int(recent[0] - since) + 1 if len(recent) >= most else 0
 
 
 class Login:
@@ -70,7 +39,7 @@ class Login:
         self._app = app
         self._people = people
         self._key = hmac.new(secret, b"sign in", hashlib.sha256).digest()
-        self._throttle = Throttle()
+        self._throttle = Throttle(by_address=_TRIES_BY_ADDRESS, by_name=_TRIES_BY_NAME)
         # One check at a time: each takes 32 MB, and a hundred at once would be a way to stop the studio.
         self._one = threading.Lock()
         self._known: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
@@ -102,7 +71,7 @@ class Login:
                 return _form("That is too long.", 413)
         fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
         name, password = (fields.get(key, [""])[0] for key in ("name", "password"))
-        wait_s, is_right = await run_in_threadpool(self._try, _address(request), name, password)
+        wait_s, is_right = await run_in_threadpool(self._try, address_of(request), name, password)
         if wait_s:
             answer = _form(f"Too many tries. Wait {wait_s // 60 + 1} min, then try again.", 429)
             answer.headers["Retry-After"] = str(wait_s)
@@ -110,7 +79,7 @@ class Login:
         if not is_right:
             return _form("Name or password is wrong.", 401)
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(SESSION, self._session(name), max_age=_SESSION_S, httponly=True, secure=is_https(request.headers, request), samesite="lax")
+        answer.set_cookie(SESSION, self._session(name), max_age=_SESSION_S, httponly=True, secure=is_https(request), samesite="lax")
         return answer
 
     def _sign_out(self, request: Request) -> Response:
@@ -142,7 +111,7 @@ class Login:
         key = hmac.new(self._key, given.encode(), hashlib.sha256).digest()
         if (found := self._known.get(key)) and found[1] > time.monotonic():
             return found[0]
-        if not self._try(_address(request), name, password)[1]:
+        if not self._try(address_of(request), name, password)[1]:
             return None
         self._known[key] = (name, time.monotonic() + 600)
         while len(self._known) > 256:
@@ -180,14 +149,6 @@ def _as_visitor(scope: Scope, visitor: str) -> list[tuple[bytes, bytes]]:
     others = [f"{key}={one.coded_value}" for key, one in sent.items() if key not in (COOKIE, SESSION)]
     cookie = "; ".join([*others, f"{COOKIE}={visitor}"])
     return [*((key, value) for key, value in scope["headers"] if key != b"cookie"), (b"cookie", cookie.encode("latin-1"))]
-
-
-def is_https(headers: Headers, request: Request) -> bool:
-    return headers.get("x-forwarded-proto", request.url.scheme).startswith("https")
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else "nobody"
 
 
 def _form(text: str, status: int = 200) -> HTMLResponse:

@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from engine import FAMILIES, FAMILY_TITLES, Engine, EngineError, ModelCard, ModelOffer, Room, fit
+from ui.controls.about import about_view
 from ui.live import Loose, read_question
 from ui.owner import is_operator
 
@@ -56,7 +57,7 @@ def _model_view(engine: Engine, card: ModelCard, room: Room, default: str) -> di
         "name": card.name, "title": card.title, "family": FAMILY_TITLES.get(card.family, ""), "size": size_words(card.bytes_on_disk),
         "licence": card.licence, "note": card.note, "what": card.what, "refusal": card.refusal, "fits": fits.text if fits else "",
         "is_possible": fits is None or fits.is_possible, "is_default": card.name == default, "is_bundled": card.is_bundled,
-        "has_words": bool(engine.model_words(card.name)),
+        "has_words": bool(engine.model_words(card.name)), "about": about_view(card),
     }  # fmt: skip
 
 

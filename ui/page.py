@@ -9,8 +9,10 @@ import gradio as gr
 
 from engine import Engine
 from ui.api import add_api
+from ui.bell import Bell
 from ui.canvas.compare import build_compare
 from ui.canvas.editor import build_editor
+from ui.canvas.line import build_line
 from ui.canvas.models import build_models
 from ui.canvas.offer import build_offer
 from ui.canvas.stage import build_stage
@@ -26,11 +28,11 @@ from ui.sending import wire_sending
 from ui.writing import wire_writing
 
 
-def build_page(engine: Engine) -> gr.Blocks:
+def build_page(engine: Engine, bell: Bell) -> gr.Blocks:
     """Controls, stage and tray. The stage and the tray are one for all tabs."""
     card = engine.model()
     with gr.Blocks(title="Easel", fill_width=True, analytics_enabled=False) as blocks:
-        mode = build_header(card.title)
+        mode = build_header(card, has_people=engine.people is not None)
         with gr.Row(elem_id="room", equal_height=False):
             with gr.Column(elem_id="models-column"):
                 models = build_models(card.name)
@@ -43,7 +45,8 @@ def build_page(engine: Engine) -> gr.Blocks:
                 stage = build_stage(load_examples(), {"kind": "empty"})
                 wipe = build_compare()
             with gr.Column(elem_id="tray", min_width=160):
-                strip = build_strip([])
+                line = build_line()
+                build_strip()
         page = Page(
             blocks=blocks,
             engine=engine,
@@ -51,9 +54,9 @@ def build_page(engine: Engine) -> gr.Blocks:
             mode=mode,
             editor=editor,
             stage=stage,
-            strip=strip,
+            line=line,
             wipe=wipe,
-            watched=gr.State(None),
+            bell=bell,
             browser_key=browser_key(engine.secret),
         )
         wire_run(page)

@@ -17,7 +17,7 @@ from starlette.background import BackgroundTask
 from engine import UPLOAD_BYTES_MAX, Engine, EngineError, NotFound, PictureFormat
 from ui.carried import carried_view
 from ui.links import judge, sign, source_view
-from ui.owner import COOKIE, is_visitor_id, visitor
+from ui.owner import cookie_owner, page_owner
 
 PRESETS = Path(__file__).resolve().parents[1] / "presets"
 # A zip of sources may be larger than one picture; the engine judges what it unpacks to.
@@ -83,7 +83,7 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
     @app.post("/inputs")
     async def bring(request: Request, mask_of: str = "") -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
         """Keep a picture, a mask for the source `mask_of`, or a zip of pictures: the file is the body, as it is."""
-        owner = _owner(request)
+        owner = page_owner(request)
         body = await _body(request)
         try:
             return JSONResponse(await run_in_threadpool(_keep, engine, body, owner, mask_of))
@@ -93,7 +93,7 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
     @app.post("/maps")
     async def make_map(request: Request, wanted: MapWanted) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
         """What a preprocessor sees in a source of the visitor's: a picture like any other."""
-        owner = _owner(request)
+        owner = page_owner(request)
         try:
             made = await run_in_threadpool(engine.control_map, wanted.source, wanted.preprocessor, wanted.settings, owner)
         except EngineError as error:
@@ -106,7 +106,7 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
         # Written beside the answer, so that 64 pictures never lie in memory.
         target = tempfile.NamedTemporaryFile(suffix=".zip")  # noqa: SIM115
         try:
-            engine.write_sheet(name.removesuffix(".zip"), _owner_by_cookie(request), cast(BinaryIO, target), as_dataset=dataset)
+            engine.write_sheet(name.removesuffix(".zip"), cookie_owner(request), cast(BinaryIO, target), as_dataset=dataset)
         except NotFound as error:
             target.close()
             raise HTTPException(404, error.message) from error
@@ -127,7 +127,7 @@ def _renewed(secret: bytes, name: str, signed: str, request: Request, owned: Cal
             raise HTTPException(403, "This link is not valid.")
         case "stale":
             try:
-                owned(name, _owner_by_cookie(request))
+                owned(name, cookie_owner(request))
             except (NotFound, HTTPException) as error:
                 raise HTTPException(403, "This link has ended. Ask for a new one.") from error
             # Kept by no one: the same old link has to work again tomorrow.
@@ -155,17 +155,3 @@ async def _body(request: Request) -> bytes:
         if len(parts) > _BODY_MAX:
             raise HTTPException(413, f"This file is too large. Choose one of at most {_BODY_MAX // 1024**2} MB.")
     return bytes(parts)
-
-
-def _owner(request: Request) -> str:
-    # Another site's form can send a body with our cookie, but not a header of its own.
-    if "x-easel" not in request.headers:
-        raise HTTPException(403, "This request did not come from the studio's page.")
-    return _owner_by_cookie(request)
-
-
-def _owner_by_cookie(request: Request) -> str:
-    name = request.cookies.get(COOKIE, "")
-    if not is_visitor_id(name):
-        raise HTTPException(403, "Open the studio's page first: it gives you a visitor's cookie.")
-    return visitor(name)

@@ -1,17 +1,15 @@
-"""What Generate and Stop do. The page watches jobs and sheets; it never owns one."""
+"""What Generate does, and what the form remembers. What becomes of a job the page hears from `ui.following`."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from engine import Cancelled, Drawn, Engine, EngineError, Failed, Finished, Job, NotFound, Sheet
+from engine import Engine, EngineError
+from ui.bell import Bell
 from ui.canvas.rack import card_views
 from ui.canvas.references import adapter_views
 from ui.canvas.units import control_views, method_views
@@ -19,18 +17,12 @@ from ui.controls.form import Form, fits
 from ui.controls.model import model_or_default, offered, size_labels, usable_models, usual
 from ui.forms import FIELDS, nearest_size
 from ui.launch import Asked, beside, launch, price
-from ui.links import picture_view
 from ui.messages import price_words
 from ui.owner import owner_of
-from ui.sheets import follow_sheet, is_open, sheet_view
-from ui.stream import done_view, failed_view, stage_view
+from ui.stream import failed_view
 
-_POLL_S = 0.05
-# Eight frames a second are smooth for a forming picture and pass through a slow line.
-_FRAME_S = 0.125
 HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 RUN: dict[str, Any] = {"concurrency_limit": None, **HIDDEN}
-_SHEET = "sheet:"
 
 Update = tuple[Any, ...]
 
@@ -45,84 +37,15 @@ class Page:
     mode: gr.HTML
     editor: gr.HTML
     stage: gr.HTML
-    strip: gr.HTML
+    line: gr.HTML
     wipe: gr.ImageSlider
-    # What is being watched: a job's id, or "sheet:" and a sheet's.
-    watched: gr.State
+    bell: Bell
     browser_key: str
 
     @property
     def asked(self) -> list[gr.components.Component]:
         """Components in the order of `read`."""
         return [self.mode, self.form.source, self.editor, *self.form.racks, *self.form.inputs()]
-
-    @property
-    def outputs(self) -> list[Any]:
-        """Outputs of a run: stage, tray, Generate, Stop, what is watched."""
-        return [self.stage, self.strip, self.form.go, self.form.halt, self.watched]
-
-
-class Follower:
-    """Updates of `Page.outputs` for one visitor. Leaving early ends the watching, never the job."""
-
-    def __init__(self, engine: Engine, owner: str) -> None:
-        self._engine, self._owner = engine, owner
-
-    def tray(self) -> list[dict[str, Any]]:
-        return [picture_view(picture, self._engine.secret) for picture in self._engine.history(self._owner)]
-
-    async def follow(self, what: Job | Sheet) -> AsyncIterator[Update]:
-        updates = self._job(what) if isinstance(what, Job) else self._sheet(what)
-        async for update in updates:
-            yield update
-
-    async def _job(self, job: Job) -> AsyncIterator[Update]:
-        """Updates until the job's ending."""
-        recipe = job.recipe
-        first = {"kind": "waiting", "job": job.id, "prompt": recipe.prompt, "text": "Taking your words"}
-        yield first, self.tray(), *buttons(True), job.id
-        with self._engine.watch(job.id, owner=self._owner) as watch:
-            sent = 0.0
-            while True:
-                event = watch.take()
-                if event is None:
-                    await asyncio.sleep(_POLL_S)
-                    continue
-                is_over = isinstance(event, (Finished, Cancelled, Failed))
-                if not is_over and (pause := _FRAME_S - (time.monotonic() - sent)) > 0:
-                    await asyncio.sleep(pause)
-                sent = time.monotonic()
-                view = stage_view(event, self._engine.secret, recipe)
-                has_new = is_over or isinstance(event, Drawn)
-                yield view or gr.skip(), self.tray() if has_new else gr.skip(), *buttons(not is_over), None if is_over else job.id
-                if is_over:
-                    return
-
-    async def _sheet(self, sheet: Sheet) -> AsyncIterator[Update]:
-        token, drawn = _SHEET + sheet.id, -1
-        async for view in follow_sheet(self._engine, sheet, self._owner):
-            now = sum("picture" in cell for cell in view["cells"])
-            yield view, self.tray() if now != drawn else gr.skip(), *buttons(view["is_busy"]), token if view["is_busy"] else None
-            drawn = now
-
-    async def resume(self) -> AsyncIterator[Update]:
-        """After a load: go on watching what runs, else show what came last, else the examples."""
-        engine, owner = self._engine, self._owner
-        sheet = engine.newest_sheet(owner)
-        cells = engine.sheet_cells(sheet) if sheet else []
-        open_jobs = engine.jobs(owner)
-        newest = engine.history(owner, 1)
-        if sheet and is_open(cells):
-            async for update in self._sheet(sheet):
-                yield update
-        elif open_jobs:
-            async for update in self._job(open_jobs[0]):
-                yield update
-        elif sheet and newest and any(cell.job_id == newest[0].job_id for cell in sheet.cells):
-            yield sheet_view(sheet, cells, engine.secret), self.tray(), *buttons(False), None
-        else:
-            view = done_view(newest[0], engine.secret) if newest else {"kind": "empty", "is_loaded": True}
-            yield view, self.tray(), *buttons(False), None
 
 
 def wire_run(page: Page) -> None:
@@ -131,43 +54,22 @@ def wire_run(page: Page) -> None:
     inputs = form.inputs()
     saved = gr.BrowserState(None, storage_key="easel_form", secret=page.browser_key)
 
-    async def generate(request: gr.Request, *values: Any) -> AsyncIterator[Update]:
-        async for update in run(owner_of(request), Asked.read(values)):
-            yield update
+    async def generate(request: gr.Request, *values: Any) -> Any:
+        """Only a refusal is shown from here: an accepted job shows itself."""
+        return await ask(owner_of(request), Asked.read(values))
 
-    async def draw_beside(request: gr.Request, *values: Any) -> AsyncIterator[Update]:
-        async for update in run(owner_of(request), asked_beside(values)):
-            yield update
-
-    def asked_beside(values: tuple[Any, ...]) -> Asked:
+    async def draw_beside(request: gr.Request, *values: Any) -> Any:
         asked = Asked.read(values)
-        return beside(asked, model_or_default(engine, asked.form.get("model")).family)
+        return await ask(owner_of(request), beside(asked, model_or_default(engine, asked.form.get("model")).family))
 
-    async def run(owner: str, asked: Asked) -> AsyncIterator[Update]:
+    async def ask(owner: str, asked: Asked) -> Any:
         try:
             # A large mask takes a moment to draw: not on the thread that everybody's page hangs on.
-            accepted = await asyncio.to_thread(launch, engine, asked, owner)
+            await asyncio.to_thread(launch, engine, asked, owner)
         except EngineError as error:
-            yield failed_view(error), gr.skip(), *buttons(False), None
-            return
-        async for update in Follower(engine, owner).follow(accepted):
-            yield update
-
-    async def resume(request: gr.Request) -> AsyncIterator[Update]:
-        async for update in Follower(engine, owner_of(request)).resume():
-            yield update
-
-    def halt(watched: str | None, request: gr.Request) -> None:
-        owner = owner_of(request)
-        open_jobs = [one.id for one in engine.jobs(owner)]
-        wanted = [watched] if watched and watched in open_jobs else open_jobs[:1]
-        if watched and watched.startswith(_SHEET):
-            with contextlib.suppress(NotFound):
-                cells = engine.sheet(watched.removeprefix(_SHEET), owner).cells
-                wanted = [cell.job_id for cell in cells if cell.job_id and cell.job_id in open_jobs]
-        # The waiting ones first: else the next one begins while the running one stops.
-        for job_id in reversed(wanted):
-            engine.cancel(job_id, owner=owner)
+            return failed_view(error)
+        page.bell.ring(owner)
+        return gr.skip()
 
     def show_price(request: gr.Request, mode: Any, source: Any, units: Any, references: Any, *values: Any) -> Any:
         try:
@@ -175,7 +77,9 @@ def wire_run(page: Page) -> None:
             words = price_words(found.seconds, found.position)
         except EngineError:
             words = ""
-        return gr.update(value=f"Generate  {words}".strip())
+        # A place in line goes below: beside Stop there is no room for one long line.
+        gap = "\n" if "line" in words else "  "
+        return gr.update(value=f"Generate{gap}{words}".strip())
 
     def restore(values: dict[str, Any] | None) -> Update:
         """Saved form values; anything odd in the browser's store is left out rather than shown."""
@@ -215,11 +119,11 @@ def wire_run(page: Page) -> None:
         units = gr.update(controls=control_views(engine.controls(), models), methods=method_views(engine.preprocessors()))
         return upscalers, gr.update(cards=card_views(engine.loras(), models)), units, gr.update(adapters=adapter_views(engine))
 
-    go = gr.on([form.go.click], generate, page.asked, page.outputs, api_name="generate", **RUN)
-    form.beside.click(draw_beside, page.asked, page.outputs, **RUN)
-    form.halt.click(halt, page.watched, None, queue=False, **HIDDEN)
+    go = gr.on([form.go.click], generate, page.asked, page.stage, api_name="generate", trigger_mode="multiple", **RUN)
+    form.beside.click(draw_beside, page.asked, page.stage, **RUN)
+    form.halt.click(None, None, None, js="() => { window.dispatchEvent(new CustomEvent('easel:stop')); }", **HIDDEN)
     targets = [page.mode, *(form.fields[name] for name in ("prompt", "seed", "is_seed_kept", "sheet"))]
-    page.stage.submit(take_example, None, targets, queue=False, **HIDDEN).then(generate, page.asked, page.outputs, **RUN)
+    page.stage.submit(take_example, None, targets, queue=False, **HIDDEN).then(generate, page.asked, page.stage, **RUN)
     form.source.upload(suggest_size, [form.source, page.mode, form.fields["model"]], form.fields["size"], queue=False, **HIDDEN)
 
     priced = ("model", "guidance_style", "guidance_start", "guidance_end", "score_guidance", "size", "count", "steps", "scheduler", "guidance_scale", "width", "height", "strength", "inpaint_strength", "upscale_strength",
@@ -229,6 +133,8 @@ def wire_run(page: Page) -> None:
     changes = [c.change for c in (*leading, *(form.fields[name] for name in priced))]  # type: ignore[attr-defined]
     gr.on(changes, show_price, *pricing, queue=False, trigger_mode="always_last", **HIDDEN)
     go.then(show_price, *pricing, queue=False, **HIDDEN)
+    # The line has moved.
+    page.line.apply(show_price, *pricing, queue=False, trigger_mode="always_last", **HIDDEN)
 
     # Kept in the browser by the browser: no request for a keystroke.
     names = ", ".join(FIELDS)
@@ -245,7 +151,9 @@ def wire_run(page: Page) -> None:
     form.rack.select(None, prompt, prompt, js=_ADD_TRIGGER, **HIDDEN)
     page.blocks.load(find_files, None, [form.fields["upscaler"], *form.racks], queue=False, **HIDDEN)
     loaded = page.blocks.load(restore, saved, inputs, queue=False, **HIDDEN)
-    loaded.then(resume, None, page.outputs, **RUN).then(show_price, *pricing, queue=False, **HIDDEN)
+    # Whatever was typed before this was overwritten: from here on the page can be used.
+    loaded.then(None, None, None, js="() => { document.body.dataset.ready = 'yes'; window.dispatchEvent(new Event('easel:ready')); }", **HIDDEN)
+    loaded.then(show_price, *pricing, queue=False, **HIDDEN)
 
 
 # Tab, source and rack as the browser has kept them; from here on it keeps every change.
@@ -258,11 +166,6 @@ _ADD_TRIGGER = """(prompt) => {
   const words = window.easelTrigger || "";
   return !words || (prompt || "").includes(words) ? prompt : [prompt, words].filter(Boolean).join(", ");
 }"""
-
-
-def buttons(is_running: bool) -> tuple[Any, Any]:
-    """One place, two buttons: Generate while idle, Stop while running."""
-    return gr.update(visible=not is_running), gr.update(visible=is_running)
 
 
 def _wire_frame(form: Form) -> None:

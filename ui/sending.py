@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import gradio as gr
 
-from engine import Engine, EngineError, LoraUse, ModelNotFound, NotFound, Picture, Recipe
+from engine import REFERENCES_MAX, Engine, EngineError, LoraUse, ModelNotFound, NotFound, Picture, Recipe
 from ui.canvas.compare import pair
 from ui.controls.header import MODES
 from ui.controls.model import offered, size_labels
 from ui.forms import FIELDS, from_recipe, tab_of
-from ui.guides import new_unit, reference_views, unit_views
+from ui.guides import new_reference, new_unit, reference_views, unit_views
 from ui.links import source_url, source_view
 from ui.owner import owner_of
-from ui.run import HIDDEN, RUN, Follower, Page, Update, buttons
+from ui.run import HIDDEN, Page, Update
 from ui.stream import failed_view
 
 # What a result brings along into another tab; the tab's own controls and the size of an enlargement stay out of it.
@@ -39,22 +39,24 @@ def wire_sending(page: Page) -> None:
     targets = [page.mode, form.source, page.editor, *form.racks, *form.inputs()]
 
     def reuse(event: gr.EventData, request: gr.Request) -> Update:
-        """Everything that makes this picture again: tab, source, mask and form."""
-        owner = owner_of(request)
+        """Everything that makes this picture or job again: tab, source, mask and form."""
+        owner, data = owner_of(request), event_data(event)
         try:
-            picture = engine.picture(str(event_data(event).get("id")), owner)
-            return (*_pictures(engine, picture, owner), *racks(picture, owner), *fields_update(fields_of(engine, picture.recipe)))
+            recipe = engine.job(str(data["job"]), owner).recipe if data.get("job") else engine.picture(str(data.get("id")), owner).recipe
+            return (*_pictures(engine, recipe, owner), *racks(recipe, owner), *fields_update(fields_of(engine, recipe)))
         except EngineError as error:
             gr.Warning(f"{error.message} {error.hint}")
             return tuple(gr.skip() for _ in targets)
 
-    def send(model: Any, event: gr.EventData, request: gr.Request) -> Update:
-        """The picture becomes the source of a tab, and its words come along."""
+    def send(model: Any, references: Any, event: gr.EventData, request: gr.Request) -> Update:
+        """The picture becomes the source of a tab, and its words come along; or one more reference picture, and nothing else changes."""
         owner, to = owner_of(request), str(event_data(event).get("to"))
         try:
             picture = engine.picture(str(event_data(event).get("id")), owner)
+            if to == "reference":
+                return tuple(one_more(references, picture, owner) if target is form.references else gr.skip() for target in targets)
             values = fields_of(engine, picture.recipe)
-            rack, _, references = racks(picture, owner)
+            rack, _, references = racks(picture.recipe, owner)
             # Another model has other sizes: then the size comes along too.
             sizes = ("size", "width", "height") if values.get("model", model) != model else ()
             if to not in MODES or to == "txt2img":
@@ -72,8 +74,17 @@ def wire_sending(page: Page) -> None:
             return to, gr.skip(), gr.skip(), rack, [new_unit(source)], references, *fields_update(carried)
         return to, source, gr.skip(), rack, gr.skip(), references, *fields_update(carried)
 
-    def racks(picture: Picture, owner: str) -> tuple[Any, Any, Any]:
-        return rack_views(picture.recipe.loras or ()), unit_views(engine, picture.recipe, owner), reference_views(engine, picture.recipe, owner)
+    def one_more(references: Any, picture: Picture, owner: str) -> list[Any]:
+        here = references if isinstance(references, list) else []
+        # A card that waits for its picture is the place for it.
+        here = [one for one in here if isinstance(one, dict) and one.get("image")]
+        if len(here) >= REFERENCES_MAX:
+            gr.Warning(f"There are {REFERENCES_MAX} reference pictures already. Remove one of them first.")
+            return here
+        return [*here, new_reference(source_view(engine.input_from_picture(picture.id, owner), engine.secret), len(here))]
+
+    def racks(recipe: Recipe, owner: str) -> tuple[Any, Any, Any]:
+        return rack_views(recipe.loras or ()), unit_views(engine, recipe, owner), reference_views(engine, recipe, owner)
 
     def compare(event: gr.EventData, request: gr.Request) -> Any:
         try:
@@ -82,36 +93,35 @@ def wire_sending(page: Page) -> None:
             gr.Warning(error.message)
             return gr.skip()
 
-    async def go_on(event: gr.EventData, request: gr.Request) -> AsyncIterator[Update]:
+    def go_on(event: gr.EventData, request: gr.Request) -> Any:
         owner = owner_of(request)
         try:
-            job = engine.duplicate(str(event_data(event).get("job")), owner)
+            engine.duplicate(str(event_data(event).get("job")), owner)
         except EngineError as error:
-            yield failed_view(error), gr.skip(), *buttons(False), None
-            return
-        async for update in Follower(engine, owner).follow(job):
-            yield update
+            return failed_view(error)
+        page.bell.ring(owner)
+        return gr.skip()
 
-    async def retry(event: gr.EventData, request: gr.Request) -> AsyncIterator[Update]:
+    def retry(event: gr.EventData, request: gr.Request) -> Any:
         owner, data = owner_of(request), event_data(event)
+        number = data.get("number")
         try:
-            number = data.get("number")
-            sheet = engine.retry_cell(str(data.get("sheet")), number if isinstance(number, int) else -1, owner)
+            engine.retry_cell(str(data.get("sheet")), number if isinstance(number, int) else -1, owner)
         except NotFound as error:
-            yield failed_view(error), gr.skip(), *buttons(False), None
-            return
+            return failed_view(error)
         except EngineError as error:
             # The cell keeps its reason; the others stay on the stage.
             gr.Warning(f"{error.message} {error.hint}")
-            sheet = engine.sheet(str(data.get("sheet")), owner)
-        async for update in Follower(engine, owner).follow(sheet):
-            yield update
+        page.bell.ring(owner)
+        return gr.skip()
 
-    page.stage.select(reuse, None, targets, queue=False, **HIDDEN)
-    page.stage.upload(send, form.fields["model"], targets, queue=False, **HIDDEN)
-    page.stage.apply(compare, None, page.wipe, queue=False, **HIDDEN)
-    page.stage.play(go_on, None, page.outputs, **RUN)
-    page.stage.retry(retry, None, page.outputs, **RUN)
+    # Through the queue: without it the framework drops a warning.
+    page.stage.select(reuse, None, targets, **HIDDEN)
+    page.stage.upload(send, [form.fields["model"], form.references], targets, **HIDDEN)
+    page.stage.apply(compare, None, page.wipe, **HIDDEN)
+    page.stage.play(go_on, None, page.stage, **HIDDEN)
+    page.stage.retry(retry, None, page.stage, **HIDDEN)
+    page.line.select(reuse, None, targets, **HIDDEN)
 
 
 def rack_views(uses: Iterable[LoraUse]) -> list[dict[str, Any]]:
@@ -138,9 +148,8 @@ def fields_update(values: dict[str, Any]) -> Update:
     return tuple(values.get(name, gr.skip()) for name in FIELDS)
 
 
-def _pictures(engine: Engine, picture: Picture, owner: str) -> Update:
-    """Tab, source and mask editor as this picture's recipe had them."""
-    recipe = picture.recipe
+def _pictures(engine: Engine, recipe: Recipe, owner: str) -> Update:
+    """Tab, source and mask editor as this recipe had them."""
     if recipe.source is None:
         return tab_of(recipe), gr.skip(), gr.skip()
     source = source_view(engine.input_image(recipe.source, owner), engine.secret)

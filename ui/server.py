@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import secrets
-from http.cookies import SimpleCookie
-from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine import Engine, is_loopback
+from ui.bell import Bell
+from ui.devices import add_devices
 from ui.door import Door
 from ui.fetching import add_fetching
+from ui.following import add_following
 from ui.headers import Headers
+from ui.jobs import add_jobs
 from ui.live import add_live
 from ui.login import Login
 from ui.models import add_models
 from ui.operations import add_operations
-from ui.owner import COOKIE, is_visitor_id
+from ui.owner import COOKIE, is_https, is_visitor_id, visitor_cookie
 from ui.page import build_page
 from ui.routes import add_routes
 from ui.shelf import add_shelf
 from ui.theme import CSS, KEYS_JS, build_theme
+from ui.tray import add_tray
 
-# Each follower of a job holds one of these; the framework's own 40 would make the 41st visitor wait.
+# Each program that follows a job holds one of these; the framework's own 40 would make the 41st wait.
 _FOLLOWERS_MAX = 300
-_YEAR_S = 365 * 24 * 3600
+# The framework keeps about a megabyte for each open page, of ten thousand pages if nobody says otherwise.
+_SESSIONS_MAX = 500
 
 
 def build_app(engine: Engine) -> FastAPI:
@@ -38,9 +43,16 @@ def build_app(engine: Engine) -> FastAPI:
     add_fetching(app, engine)
     add_models(app, engine)
     add_operations(app, engine)
-    page = build_page(engine)
+    # Whoever serves closes it first: open pages would keep the studio waiting at its end.
+    app.state.bell = bell = Bell()
+    add_following(app, engine, bell)
+    add_jobs(app, engine, bell)
+    add_tray(app, engine, bell)
+    add_devices(app, engine, bell)
+    page = build_page(engine, bell)
     page.queue(default_concurrency_limit=None)
     page.max_threads = _FOLLOWERS_MAX
+    page.state_session_capacity = _SESSIONS_MAX
     app = gr.mount_gradio_app(
         app,
         page,
@@ -52,6 +64,8 @@ def build_app(engine: Engine) -> FastAPI:
         run_history=False,
         ssr_mode=False,
         enable_monitoring=False,
+        # Said either way: else a variable of the environment would decide.
+        mcp_server=engine.settings.mcp,
         max_file_size="20mb",
         footer_links=[],
     )
@@ -60,7 +74,8 @@ def build_app(engine: Engine) -> FastAPI:
     app.add_middleware(VisitorCookie)
     if engine.people is not None:
         app.add_middleware(Login, people=engine.people, secret=engine.secret)
-    app.add_middleware(Door, is_local=not engine.settings.public and engine.people is None and is_loopback(engine.settings.host))
+    is_local = not engine.settings.public and engine.people is None and is_loopback(engine.settings.host)
+    app.add_middleware(Door, is_local=is_local, has_tools=engine.settings.mcp)
     app.add_middleware(Headers, frames=engine.settings.frames)
     return app
 
@@ -75,23 +90,15 @@ class VisitorCookie:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
-        known = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        wants_one = scope["path"] == "/" and not (known and is_visitor_id(known.value))
+        request = Request(scope)
+        wants_one = scope["path"] == "/" and not is_visitor_id(request.cookies.get(COOKIE, ""))
 
         async def with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], (b"set-cookie", _cookie(_is_https(scope, headers)).encode())]}
+                message = {
+                    **message,
+                    "headers": [*message["headers"], (b"set-cookie", visitor_cookie(secrets.token_urlsafe(32), is_https=is_https(request)).encode())],
+                }
             await send(message)
 
         await self._app(scope, receive, with_cookie if wants_one else send)
-
-
-def _cookie(is_https: bool) -> str:
-    # Hosted Spaces show the page inside a frame of another site: there only None with Secure is sent back.
-    site = "SameSite=None; Secure; Partitioned" if is_https else "SameSite=Lax"
-    return f"{COOKIE}={secrets.token_urlsafe(32)}; Path=/; Max-Age={_YEAR_S}; HttpOnly; {site}"
-
-
-def _is_https(scope: Scope, headers: dict[str, Any]) -> bool:
-    return headers.get("x-forwarded-proto", scope.get("scheme", "http")).startswith("https")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
-from engine import CellView, Engine, Progress, Sheet, Watch
+from engine import CellView, Progress, Sheet
 from ui.links import picture_view
 
-_POLL_S = 0.3
 _OPEN = ("queued", "running", "paused")
 
 
@@ -58,24 +54,3 @@ def _cell(cell: CellView, secret: bytes, progress: Progress | None) -> dict[str,
     elif len(cell.pictures) > 1:
         view["text"] = f"{len(cell.pictures)} pictures"
     return view
-
-
-async def follow_sheet(engine: Engine, sheet: Sheet, owner: str) -> AsyncIterator[dict[str, Any]]:
-    """Views until every cell has ended, newest state only."""
-    with contextlib.ExitStack() as watching:
-        watch: Watch | None = None
-        watched, progress = "", None
-        while True:
-            cells = engine.sheet_cells(sheet)
-            running = next((cell.job_id for cell, view in zip(sheet.cells, cells, strict=True) if view.state == "running"), None)
-            if running != watched:
-                watching.close()
-                watched, progress, watch = running or "", None, None
-                if running:
-                    watch = watching.enter_context(engine.watch(running, owner=owner))
-            while watch is not None and (event := watch.take()) is not None:
-                progress = event if isinstance(event, Progress) else progress
-            yield sheet_view(sheet, cells, engine.secret, progress)
-            if not is_open(cells):
-                return
-            await asyncio.sleep(_POLL_S)

@@ -23,7 +23,7 @@ def stage_view(event: Event, secret: bytes, recipe: Recipe) -> dict[str, Any] | 
         case Drawn() | Skipped():
             return None
         case Paused(step=step):
-            return {**common, "kind": "waiting", "text": f"Paused after step {step}" if step else "Paused before it began"}
+            return {**common, "kind": "paused", "text": paused_words(step), "hint": "It goes on from there, to the same picture, when you resume it."}
         case Finished(pictures=pictures, seconds=took):
             return {**common, "kind": "done", "text": _made(len(pictures), took), **_shown(pictures, secret)}
         case Cancelled(step=step, pictures=pictures):
@@ -43,7 +43,12 @@ def done_view(picture: Picture, secret: bytes) -> dict[str, Any]:
     return {"kind": "done", "job": picture.job_id, "prompt": picture.recipe.prompt, "text": "", "picture": picture_view(picture, secret)}
 
 
-def _progress(event: Progress) -> dict[str, Any]:
+def paused_words(step: int) -> str:
+    return f"Paused after step {step}" if step else "Paused before it began"
+
+
+def progress_words(event: Progress) -> str:
+    """ "Picture 2 of 4 · step 7 of 20 · ≈ 3 s left"."""
     words = f"Step {event.step} of {event.steps}"
     if event.tiles > 1:
         words = f"Tile {event.tile + 1} of {event.tiles} · {words.lower()}"
@@ -51,9 +56,14 @@ def _progress(event: Progress) -> dict[str, Any]:
         words = f"Picture {event.picture + 1} of {event.count} · {words.lower()}"
     if event.left_s is not None:
         words += f" · {seconds(event.left_s)} left"
+    return words
+
+
+def _progress(event: Progress) -> dict[str, Any]:
     preview = None if event.preview is None else "data:image/jpeg;base64," + base64.b64encode(event.preview).decode()
     share = (event.tile + event.step / event.steps) / event.tiles
-    return {"text": words, "step": event.step, "steps": event.steps, "share": share, "preview": preview}
+    whole = (event.picture + share) / event.count
+    return {"text": progress_words(event), "step": event.step, "steps": event.steps, "share": share, "whole": whole, "preview": preview}
 
 
 def _shown(pictures: tuple[Picture, ...], secret: bytes) -> dict[str, Any]:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from engine.contract.guidance import GuidanceKind
 from engine.contract.schedulers import SchedulerName
+
+
+class AboutLine(BaseModel):
+    """One thing that a model's card says of it: what it was trained on, what it cannot do."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    title: Annotated[str, Field(max_length=80)]
+    text: Annotated[str, Field(max_length=4000)]
 
 
 class ModelCard(BaseModel):
@@ -32,6 +43,8 @@ class ModelCard(BaseModel):
     attention_widths: tuple[int, ...] = ()
     licence: str = ""
     note: str = ""
+    # The model card and the data card in short, where its folder brings them.
+    about: Annotated[tuple[AboutLine, ...], Field(max_length=24)] = ()
     # Whether something in its folder can score pictures: CLIP and classifier guidance need that.
     has_scorer: bool = False
     # What it is, in a sentence; bytes of its parts in 16 bit, by component: what fits follows from them.

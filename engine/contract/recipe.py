@@ -35,6 +35,7 @@ from engine.contract.requests import (
     PROMPT_MAX,
     REQUESTS,
     SEED_MAX,
+    STEPS_MAX,
     Count,
     Edge,
     Expand,
@@ -141,6 +142,8 @@ class Recipe(BaseModel):
     upscaler: Name | None = None
     upscaler_hash: str | None = None
     overlap: Overlap | None = None
+    # A picture that was stopped and kept: as the model foresaw it after so many of its calls.
+    stopped_after_calls: Annotated[int, Field(ge=1, le=4 * STEPS_MAX)] | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

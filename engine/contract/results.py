@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -61,6 +62,23 @@ class Picture(BaseModel):
     seconds: float
     recipe: Recipe
     created_at: datetime
+    is_binned: bool = False
+
+
+@dataclass(frozen=True)
+class TrayCounts:
+    """Pictures of a visitor."""
+
+    shelf: int
+    bin: int
+
+
+@dataclass(frozen=True)
+class DeviceCode:
+    """What another device has to be told to become the same visitor: once, within `seconds`."""
+
+    text: str
+    seconds: int
 
 
 class Job(BaseModel):

@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     upload_mb: float | None = Field(None, gt=0, description="megabytes of brought pictures that are kept for one visitor")
     picture_limit: int | None = Field(None, ge=1, description="finished pictures that are kept for one visitor")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
+    mcp: bool = Field(False, description="offer the endpoints as MCP tools at /gradio_api/mcp; needs requirements-mcp.txt")
     metrics_public: bool = Field(False, description="answer /metrics to other machines too, not only to this one")
 
     @property

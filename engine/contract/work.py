@@ -9,8 +9,8 @@ from typing import Literal
 
 from engine.contract.recipe import Recipe
 
-# What is wanted of a run that is under way: to end, to be put aside, or to make room because the studio closes.
-Wish = Literal["stop", "pause", "leave"]
+# What is wanted of a run that is under way: to end, to end and keep what there is of the picture, to be put aside, or to make room because the studio closes.
+Wish = Literal["stop", "keep", "pause", "leave"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,13 @@ class Pixels:
 
 
 @dataclass(frozen=True)
+class Partial(Pixels):
+    """What there was of a picture when it was stopped after `calls` calls of the model: as the model foresaw it there."""
+
+    calls: int
+
+
+@dataclass(frozen=True)
 class TilePixels:
     """Tile `tile` of picture `picture` is drawn: worth keeping, so that a stopped run can go on from there."""
 
@@ -131,4 +138,4 @@ class Skipped:
     picture: int
 
 
-HostMessage = Loads | Stepped | TilePixels | Pixels | Stopped | Frozen | Skipped
+HostMessage = Loads | Stepped | TilePixels | Pixels | Partial | Stopped | Frozen | Skipped

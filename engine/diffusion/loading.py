@@ -110,13 +110,9 @@ class Components:
 
 def load_components(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Components:
     """Load a model folder. Raises `DamagedFile` or `ModelNotFound` before the device is touched."""
-    index = _read_json(folder / "model_index.json")
-    own = _read_json(folder / "easel.json") if (folder / "easel.json").is_file() else {}
-    family = _family(folder, index, own)
-    names = _check_classes(folder, index, family)
-    for file in sorted(folder.rglob("*.safetensors")):
-        check_header(file)
-    parts = {name: _load(folder / name, index[name][1], dtype, device) for name in names}
+    checked = check_model(folder)
+    index, own, family = checked.index, checked.own, checked.family
+    parts = {name: _load(folder / name, index[name][1], dtype, device) for name in checked.parts}
     preview = LatentToRgb.known(family, own.get("preview"))
     return Components(
         folder=folder,
@@ -128,6 +124,27 @@ def load_components(folder: Path, *, device: torch.device, dtype: torch.dtype) -
         device=device,
         dtype=dtype,
     )
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a folder says about itself: `model_index.json`, `easel.json`, its family and the names of the parts to load."""
+
+    index: dict[str, Any]
+    own: dict[str, Any]
+    family: Family
+    parts: list[str]
+
+
+def check_model(folder: Path) -> Checked:
+    """Takes milliseconds and loads nothing. Raises `DamagedFile` or `ModelNotFound`."""
+    index = _read_json(folder / "model_index.json")
+    own = _read_json(folder / "easel.json") if (folder / "easel.json").is_file() else {}
+    family = _family(folder, index, own)
+    parts = _check_classes(folder, index, family)
+    for file in sorted(folder.rglob("*.safetensors")):
+        check_header(file)
+    return Checked(index, own, family, parts)
 
 
 def _family(folder: Path, index: dict[str, Any], own: dict[str, Any]) -> Family:

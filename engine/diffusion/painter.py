@@ -13,7 +13,8 @@ import torch
 
 from engine.contract.errors import DamagedFile, OutOfMemory
 from engine.contract.recipe import Recipe
-from engine.contract.work import Frozen, HostMessage, Loads, Pixels, Skipped, Stepped, TilePixels, Work
+from engine.contract.requests import SIZE_MIN
+from engine.contract.work import Frozen, HostMessage, Loads, Partial, Pixels, Skipped, Stepped, TilePixels, Work
 from engine.diffusion.adapters import AdapterShelf, Lora
 from engine.diffusion.controlnet import ControlShelf, Overlay, Unit
 from engine.diffusion.denoise import Step
@@ -22,8 +23,8 @@ from engine.diffusion.embeddings import load_embeddings
 from engine.diffusion.freezing import FrozenWalk, freeze, thaw
 from engine.diffusion.images import Rgb, fit, read_mask, read_rgb, to_rgb
 from engine.diffusion.latents import check_latents, decode
-from engine.diffusion.loading import Components, load_components
-from engine.diffusion.masking import plan_repaint, put_back
+from engine.diffusion.loading import Components, check_model, load_components
+from engine.diffusion.masking import Repaint, plan_repaint, put_back
 from engine.diffusion.modes.img2img import image_to_image
 from engine.diffusion.modes.inpaint import inpaint
 from engine.diffusion.modes.txt2img import text_to_image
@@ -58,7 +59,8 @@ class Painter:
     def load(self, folder: Path) -> tuple[Components, PromptEncoder]:
         """The model of this folder, from memory when it is the resident one."""
         if self._components is None or self._prompts is None or self._components.folder != folder:
-            # Let go first: two models at once may not fit.
+            # A damaged folder leaves the model that is here. A sound one needs its room: two at once may not fit.
+            check_model(folder)
             self._components = self._prompts = None
             self._components = load_components(folder, device=self._device, dtype=self._dtype)
             self._prompts = PromptEncoder(self._components)
@@ -109,6 +111,13 @@ class Painter:
         """
         return Frozen(0, 0, None) if self._picture is None else self._picture.freeze()
 
+    def keep(self) -> Partial | None:
+        """What there is of the picture that is being drawn, as the model foresees it; None where nothing is to be seen yet.
+
+        To be called between two messages of `paint`.
+        """
+        return None if self._picture is None else self._picture.keep()
+
     def _overlay(self, components: Components, work: Work) -> Generator[HostMessage, None, Overlay]:
         """The control units that change anything, loaded, each with its map as it was made."""
         units: list[Unit] = []
@@ -141,9 +150,12 @@ class _Picture:
         self._recipe = work.recipe.for_picture(index)
         self._overlay = overlay
         self._at: Step | None = None
+        self._since = time.perf_counter()
+        self._is_drawn = False
+        # What a repainted part is put back into.
+        self._plan: Repaint | None = None
 
     def draw(self) -> Generator[HostMessage, None, None]:
-        start = time.perf_counter()
         match self._recipe.mode:
             case "txt2img":
                 control = self._overlay.over(self._recipe.width, self._recipe.height).control()
@@ -158,7 +170,16 @@ class _Picture:
                 rgb = yield from self._inpaint()
             case "upscale":
                 rgb = yield from self._upscale()
-        yield Pixels(self._index, rgb.shape[1], rgb.shape[0], rgb.tobytes(), time.perf_counter() - start)
+        self._is_drawn = True
+        yield Pixels(self._index, rgb.shape[1], rgb.shape[0], rgb.tobytes(), time.perf_counter() - self._since)
+
+    def keep(self) -> Partial | None:
+        at = self._at
+        if at is None or self._is_drawn:
+            return None
+        rgb = self._decoded(at.denoised)
+        rgb = rgb if self._plan is None else put_back(self._plan, rgb)
+        return Partial(self._index, rgb.shape[1], rgb.shape[0], rgb.tobytes(), time.perf_counter() - self._since, at.index + 1)
 
     def freeze(self) -> Frozen | None:
         at = self._at
@@ -187,14 +208,20 @@ class _Picture:
             self._at, latents = step, step.latents
             preview = self._components.preview.jpeg(step.denoised[0]) if self._previews else None
             yield Stepped(self._index, self._shown(step), self._recipe.steps_run, preview)
+            if step.index + 1 == self._recipe.stopped_after_calls:
+                latents = step.denoised
+                break
         assert latents is not None
+        return self._decoded(latents)
+
+    def _decoded(self, latents: torch.Tensor) -> Rgb:
         with torch.inference_mode():
             return to_rgb(decode(self._components, latents)[0])
 
     def _inpaint(self) -> Messages:
         recipe = self._recipe
         painted = None if recipe.mask is None else read_mask(self._path(recipe.mask, "mask"))
-        plan = plan_repaint(recipe, self._source(), painted, multiple=self._components.family.facts.multiple)
+        self._plan = plan = plan_repaint(recipe, self._source(), painted, multiple=self._components.family.facts.multiple)
         # The map lies over the whole picture, the growth of its frame included.
         part, canvas = plan.part, plan.canvas
         control = self._overlay.over(canvas.shape[1], canvas.shape[0]).part(plan.box, part.shape[1], part.shape[0])
@@ -246,5 +273,9 @@ def _references(work: Work) -> tuple[Reference, ...]:
 
 
 def _out_of_memory(recipe: Recipe) -> OutOfMemory:
-    smaller = (recipe.width * 3 // 4 // 64 * 64, recipe.height * 3 // 4 // 64 * 64)
-    return OutOfMemory(f"There is not enough memory for {recipe.width} × {recipe.height}.", f"Try {smaller[0]} × {smaller[1]}.", "width")
+    width, height = (max(SIZE_MIN, side * 3 // 4 // 64 * 64) for side in (recipe.width, recipe.height))
+    if (width, height) == (recipe.width, recipe.height):
+        hint = "Use fewer LoRAs and control units, or end what else uses this device."
+    else:
+        hint = f"Try {width} × {height}."
+    return OutOfMemory(f"There is not enough memory for {recipe.width} × {recipe.height}.", hint, "width")

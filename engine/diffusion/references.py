@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from diffusers.models.embeddings import ImageProjection
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load
 
 from engine.contract.errors import DamagedFile, EngineError, IncompatibleAdapter
@@ -89,6 +89,8 @@ class _File:
     digest: str
     projection: dict[str, torch.Tensor]
     layers: dict[str, torch.Tensor]
+    # Where the model that it was made for carries style, if the file says so: what the names of those layers begin with.
+    style: str | None
 
 
 class ReferenceShelf:
@@ -112,7 +114,7 @@ class ReferenceShelf:
         files = [self._file(reference) for reference in references]
         looking = _convert(unet, files, [reference.adapter.stem for reference in references])
         shown = tuple(Shown(reference.use, *self._look(components, reference, file)) for reference, file in zip(references, files, strict=True))
-        shares = [_style_layers(unet) if reference.use.style_only else None for reference in references]
+        shares = [_style_layers(unet, file.style) if reference.use.style_only else None for reference, file in zip(references, files, strict=True)]
         plain = dict(unet.attn_processors)
         try:
             for name, processor in looking.items():
@@ -213,6 +215,8 @@ def _read(path: Path) -> _File:
         check_header(path)
         data = path.read_bytes()
         tensors = load(data)
+        with safe_open(path, "pt") as file:
+            notes: dict[str, str] = file.metadata() or {}
     except (EngineError, SafetensorError, OSError, ValueError) as error:
         message = f"The reference adapter {path.stem} is damaged or no safetensors file."
         raise DamagedFile(message, "Download it again, or choose another one.", "references") from error
@@ -222,7 +226,7 @@ def _read(path: Path) -> _File:
     parts = {part: {key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")} for part in _PARTS}
     if not all(parts.values()):
         raise _unfit(path.stem)
-    return _File(hashlib.sha256(data).hexdigest(), parts["image_proj"], parts["ip_adapter"])
+    return _File(hashlib.sha256(data).hexdigest(), parts["image_proj"], parts["ip_adapter"], notes.get("style_layers"))
 
 
 def _convert(unet: Any, files: list[_File], titles: list[str]) -> dict[str, Any]:
@@ -251,12 +255,15 @@ def _layer(unet: Any, name: str) -> Any:
     return unet.get_submodule(name.removesuffix(".processor"))
 
 
-def _style_layers(unet: Any) -> str:
-    """Names of the layers that carry style begin with this: those of the first block on the way up that looks at words.
+def _style_layers(unet: Any, said: str | None) -> str:
+    """Names of the layers that carry style begin with this: `said` by the adapter's file, or the first block on the way up that looks at words.
 
     InstantStyle (Wang et al. 2024) found it in SDXL, and takes its place in Stable Diffusion 1 likewise.
     """
-    return next(name for name in _layer_widths(unet) if name.startswith("up_blocks.")).split(".attentions.")[0] + "."
+    names = list(_layer_widths(unet))
+    if said and any(name.startswith(said) for name in names):
+        return said
+    return next(name for name in names if name.startswith("up_blocks.")).split(".attentions.")[0] + "."
 
 
 def _read_picture(path: Path) -> Rgb:

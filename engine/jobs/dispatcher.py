@@ -117,7 +117,7 @@ class Dispatcher:
             watch.put(ending_of(self._journal.get(job_id), self._history))
         return watch
 
-    def cancel(self, job_id: str) -> bool:
+    def cancel(self, job_id: str, *, keep: bool = False) -> bool:
         """Stop a waiting job now, a running one within a step. False when it is over already."""
         # Between two looks it may have begun, or come back from a worker that died.
         for _ in range(3):
@@ -126,7 +126,7 @@ class Dispatcher:
                 self._tell(job, ending_of(job, self._history))
                 self._tell_positions()
                 return True
-            if self._wish(job_id, "stop"):
+            if self._wish(job_id, "keep" if keep else "stop"):
                 return True
         return False
 
@@ -253,7 +253,7 @@ class Dispatcher:
             expected_s=self._line.seconds(recipe),
         )
 
-    def _wish(self, job_id: str, wish: Literal["stop", "pause"]) -> bool:
+    def _wish(self, job_id: str, wish: Literal["stop", "keep", "pause"]) -> bool:
         """Tell whoever runs the job. Another server reads it at its next heartbeat. False when nobody does."""
         attempt = self._journal.wish(job_id, wish)
         run = self._runs.get(job_id)

@@ -62,6 +62,8 @@ class Estimates:
         self._store = store
         self._known: dict[tuple[str, str], list[tuple[Traits, float]]] = {}
         self._fits: dict[tuple[str, str], Fit | None] = {}
+        # The device that drew last, by model.
+        self._last: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def learn(self, recipe: Recipe, device: str, seconds: float, source: tuple[int, int] | None = None) -> None:
@@ -73,6 +75,7 @@ class Estimates:
             known.append((found, seconds))
             del known[:-_KEPT]
             self._fits.pop(key, None)
+            self._last[recipe.model_hash] = device
         with self._store.begin() as db:
             db.execute(insert(timings).values(row))
             ours = (timings.c.model_hash == key[0], timings.c.device == key[1])
@@ -93,9 +96,11 @@ class Estimates:
         return None if fit is None else fit.spread(traits(recipe, source)).times(recipe.count)
 
     def _last_device(self, model_hash: str) -> str:
-        query = select(timings.c.device).where(timings.c.model_hash == model_hash).order_by(timings.c.id.desc()).limit(1)
-        with self._store.connect() as db:
-            return db.execute(query).scalar() or ""
+        if model_hash not in self._last:
+            query = select(timings.c.device).where(timings.c.model_hash == model_hash).order_by(timings.c.id.desc()).limit(1)
+            with self._store.connect() as db:
+                self._last.setdefault(model_hash, db.execute(query).scalar() or "")
+        return self._last[model_hash]
 
     def _timings(self, key: tuple[str, str]) -> list[tuple[Traits, float]]:
         if key not in self._known:

@@ -24,6 +24,8 @@ from engine.store import jobs_table as jobs
 # A job that has killed this many workers is set aside.
 CRASHES_MAX = 2
 _OPEN = ("queued", "running", "paused")
+# What stands against a newer wish.
+_ABOVE = {"pause": ("keep", "stop"), "keep": ("stop",), "stop": ()}
 
 
 @dataclass(frozen=True)
@@ -139,13 +141,18 @@ class Journal:
     def retry(self, job_id: str) -> Job | None:
         """A job that failed or was stopped waits again, with a clean slate; None when it is neither."""
         ended = and_(jobs.c.id == job_id, jobs.c.state.in_(("failed", "cancelled")))
-        row = self._change(ended, {"state": "queued", "crashes": 0, "error": None, "ended_at": None, "skipped": None})
+        row = self._change(ended, {"state": "queued", "crashes": 0, "error": None, "ended_at": None, "skipped": None, "put_away_at": None})
         return None if row is None else _job(row)
 
-    def wish(self, job_id: str, wish: Literal["stop", "pause"]) -> int | None:
+    def put_away(self, job_id: str, owner: str) -> bool:
+        """Its owner has seen this failure; False when it is none, or not theirs."""
+        seen = and_(jobs.c.id == job_id, jobs.c.owner == owner, jobs.c.state == "failed")
+        return self._change(seen, {"put_away_at": time.time()}) is not None
+
+    def wish(self, job_id: str, wish: Literal["stop", "keep", "pause"]) -> int | None:
         """Say what is wanted of the run that is under way; its attempt number, or None when nothing runs."""
         # Who stops a job that is being paused means it; who pauses one that is being stopped is too late.
-        stands = case((jobs.c.wish == "stop", "stop"), else_=wish)
+        stands = case((jobs.c.wish.in_(_ABOVE[wish]), jobs.c.wish), else_=wish)
         row = self._change(and_(jobs.c.id == job_id, jobs.c.state == "running"), {"wish": stands})
         return None if row is None else row["attempt"]
 
@@ -183,6 +190,12 @@ class Journal:
         query = select(jobs).where(jobs.c.owner == owner, jobs.c.state.in_(_OPEN)).order_by(jobs.c.place, jobs.c.id)
         with self._store.connect() as db:
             return [_job(row) for row in db.execute(query).mappings()]
+
+    def failures(self, owner: str, limit: int) -> list[Job]:
+        """An owner's failed jobs that were not put away, newest first."""
+        theirs = (jobs.c.owner == owner, jobs.c.state == "failed", jobs.c.put_away_at.is_(None))
+        with self._store.connect() as db:
+            return [_job(row) for row in db.execute(select(jobs).where(*theirs).order_by(jobs.c.ended_at.desc()).limit(limit)).mappings()]
 
     def count_open(self, owner: str) -> int:
         query = select(func.count()).select_from(jobs).where(jobs.c.owner == owner, jobs.c.state.in_(_OPEN))
@@ -224,7 +237,7 @@ def _ending(state: JobState, steps_done: int | ColumnElement[int], error: Engine
 def _given_back(row: RowMapping, crashes: int) -> dict[str, Any]:
     """Values of a run that did not come to its end: what its owner wanted meanwhile is done, the rest waits again."""
     total = row["crashes"] + crashes
-    if row["wish"] == "stop":
+    if row["wish"] in ("stop", "keep"):
         return _ending("cancelled", row["steps_done"], None) | {"crashes": total}
     if crashes and total >= CRASHES_MAX:
         return _ending("failed", row["steps_done"], _set_aside()) | {"crashes": total}

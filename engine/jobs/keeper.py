@@ -11,8 +11,9 @@ from pathlib import Path
 from PIL import Image
 
 from engine.contract.errors import DiskFull
+from engine.contract.recipe import Recipe
 from engine.contract.results import Job, Picture
-from engine.contract.work import Frozen, Pixels, TilePixels
+from engine.contract.work import Frozen, Partial, Pixels, TilePixels
 from engine.jobs.patience import insist
 from engine.library.history import History
 from engine.library.pauses import Pauses
@@ -31,15 +32,25 @@ class Keeper:
 
     def picture(self, job: Job, pixels: Pixels) -> Picture | None:
         """Write and list a picture of a run; None when the job is not that run's any more. Raises `DiskFull`."""
+        return self._keep(job, pixels, job.recipe.for_picture(pixels.picture), pixels.picture)
+
+    def partial(self, job: Job, partial: Partial) -> Picture | None:
+        """The same for what there was of a picture that was stopped.
+
+        It stands behind the pictures of the job, one for each attempt: the picture itself can still be drawn.
+        """
+        recipe = job.recipe.for_picture(partial.picture).model_copy(update={"stopped_after_calls": partial.calls})
+        return self._keep(job, partial, recipe, job.recipe.count + job.attempt)
+
+    def _keep(self, job: Job, pixels: Pixels, recipe: Recipe, index: int) -> Picture | None:
         now = datetime.now(UTC)
-        recipe = job.recipe.for_picture(pixels.picture)
         picture_id = secrets.token_hex(16)
         image = Image.frombytes("RGB", (pixels.width, pixels.height), pixels.rgb)
         path = write_picture(self._images, picture_id=picture_id, image=image, recipe=recipe, now=now)
         picture = Picture(
             id=picture_id,
             job_id=job.id,
-            index=pixels.picture,
+            index=index,
             path=path,
             width=pixels.width,
             height=pixels.height,

@@ -14,7 +14,7 @@ from engine.contract.results import Job, Picture
 from engine.jobs.audience import Audience
 from engine.jobs.estimates import Estimates, work
 from engine.jobs.fit import Spread
-from engine.jobs.queue import FairQueue
+from engine.jobs.queue import Cost, FairQueue
 from engine.library.inputs import Inputs
 
 # Jobs that are being drawn, each with the moment at which it began.
@@ -59,7 +59,7 @@ class Line:
     def take(self, warmth: Callable[[Job], int]) -> Job | None:
         """The next job, if there is one; to be given to `release` when it is over."""
         with self.changed:
-            job = self._queue.take(self.cost, warmth)
+            job = self._queue.take(self._prices(), warmth)
             if job is not None:
                 self._taken.add(job.id)
             return job
@@ -107,7 +107,7 @@ class Line:
         with self.changed:
             queue = self._queue.copy()
         queue.add(probe)
-        order = queue.order(self.cost)
+        order = queue.order(self._prices())
         ahead = order[: next(number for number, job in enumerate(order) if job is probe)]
         spread = self._spread(recipe)
         seconds, low, high = (spread.seconds, spread.low, spread.high) if spread else (None, None, None)
@@ -116,12 +116,23 @@ class Line:
     def tell_positions(self, running: Running) -> None:
         """Tell everybody who waits, where something has changed for them."""
         with self.changed:
-            order = self._queue.order(self.cost)
+            order = self._queue.order(self._prices())
         ahead_s = self._ahead_s([], running)
         for position, job in enumerate(order, start=1):
             self._audience.send_once(Queued(job.id, position, ahead_s))
             own = self.seconds(job.recipe)
             ahead_s = None if ahead_s is None or own is None else ahead_s + own / self._devices
+
+    def _prices(self) -> Cost:
+        """`cost`, worked out once for each job: an order asks for each as often as there are owners."""
+        known: dict[str, float] = {}
+
+        def price(job: Job) -> float:
+            if job.id not in known:
+                known[job.id] = self.cost(job)
+            return known[job.id]
+
+        return price
 
     def _spread(self, recipe: Recipe) -> Spread | None:
         return self._estimates.spread(recipe, self._device(), self._source_size(recipe))

@@ -1,4 +1,4 @@
-"""A database that cannot be reached for a while loses no result: what must be written is tried until it is."""
+"""A database that cannot be reached for a while, or has no room, loses no result: what must be written is tried until it is."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from engine.contract.errors import DatabaseBusy
+from engine.contract.errors import DatabaseBusy, DiskFull
 
 log = logging.getLogger("easel.jobs")
 T = TypeVar("T")
 
-UNREACHABLE = (DatabaseBusy, OperationalError, InterfaceError)
+UNREACHABLE = (DatabaseBusy, DiskFull, OperationalError, InterfaceError)
 _LONGEST_S = 5.0
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from engine.contract.errors import EngineError, WorkerLost
 from engine.contract.events import Cancelled, Drawn, Event, Failed, Finished, Loading, Paused, Progress, Skipped
 from engine.contract.results import Job, Picture
-from engine.contract.work import Frozen, Loads, Pixels, Stepped, Stopped, TilePixels, Work
+from engine.contract.work import Frozen, Loads, Partial, Pixels, Stepped, Stopped, TilePixels, Work
 from engine.contract.work import Skipped as LeftOut
 from engine.jobs.audience import Audience
 from engine.jobs.hosts.base import Host
@@ -48,13 +48,14 @@ class Runner:
 
     def pictures(self, job: Job) -> dict[int, Picture]:
         """What earlier runs of the job have finished, by number."""
-        return {picture.index: picture for picture in self._history.of_job(job.id)}
+        return {picture.index: picture for picture in self._history.of_job(job.id) if picture.index < job.recipe.count}
 
     def draw(self, run: Run, work: Work, done: dict[int, Picture]) -> Event | None:
         """Walk a run to its end and return what is to be told; None when the job goes on elsewhere or at the next start."""
         job = run.job
         left_out = set(work.skip) - done.keys()
         stopped: Stopped | Frozen | None = None
+        partial: Picture | None = None
         with closing(run.host.run(work, run.wishes)) as messages:
             for message in messages if len(work.skip) < job.recipe.count else ():
                 match message:
@@ -64,6 +65,8 @@ class Runner:
                         self._audience.send(self._progress(job, message))
                     case TilePixels():
                         self._keeper.tile(job, message)
+                    case Partial():
+                        partial = self._keeper.partial(job, message)
                     case Pixels():
                         picture = self._keeper.picture(job, message)
                         if picture is None:
@@ -76,6 +79,8 @@ class Runner:
                         self._audience.send(Skipped(job.id, number))
                     case Stopped() | Frozen():
                         stopped = message
+        if partial is not None:
+            return self._end(run, "cancelled", done | {partial.index: partial}, 0 if stopped is None else stopped.step)
         if len(done.keys() | left_out) >= job.recipe.count:
             # Whole: whoever wanted it stopped or put aside was too late.
             return self._end(run, "done" if done else "cancelled", done, job.recipe.steps_run)

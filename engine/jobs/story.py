@@ -17,6 +17,8 @@ def ending_of(job: Job, history: History) -> Ending:
         case "cancelled":
             return Cancelled(job.id, job.steps_done, pictures)
         case "done":
+            # What an earlier attempt left half done is a result too, but not of this ending.
+            pictures = tuple(picture for picture in pictures if picture.index < job.recipe.count)
             return Finished(job.id, pictures, sum(picture.seconds for picture in pictures))
         case _:
             raise NotFound("This job is not over.", "Watch it until it is.")

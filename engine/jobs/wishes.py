@@ -8,7 +8,7 @@ from collections.abc import Callable
 from engine.contract.work import Wish
 
 Listener = Callable[["Wishes"], None]
-_RANK: dict[Wish | None, int] = {None: 0, "leave": 1, "pause": 2, "stop": 3}
+_RANK: dict[Wish | None, int] = {None: 0, "leave": 1, "pause": 2, "keep": 3, "stop": 4}
 
 
 class Wishes:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from engine.contract.errors import DiskFull, NotFound
 from engine.contract.results import InputImage
+from engine.library.room import check_room
 from engine.store import Store
 from engine.store import inputs_table as inputs
 
@@ -37,6 +38,7 @@ class Inputs:
         pixels = np.asarray(image)
         digest = content_hash(pixels)
         if not self.path(digest).is_file():
+            check_room(self._root, pixels.nbytes, what="the picture could not be kept")
             self._write(digest, pixels)
         self._own(digest, owner, image.size)
         return InputImage(hash=digest, width=image.width, height=image.height, note=note)

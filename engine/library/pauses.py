@@ -9,6 +9,7 @@ import secrets
 from pathlib import Path
 
 from engine.contract.errors import DiskFull
+from engine.library.room import check_room
 
 _JOB = re.compile(r"[0-9a-f]{32}")
 
@@ -22,6 +23,7 @@ class Pauses:
     def keep(self, job_id: str, state: bytes) -> None:
         """Write aside, sync, rename. Raises `DiskFull`."""
         aside = self._root / f".{secrets.token_hex(8)}.part"
+        check_room(self._root, len(state), what="the paused picture could not be kept")
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             with aside.open("wb") as file:

@@ -14,6 +14,7 @@ from engine.contract.errors import DiskFull
 from engine.contract.recipe import Recipe
 from engine.library.carriers import png_info
 from engine.library.metadata import texts_of
+from engine.library.room import check_room
 
 
 def write_picture(root: Path, *, picture_id: str, image: Image.Image, recipe: Recipe, now: datetime) -> Path:
@@ -21,6 +22,8 @@ def write_picture(root: Path, *, picture_id: str, image: Image.Image, recipe: Re
     folder = root / now.strftime("%Y-%m-%d")
     target = folder / f"{picture_id}.png"
     aside = folder / f".{picture_id}.part"
+    # As large as it can get: noise does not shrink.
+    check_room(root, image.width * image.height * 3, what="the picture could not be kept")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with aside.open("wb") as file:

@@ -1,4 +1,4 @@
-"""A small picture beside an adapter: a file of the same name in its folder, shown as a new JPEG and never as it is."""
+"""Small JPEGs: of the picture beside an adapter (a file of the same name in its folder), and of finished pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from engine.contract.errors import InvalidRequest
 from engine.library.uploads import BYTES_MAX, read_upload
 
 EDGE = 128
+# The tray shows them at 100 px and more, on screens of two pixels to one.
+_PICTURE_EDGE = 224
 _SUFFIXES = (".preview.png", ".png", ".jpg", ".jpeg", ".webp", ".preview.jpg")
 
 
@@ -44,3 +46,20 @@ def _thumbnail(name: str, _size: int, _mtime: int) -> bytes | None:
     target = io.BytesIO()
     ImageOps.fit(image, (EDGE, EDGE), Image.Resampling.LANCZOS).save(target, "JPEG", quality=84)
     return target.getvalue()
+
+
+def small_picture(path: Path) -> bytes | None:
+    """A square JPEG of a finished picture, which never changes; None when its file is gone."""
+    try:
+        return _small_picture(str(path))
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _small_picture(name: str) -> bytes:
+    # About 10 kB each: the newest thousand of all visitors stay in memory.
+    with Image.open(name) as image:
+        target = io.BytesIO()
+        ImageOps.fit(image.convert("RGB"), (_PICTURE_EDGE, _PICTURE_EDGE), Image.Resampling.LANCZOS).save(target, "JPEG", quality=82)
+        return target.getvalue()

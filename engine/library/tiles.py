@@ -10,8 +10,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from engine.contract.errors import DiskFull
 from engine.contract.recipe import Recipe
 from engine.contract.work import TilePixels
+from engine.library.room import check_room
 
 _NAME = re.compile(r"(\d+)-(\d+)\.png")
 _KEPT_S = 7 * 24 * 3600
@@ -28,7 +30,8 @@ class FinishedTiles:
         folder = self._root / recipe.digest()
         target = folder / f"{tile.picture}-{tile.tile}.png"
         aside = target.with_suffix(".part")
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, DiskFull):
+            check_room(self._root, len(tile.rgb), what="the tile could not be kept")
             folder.mkdir(parents=True, exist_ok=True)
             Image.frombytes("RGB", (tile.width, tile.height), tile.rgb).save(aside, format="PNG", compress_level=1)
             aside.replace(target)

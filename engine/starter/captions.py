@@ -95,10 +95,14 @@ def caption(labels: SceneLabels, rng: np.random.Generator, *, held_out_words: bo
     return caption_and_said(labels, rng, held_out_words=held_out_words)[0]
 
 
-def caption_and_said(labels: SceneLabels, rng: np.random.Generator, *, held_out_words: bool = False) -> tuple[str, frozenset[str]]:
-    """A caption and the names of the attributes that it states."""
+def caption_and_said(
+    labels: SceneLabels, rng: np.random.Generator, *, held_out_words: bool = False, talk: float | None = None
+) -> tuple[str, frozenset[str]]:
+    """A caption and the names of the attributes that it states. `talk`, where given, is how likely it states each that it may leave out."""
     say = {"colour": 0.85, "place": 0.85, "time": 0.85, "position": 0.4, "weather": 0.4, "style": 0.5}
-    if rng.random() < 0.15:
+    if talk is not None:
+        say = dict.fromkeys(say, talk)
+    elif rng.random() < 0.15:
         say = dict.fromkeys(say, 0.25)
     is_said = {name: bool(rng.random() < chance) for name, chance in say.items()}
     # More than one, or far away, changes the picture so much that leaving it out would teach the words wrongly.

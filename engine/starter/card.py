@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from engine.starter.about import LIMITS, about_lines, keep_about
 from engine.starter.attributes import COLOURS, HELD_OUT_COLOURS, HELD_OUT_PLACES, PLACES, SUBJECTS, TIMES
 from engine.starter.evaluate import crowd, table
 from engine.starter.evaluate_control import REPORT
@@ -46,8 +47,8 @@ One to three of a kind, near or far, left, in the middle or right. Never drawn f
 
 On two CPU cores (AVX512-BF16), other work beside it:
 
-| recipe | scenes | seed | stage | pictures seen | minutes | loss at the end |
-|---|---|---|---|---|---|---|
+| recipe | scenes | seed | code at commit | stage | pictures seen | minutes | loss at the end |
+|---|---|---|---|---|---|---|---|
 {stages}
 
 Remake it: `make train ARGS="--recipe starter-v1"`, then `make train ARGS="--recipe starter-v2"`, which goes on from there. Every stage resumes
@@ -67,9 +68,7 @@ are the combinations above; "held-out wordings" are sentences of a build that tr
 {controls}
 {family}## What it cannot do
 
-It knows sixteen subjects in ten places and nothing else: no people, no animals but a bird, no writing, no photographs. Silhouettes are soft and
-some subjects are mixed up (the table says how often); fine edges are blurred. Pictures other than {size} × {size} are weaker. All things
-in a picture are of one kind and one colour: it has never seen a castle beside a ship. Words that it does not know are ignored.
+{limits}
 
 Licence: Apache-2.0, weights and training data alike.
 """
@@ -98,10 +97,11 @@ def write_card(folder: Path, work: Path) -> None:
         megabytes=weights / 1e6, family=f"{family}\n\n" if family else "", subjects=", ".join(SUBJECTS), crowd=crowd(report),
         places=", ".join(PLACES), times=", ".join(TIMES), colours=", ".join(COLOURS), kept_back=kept_back, stages=stages,
         prompts=report["prompts"], steps=report["steps"], guidance=report["guidance"], size=report["size"], table=table(report),
-        controls=_controls(work),
+        controls=_controls(work), limits=LIMITS,
         psnr=f"The autoencoder keeps fresh scenes at {report['autoencoder_psnr']:.1f} dB PSNR, their subjects alone at {report['subject_psnr']:.1f} dB.",
     )  # fmt: skip
     (folder / "README.md").write_text(text, encoding="utf-8")
+    keep_about(folder, about_lines(facts["training"], report))
 
 
 def _controls(work: Path) -> str:
@@ -115,7 +115,7 @@ def _controls(work: Path) -> str:
 
 def _row(run: dict[str, Any]) -> str:
     recipe = RECIPES[run["recipe"]]
-    return f"| {run['recipe']} | {recipe.scenes:,} | {recipe.seed} | UNet at {run['size']} px | {run['samples']:,} | {run['minutes']:.0f} | {run['loss']:.3f} |"
+    return f"| {run['recipe']} | {recipe.scenes:,} | {recipe.seed} | {run['commit']} | UNet at {run['size']} px | {run['samples']:,} | {run['minutes']:.0f} | {run['loss']:.3f} |"
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Does a reference picture lead? `python -m engine.starter.evaluate_reference`. By diffusers' own pipeline, at weights 0, 0.5 and 1."""
+"""Does a reference picture lead? `python -m engine.starter.evaluate_reference`. By diffusers' own pipeline, at weight 0, at the usual one and at 1."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.contract.references import REFERENCE_WEIGHT
 from engine.starter.attributes import SUBJECTS, SceneLabels, random_labels
 from engine.starter.figures import keep_figures
 from engine.starter.grid import load_pipeline
@@ -23,7 +24,7 @@ from engine.starter.text_encoder import ATTRIBUTES
 from engine.starter.views import reduced
 
 FILE = Path("presets/ip_adapters/starter.safetensors")
-_SCALES = (0.0, 0.5, 1.0)
+_SCALES = (0.0, REFERENCE_WEIGHT, 1.0)
 _ADOPTED = ("subject", "place", "time", "colour")
 
 
@@ -60,16 +61,15 @@ def load_with_adapter(folder: Path, file: Path) -> Any:
     return pipe
 
 
-def led(pipe: Any, prompts: list[str], embeds: torch.Tensor, *, scale: float, seed: int, steps: int = 20, batch: int = 8) -> NDArray[np.uint8]:
+def led(pipe: Any, prompts: list[str], embeds: torch.Tensor, *, scale: float, seed: int, steps: int = 20) -> NDArray[np.uint8]:
     """(N, 256, 256, 3): one picture for each prompt and each of the embeddings (N, D), one seed each."""
     pipe.set_ip_adapter_scale(scale)
     made: list[NDArray[np.uint8]] = []
-    for start in range(0, len(prompts), batch):
-        told = embeds[start : start + batch, None].to(torch.bfloat16)
-        rng = [torch.Generator("cpu").manual_seed(seed + start + k) for k in range(len(told))]
+    # One at a time: diffusers repeats the embeddings of a batch for every picture of it, so all would follow a mixture of all.
+    for number, (prompt, embed) in enumerate(zip(prompts, embeds.to(torch.bfloat16), strict=True)):
         images = pipe(
-            prompts[start : start + batch], height=256, width=256, num_inference_steps=steps, guidance_scale=4.0, generator=rng,
-            ip_adapter_image_embeds=[torch.cat([torch.zeros_like(told), told])], output_type="np",
+            prompt, height=256, width=256, num_inference_steps=steps, guidance_scale=4.0, generator=torch.Generator("cpu").manual_seed(seed + number),
+            ip_adapter_image_embeds=[torch.stack([torch.zeros_like(embed), embed])[:, None]], output_type="np",
         ).images  # fmt: skip
         made.append(np.rint(images * 255).astype(np.uint8))
     return np.concatenate(made)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -54,29 +55,52 @@ def export(work: Path, out: Path, checkpoint: Path | None = None, *, recipe: str
     scheduler: Any = DPMSolverMultistepScheduler.from_config(DDIMScheduler(**SCHEDULE).config)
     scheduler.save_pretrained(out / "scheduler")
     index = {
-        "_class_name": "StableDiffusionPipeline", "feature_extractor": [None, None], "image_encoder": [None, None], "requires_safety_checker": False,
+        "_class_name": "StableDiffusionPipeline", "feature_extractor": [None, None], "image_encoder": [None, None], **_scorer_parts(out), "requires_safety_checker": False,
         "safety_checker": [None, None], "scheduler": ["diffusers", "DPMSolverMultistepScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderTiny"],
     }  # fmt: skip
     _write_json(out / "model_index.json", index)
-    _write_json(out / "easel.json", {**_FACTS, "preview": basis.preview(), "training": _runs(work, out / "easel.json", recipe)})
+    known = _read_json(out / "easel.json")
+    # What was measured of the family and what the card says stay until they are measured and written anew.
+    _write_json(out / "easel.json", {**known, **_FACTS, "preview": basis.preview(), "training": _runs(work, known, recipe)})
     print(f"exported {checkpoint.name} after {saved['samples']} samples to {out}", flush=True)
 
 
-def _runs(work: Path, facts: Path, recipe: str) -> list[dict[str, Any]]:
+def _scorer_parts(out: Path) -> dict[str, Any]:
+    """The entries of the image encoder and its pictures' preparation, which the scorer's training writes: they outlive a new denoiser."""
+    return {name: entry for name, entry in _read_json(out / "model_index.json").items() if name in ("feature_extractor", "image_encoder")}
+
+
+def code_version() -> str:
+    """The commit that this code stands at, with a mark where files differ from it; empty outside a checkout."""
+    try:
+        asked = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return asked.stdout.strip()
+
+
+def _runs(work: Path, facts: dict[str, Any], recipe: str) -> list[dict[str, Any]]:
     """Every training run behind these weights, oldest first: those of earlier recipes as they stand, this one's from its curve."""
-    known = json.loads(facts.read_text(encoding="utf-8"))["training"] if facts.exists() else []
+    known = facts.get("training", [])
     curve = [json.loads(line) for line in (work / "curve.jsonl").read_text(encoding="utf-8").splitlines()]
-    last = {line["size"]: {"recipe": recipe, **{name: line[name] for name in ("size", "samples", "minutes", "loss")}} for line in curve}
+    made_by = {"recipe": recipe, "commit": code_version()}
+    last = {line["size"]: {**made_by, **{name: line[name] for name in ("size", "samples", "minutes", "loss")}} for line in curve}
     return [run for run in known if run["recipe"] != recipe] + [last[size] for size in sorted(last)]
 
 
 def _drop_unknown_setting(path: Path) -> None:
     # AutoencoderTiny writes a setting that its own class then warns about at every load, and where it was read from.
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = _read_json(path)
     for name in ("block_out_channels", "_name_or_path"):
         config.pop(name, None)
     _write_json(path, config)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -70,7 +70,8 @@ def _reference(figures: Figures) -> str:
     return "\n".join([
         "### A picture as a prompt",
         "",
-        "`presets/ip_adapters/starter.safetensors`, an IP-Adapter of four tokens over the vision tower (`python -m engine.starter.reference`).",
+        "`presets/ip_adapters/starter.safetensors`, an IP-Adapter of four tokens over the vision tower, taught by the denoiser that is told",
+        "everything (`python -m engine.starter.reference --minutes 40`, one CPU core). Command: `python -m engine.starter.evaluate_reference`.",
         f"{figures['pictures']} fresh scenes as references. Without words, share of the pictures in which the judge sees what the reference shows,",
         "and the distance of their palettes (4 × 4 mean colours, 0 to 1, less is nearer):",
         "",

@@ -12,9 +12,14 @@ _KEY = "family_figures"
 
 def keep_figures(model: Path, name: str, figures: dict[str, Any]) -> None:
     """Put the figures of one member beside those of the others."""
+    put_fact(model, _KEY, {**figures_of(model), name: figures})
+
+
+def put_fact(model: Path, name: str, value: Any) -> None:
+    """One entry of easel.json, written aside first."""
     path = model / "easel.json"
     facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    facts[_KEY] = {**facts.get(_KEY, {}), name: figures}
+    facts[name] = value
     aside = path.with_suffix(".part")
     aside.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     os.replace(aside, path)

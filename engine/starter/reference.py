@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,62 +19,88 @@ from safetensors.torch import save
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from engine.contract.errors import DamagedFile
-from engine.starter.captions import caption
 from engine.starter.course import Course, chance, follow
 from engine.starter.dataset import load_dataset
+from engine.starter.reference_lessons import Lesson, Mix, make_lesson
+from engine.starter.reference_start import fit_projection, fresh_state, spoken_tokens
 from engine.starter.text_encoder import tokenize
 from engine.starter.unet import SCHEDULE, noisy
 
-TOKENS = 4
+# Where this denoiser decides on place, light and palette, and on nothing of the subject: measured block by block.
+STYLE_LAYERS = "up_blocks.2."
 _BLOCK = 64
+_FITTED_ON = 6_000
 
 
 @dataclass(frozen=True)
 class ReferencePlan:
-    """Words and picture are left out now and then, words often: what they do not say the picture has to."""
+    """`truth` is how far the goal lies from the teacher's answer towards the scene itself: what no caption says is only there.
+
+    Timesteps are drawn as the `noise_power`-th power of an even chance: below 1, more of them are high, where the layout is decided.
+    """
 
     batch: int = 8
-    without_words: float = 0.5
-    without_picture: float = 0.1
+    mix: Mix = field(default_factory=Mix)
+    truth: float = 0.2
+    noise_power: float = 0.5
 
 
 class Student:
-    """The frozen UNet with diffusers' own IP-Adapter layers (Ye et al. 2023, section 3.2): four image tokens, their own keys and values."""
+    """The frozen UNet with diffusers' own IP-Adapter layers (Ye et al. 2023, section 3.2), taught by the same UNet without them.
+
+    The denoiser's own objective is mostly noise that nothing can foresee, and a small adapter drowns in it. The teacher's
+    answer to the full caption has none of it: it is what the picture should make of the pupil's fewer words.
+    """
 
     def __init__(self, model: Path, scenes: Path, embeds: torch.Tensor, plan: ReferencePlan, seed: int) -> None:
         self._plan, self._seed, self._embeds = plan, seed, embeds
         self._latents = np.load(scenes / "latents-256.npy", mmap_mode="r")
         _, self._labels, degraded = load_dataset(scenes)
         self._rows = np.flatnonzero(~degraded[: len(embeds)])
-        torch.manual_seed(seed)
-        self.unet: Any = UNet2DConditionModel.from_pretrained(model / "unet", torch_dtype=torch.float32, local_files_only=True)
-        self.unet.requires_grad_(False)
-        self.unet._load_ip_adapter_weights([fresh_state(self.unet, embeds.shape[1])])
-        self.weights: list[torch.nn.Parameter] = [
-            *self.unet.encoder_hid_proj.parameters(),
-            *(p for layer in ip_layers(self.unet) for p in layer.parameters()),
-        ]
-        for weight in self.weights:
-            weight.requires_grad_(True)
         self._tokenizer = CLIPTokenizer.from_pretrained(model / "tokenizer")
         self._text_encoder: Any = CLIPTextModel.from_pretrained(model / "text_encoder", dtype=torch.bfloat16).eval()
         self._alphas = DDIMScheduler(**SCHEDULE).alphas_cumprod
+        self._teacher, self.unet = _frozen(model), _frozen(model)
+        rows = np.random.default_rng(seed).permutation(self._rows)[:_FITTED_ON]
+        tokens = spoken_tokens(self._text_encoder, self._tokenizer, [self._labels[row] for row in rows])
+        self.unet._load_ip_adapter_weights([fresh_state(self.unet, *fit_projection(embeds[rows], tokens))])
+        layers = ip_layers(self.unet)
+        for part in (projection := self.unet.encoder_hid_proj.image_projection_layers[0], *layers):
+            part.float()
+        self.unet.requires_grad_(False)
+        # The biases stay zero: no picture is no adapter.
+        self.weights: list[torch.nn.Parameter] = [projection.image_embeds.weight, projection.norm.weight]
+        self.weights += [weight for layer in layers for weight in layer.parameters()]
+        for weight in self.weights:
+            weight.requires_grad_(True)
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        """The denoiser's own objective on a scene, told by its picture and sometimes its words."""
+        """Mean square distance to the teacher's velocity, and the share of it that the adapter has made up for (1 is all of it)."""
         rng, generator = chance(self._seed, step)
-        rows = rng.choice(self._rows, self._plan.batch)
-        texts = ["" if rng.random() < self._plan.without_words else caption(self._labels[row], rng) for row in rows]
+        lessons = [make_lesson(self._labels, self._rows, self._plan.mix, rng) for _ in range(self._plan.batch)]
+        sample, timesteps, truth = self._noised(lessons, generator)
         with torch.no_grad():
-            words = self._text_encoder(tokenize(self._tokenizer, texts)).last_hidden_state
-        pictures = self._embeds[rows] * torch.from_numpy(rng.random((len(rows), 1)) >= self._plan.without_picture)
-        latents = torch.from_numpy(np.stack([self._latents[row] for row in rows]).astype(np.float32))
-        timesteps = ((torch.arange(len(rows)) + torch.rand((), generator=generator)) / len(rows) * 1000).long().clamp(0, 999)
-        sample, goal = noisy(latents, torch.randn(latents.shape, generator=generator), self._alphas, timesteps)
+            goal = self._teacher(sample, timesteps, encoder_hidden_states=self._told([one.goal for one in lessons]), return_dict=False)[0].float()
+        far = self._plan.truth * torch.tensor([one.is_true for one in lessons]).float().view(-1, 1, 1, 1)
+        pictures = self._embeds[[one.picture for one in lessons]][:, None]
         with torch.autocast("cpu", torch.bfloat16):
-            told = {"image_embeds": [pictures[:, None]]}
-            answer = self.unet(sample, timesteps, encoder_hidden_states=words, added_cond_kwargs=told, return_dict=False)[0]
-        return (answer.float() - goal).square().mean(), {}
+            told = {"image_embeds": [pictures]}
+            words = self._told([one.words for one in lessons])
+            answer = self.unet(sample, timesteps, encoder_hidden_states=words, added_cond_kwargs=told, return_dict=False)[0].float()
+        taught = (answer.detach() - goal).square().mean().item()
+        return (answer - torch.lerp(goal, truth, far)).square().mean(), {"taught": taught}
+
+    def _noised(self, lessons: list[Lesson], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(B, 8, h, w) bfloat16 grounds under noise, (B) timesteps that cover their range evenly, (B, 8, h, w) true velocities."""
+        latents = torch.from_numpy(np.stack([self._latents[one.ground] for one in lessons]).astype(np.float32))
+        even = (torch.randperm(len(lessons), generator=generator) + torch.rand((), generator=generator)) / len(lessons)
+        timesteps = (1000 * even**self._plan.noise_power).long().clamp(0, 999)
+        sample, truth = noisy(latents, torch.randn(latents.shape, generator=generator), self._alphas, timesteps)
+        return sample.to(torch.bfloat16, memory_format=torch.channels_last), timesteps, truth
+
+    @torch.no_grad()
+    def _told(self, texts: list[str]) -> torch.Tensor:
+        return self._text_encoder(tokenize(self._tokenizer, texts)).last_hidden_state
 
     def save(self, path: Path) -> None:
         """The layout of IP-Adapter files: `image_proj.…`, and `ip_adapter.1.to_k_ip.weight` with odd numbers in the order of the layers."""
@@ -84,35 +110,28 @@ class Student:
         for number, layer in enumerate(ip_layers(self.unet)):
             for kind in ("to_k_ip", "to_v_ip"):
                 state[f"ip_adapter.{2 * number + 1}.{kind}.weight"] = getattr(layer, kind)[0].weight
-        facts = {"title": "Starter: a picture as a prompt", "image_encoder": "image_encoder of the starter", "licence": "Apache-2.0", "format": "pt"}
+        # "model" is the encoder in the model's own folder.
+        facts = {
+            "title": "Starter: a picture as a prompt",
+            "image_encoder": "model",
+            "licence": "Apache-2.0",
+            "style_layers": STYLE_LAYERS,
+            "format": "pt",
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(".part")
         aside.write_bytes(save({name: value.detach().half().contiguous() for name, value in state.items()}, metadata=facts))
         os.replace(aside, path)
 
 
+def _frozen(model: Path) -> Any:
+    unet: Any = UNet2DConditionModel.from_pretrained(model / "unet", torch_dtype=torch.bfloat16, local_files_only=True)
+    return unet.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
 def ip_layers(unet: Any) -> list[Any]:
     """The processors with keys and values of their own, in the order in which files number them."""
     return [layer for layer in unet.attn_processors.values() if hasattr(layer, "to_k_ip")]
-
-
-def fresh_state(unet: Any, embed_width: int) -> dict[str, dict[str, torch.Tensor]]:
-    """An untrained adapter: keys and values begin as those for words."""
-    width = int(unet.config.cross_attention_dim)
-    projection = torch.nn.Linear(embed_width, TOKENS * width)
-    first = {
-        "proj.weight": projection.weight.detach(),
-        "proj.bias": projection.bias.detach(),
-        "norm.weight": torch.ones(width),
-        "norm.bias": torch.zeros(width),
-    }
-    words = [name for name in unet.attn_processors if "attn2" in name]
-    own: dict[str, torch.Tensor] = {}
-    for number, name in enumerate(words):
-        attention = unet.get_submodule(name.removesuffix(".processor"))
-        own[f"{2 * number + 1}.to_k_ip.weight"] = attention.to_k.weight.detach().clone()
-        own[f"{2 * number + 1}.to_v_ip.weight"] = attention.to_v.weight.detach().clone()
-    return {"image_proj": first, "ip_adapter": own}
 
 
 def picture_embeds(model: Path, pictures: NDArray[np.uint8]) -> torch.Tensor:
@@ -146,13 +165,17 @@ def main() -> int:
     parser.add_argument("--scenes", type=Path, default=Path("data/starter-v2"), help="folder with the drawn scenes and their latents")
     parser.add_argument("--views", type=Path, default=Path("data/scorer"), help="folder with the small scenes, made by the scorer's training")
     parser.add_argument("--work", type=Path, default=Path("data/reference"), help="folder for embeddings and checkpoints")
+    parser.add_argument(
+        "--truth", type=float, default=ReferencePlan.truth, help="0 to 1: how much is learnt from the scenes, the rest from the teacher"
+    )
     parser.add_argument("--out", type=Path, default=Path("presets/ip_adapters/starter.safetensors"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     course = Course(minutes=options.minutes, learning_rate=1e-3, cooldown=0.6)
+    plan = ReferencePlan(truth=options.truth)
     try:
-        student = Student(options.model, options.scenes, load_embeds(options.model, options.views, options.work), ReferencePlan(), course.seed)
+        student = Student(options.model, options.scenes, load_embeds(options.model, options.views, options.work), plan, course.seed)
         follow(course, student.weights, student.loss, options.work / "reference.pt")
     except DamagedFile as error:
         print(error, file=sys.stderr)

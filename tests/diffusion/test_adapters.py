@@ -25,6 +25,7 @@ from engine.library.loras import Loras, read_card
 from tests.conftest import STARTER
 from tests.diffusion.loras import write
 from tests.diffusion.tiny import make_model
+from tests.faults.figures import Figures
 
 LAYOUTS = ("diffusers", "peft", "kohya", "locon", "dora", "text")
 
@@ -208,8 +209,12 @@ def _odd(folder: Path, kind: str, good: Path) -> Path:
     return path
 
 
+@pytest.mark.fault("wrong adapter")
 @pytest.mark.parametrize("kind", ["nan", "truncated", "pickled", "empty", "other-family", "other-width", "loha", "half"])
-def test_bad_files_are_one_sentence_and_the_model_is_untouched(components: Components, files: dict[str, Path], tmp_path: Path, kind: str) -> None:
+def test_bad_files_are_one_sentence_and_the_model_is_untouched(
+    components: Components, files: dict[str, Path], tmp_path: Path, kind: str, figure: Figures
+) -> None:
+    """Adapters with NaN, cut short, pickled, empty, of another family or width, of another kind, or half of one"""
     path, before = _odd(tmp_path, kind, files["diffusers"]), drawn(components)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -217,7 +222,7 @@ def test_bad_files_are_one_sentence_and_the_model_is_untouched(components: Compo
             pass
     assert caught.value.field == "loras"
     assert kind in caught.value.message or path.name in caught.value.message
-    assert torch.equal(drawn(components), before)
+    figure("base picture changed by", float((drawn(components) - before).abs().max()), equals=0)
 
 
 def test_the_rack_refuses_before_anything_runs(files: dict[str, Path], tmp_path: Path) -> None:

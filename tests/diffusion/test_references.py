@@ -14,6 +14,7 @@ import torch
 from diffusers.pipelines.pag.pipeline_pag_sd import StableDiffusionPAGPipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load, save_file
 
 from engine.contract.errors import EngineError
@@ -179,6 +180,17 @@ def test_style_only_equals_the_same_blocks_of_diffusers(components: Components, 
     check_equal("style only", ours, theirs, drawn(components))
     everywhere = drawn(components, reference(room, weight=0.8), reference(room, "b", "other", weight=0.4))
     assert float((ours - everywhere).abs().max()) > 1e-2
+
+
+@pytest.mark.parametrize(("said", "scales"), [("down_blocks.", {"down": 0.8}), ("nowhere.", {"up": {"block_1": 0.8}})])
+def test_a_file_may_say_where_its_model_carries_style(components: Components, room: Path, said: str, scales: dict[str, Any]) -> None:
+    """A name that the model does not have counts as nothing said."""
+    path = room / "linear.safetensors"
+    with safe_open(path, "pt") as file:
+        save_file({key: file.get_tensor(key) for key in file.keys()}, room / "said.safetensors", metadata={"style_layers": said})  # noqa: SIM118
+    ours = drawn(components, reference(room, "a", "said", weight=0.8, style_only=True))
+    theirs = Theirs(components, room, ["linear"]).draw([["a"]], [scales])
+    check_equal(f"style where {said} is said", ours, theirs, drawn(components))
 
 
 def test_windows_equal_scales_that_change_with_the_steps(components: Components, room: Path) -> None:

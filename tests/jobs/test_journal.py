@@ -168,8 +168,10 @@ def test_a_run_whose_heart_stopped_is_taken_over_and_one_that_beats_is_not(journ
     assert journal.get(dead.id).state == "running"
 
 
+@pytest.mark.fault("clock, lock, folders")
 @pytest.mark.parametrize("hours", [-24, 24])
 def test_a_wall_clock_that_jumps_loses_and_doubles_nothing(hours: int, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall clock jumps by a day, back and forth, with one job running and one waiting"""
     import time
 
     first, second = accept(journal, 2)

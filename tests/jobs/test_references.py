@@ -66,6 +66,16 @@ def test_the_starter_brings_an_image_encoder(inline_engine: Engine, request_of: 
     assert pixels(path) != pixels(draw(inline_engine, request_of()))
 
 
+def test_the_starter_brings_an_adapter_of_its_own(inline_engine: Engine, request_of: Make) -> None:
+    """Nothing has to be named or downloaded."""
+    path = draw(inline_engine, request_of(references=[{"image": bring(inline_engine)}]))
+    (use,) = read_recipe(path).references or ()
+    assert (use.adapter, use.image_encoder) == ("starter", "model")
+    assert pixels(path) != pixels(draw(inline_engine, request_of()))
+    card = next(one for one in inline_engine.reference_adapters() if one.name == "starter")
+    assert (card.title, card.licence, card.refusal) == ("Starter: a picture as a prompt", "Apache-2.0", None)
+
+
 def test_several_with_weights_windows_and_style(studio: Engine, request_of: Make) -> None:
     one, two = bring(studio), bring(studio, "lime")
     uses = [{"image": one, "weight": 0.5, "adapter": "mine"}, {"image": two, "style_only": True, "adapter": "mine"}]

@@ -79,11 +79,13 @@ def test_servers_that_start_at_once_make_the_tables_once(kind: str, tmp_path: Pa
     assert [server.exitcode for server in servers] == [0] * 4
     store = open_store(tmp_path, url)
     with store.connect() as db:
-        assert db.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0002"]
+        assert db.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0003"]
     store.dispose()
 
 
+@pytest.mark.fault("clock, lock, folders")
 def test_a_locked_database_is_waited_for(tmp_path: Path) -> None:
+    """The database locked for longer than its driver waits"""
     store = open_store(tmp_path)
     other = sqlite3.connect(tmp_path / "easel.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")

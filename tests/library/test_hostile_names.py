@@ -13,6 +13,7 @@ import pytest
 from engine import Engine, EngineError, ImageToImage, NotFound, Settings, parse_request
 from engine.library.safe_path import safe_path
 from tests.conftest import OWNER
+from tests.faults.figures import Figures
 
 _UP = (
     "../",
@@ -144,8 +145,11 @@ def test_the_one_way_to_a_path_stays_inside(outside: Path) -> None:
     assert inside < 12
 
 
+@pytest.mark.fault("hostile names")
 @pytest.mark.parametrize("field", FIELDS)
-def test_no_name_leads_out(engine: Engine, outside: Path, watcher: Watcher, field: str) -> None:
+def test_no_name_leads_out(engine: Engine, outside: Path, watcher: Watcher, field: str, figure: Figures) -> None:
+    """418 names against every place that takes one, every file that is opened watched by an audit hook"""
+    tried = found = 0
     for name in PAYLOADS:
         watcher.seen.clear()
         watcher.is_on = True
@@ -157,16 +161,23 @@ def test_no_name_leads_out(engine: Engine, outside: Path, watcher: Watcher, fiel
         finally:
             watcher.is_on = False
         assert refused, name
-        _nothing_outside(watcher, outside)
+        found += _found_outside(watcher, outside)
+        tried += 1
+    figure("names", tried, at_least=200)
+    figure("reads or writes outside", found, equals=0)
 
 
-def _nothing_outside(watcher: Watcher, outside: Path) -> None:
-    data = outside / "data"
+def _found_outside(watcher: Watcher, outside: Path) -> int:
+    """How many of the paths that were touched are none of the studio's."""
+    data, found = outside / "data", 0
     ours = [Path(one.split("\0")[0]) for one in watcher.seen if one.startswith(str(outside)) or "passwd" in one]
     for path in ours:
         where = path.parent.resolve() / path.name
-        assert where == data or data in where.parents, path
-        assert where.name not in ("secret", "secret.png", "secret.json", "secret.txt", "secret.safetensors") or where.parent != data, path
+        is_canary = where.parent == data and where.name in ("secret", "secret.png", "secret.json", "secret.txt", "secret.safetensors")
+        if is_canary or not (where == data or data in where.parents):
+            print(f"touched: {path}")
+            found += 1
+    return found
 
 
 def test_names_that_are_names_are_found(engine: Engine) -> None:

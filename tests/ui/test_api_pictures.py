@@ -14,12 +14,13 @@ import pytest
 from gradio_client import Client
 from PIL import Image
 
-from engine import ImageToImage, Inpaint, Request, TextToImage, Upscale
+from engine import ImageToImage, Inpaint, InvalidRequest, Request, TextToImage, Upscale, parse_request
 from engine.library.catalogue import read_card
 from tests.conftest import STARTER
 from tests.diffusion.ip_adapters import make_adapter, write_adapter, write_encoder
 from tests.studio import Studio
 from ui.api.parameters import MEANINGS, names_of
+from ui.messages import sentence
 
 SMALL = {"steps": 3, "width": 64, "height": 64, "seed": 4}
 Messages = list[dict[str, Any]]
@@ -85,6 +86,29 @@ def test_every_field_of_a_request_is_a_parameter_that_says_what_it_takes(client:
         name for name, field in kind.model_fields.items() if field.is_required()
     }
     assert set(names_of(kind)) <= set(MEANINGS)
+
+
+def beyond(kind: type[Request]) -> list[tuple[str, float]]:
+    """Each number of a request with a value just below its range and one just above."""
+    found: list[tuple[str, float]] = []
+    for name, schema in kind.model_json_schema()["properties"].items():
+        one = {**schema, **next((part for part in schema.get("anyOf", ()) if part["type"] != "null"), {})}
+        if one.get("type") in ("integer", "number") and "maximum" in one:
+            step = one.get("multipleOf", 1)
+            found.append((name, one["maximum"] + step))
+            found.append((name, one["minimum"] - step if "minimum" in one else one["exclusiveMinimum"]))
+    return found
+
+
+def test_every_number_is_bounded_at_the_endpoint_as_in_the_contract(client: Client, studio: Studio) -> None:
+    """The same refusal, to the letter, as the page and the terminal give. The ranges stand in what `tests/ui/test_mcp.py` reads."""
+    values = beyond(TextToImage)
+    assert len(values) >= 20
+    for name, value in values:
+        with pytest.raises(InvalidRequest) as caught:
+            parse_request({"mode": "txt2img", "prompt": "x", name: value})
+        assert refusal(client, "/txt2img", prompt="x", **{name: value}) == sentence(caught.value), name
+    assert studio.health()["queued"] == 0
 
 
 def test_img2img_streams_its_steps_and_ends_with_the_picture(client: Client, studio: Studio) -> None:
@@ -163,6 +187,8 @@ def test_a_reference_may_be_a_file_a_hash_or_a_result(client: Client, drawn: dic
     assert {one["image"] for one in made[:3]} == {recipe(drawn)["source"]}
     assert made[3]["image"] != made[0]["image"]
     assert {(one["weight"], one["adapter"], one["image_encoder"]) for one in made} == {(0.8, "mine", "tower")}
+    (own,) = recipe(messages(client, "/txt2img", prompt="a castle", references=[{"image": SOURCE}], **SMALL)[-1])["references"]
+    assert (own["adapter"], own["image_encoder"]) == ("starter", "model")
 
 
 BAD: list[tuple[str, dict[str, Any], str]] = [

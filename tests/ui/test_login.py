@@ -23,7 +23,7 @@ from engine import InvalidRequest, People
 from engine.__main__ import main
 from engine.library.passwords import hashed_line
 from tests.studio import ROOT, Studio
-from ui.login import Throttle
+from ui.throttle import Throttle
 
 PASSWORD = "correct horse 🐴"
 
@@ -144,13 +144,13 @@ def test_guessing_is_stopped(locked: Studio) -> None:
 
 
 def test_the_throttle_forgets_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    throttle = Throttle()
+    throttle = Throttle(by_address=10, by_name=30)
     for number in range(10_000):
         throttle.failed(f"10.0.{number // 250}.{number % 250}", "ada")
     assert len(throttle._failures) <= 4096
     assert throttle.wait_s("192.0.2.1", "ada") > 0
     now = time.monotonic()
-    monkeypatch.setattr("ui.login.time.monotonic", lambda: now + 301)
+    monkeypatch.setattr("ui.throttle.time.monotonic", lambda: now + 301)
     assert throttle.wait_s("192.0.2.1", "ada") == 0
 
 

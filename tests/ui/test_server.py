@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import subprocess
 import sys
 import time
@@ -17,7 +16,8 @@ from gradio_client import Client
 from PIL import Image
 
 from engine.library.metadata import read_recipe
-from tests.studio import ROOT, Studio
+from tests.faults.figures import Figures
+from tests.studio import ROOT, Studio, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -133,21 +133,19 @@ def test_help_names_every_setting() -> None:
         assert flag in done.stdout
 
 
-def test_terminate_ends_well_and_the_job_goes_on_at_the_next_start(tmp_path: Path) -> None:
+@pytest.mark.fault("SIGTERM")
+def test_terminate_ends_well_and_the_job_goes_on_at_the_next_start(tmp_path: Path, figure: Figures) -> None:
+    """SIGTERM in the middle of a job, then a new start"""
     with Studio(tmp_path) as studio:
         studio.wait_ready()
         client = Client(studio.url, verbose=False)
-        job = client.submit("a castle", steps=200, width=256, height=256, api_name="/txt2img")
-        deadline = time.monotonic() + 30
-        while not any(m["state"] == "drawing" for m in job.outputs()) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        job = client.submit("a castle", steps=200, width=128, height=128, api_name="/txt2img")
+        wait_for(lambda: any(m["state"] == "drawing" for m in job.outputs()), 30, "the first step")
         begin = time.monotonic()
-        assert studio.stop() == 0
-        assert time.monotonic() - begin < 30
+        figure("exit code", studio.stop(), equals=0)
+        figure("ended after", time.monotonic() - begin, "s", at_most=30)
         studio.url = ""
         studio.start()
-        deadline = time.monotonic() + 90
-        while not list(tmp_path.rglob("images/*/*.png")) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert len(list(tmp_path.rglob("images/*/*.png"))) == 1
-        assert math.isclose(studio.health()["queued"], 0)
+        wait_for(lambda: list(tmp_path.rglob("images/*/*.png")), 90, "the picture")
+        figure("pictures of the job", len(list(tmp_path.rglob("images/*/*.png"))), equals=1)
+        assert studio.health()["queued"] == 0

@@ -35,6 +35,7 @@ from ui.messages import sentence
 from ui.owner import owner_of
 
 _POLL_S = 0.05
+_PLACE_S, _PLACE_MAX_S = 0.03, 1.0
 _CONTROLNET = ("controls",)
 _MODES: tuple[tuple[type[Request], str], ...] = (
     (TextToImage, "Draw pictures from words."),
@@ -93,6 +94,8 @@ async def _follow(engine: Engine, job_id: str, owner: str, notes: list[str]) -> 
                     await asyncio.sleep(_POLL_S)
                 case Queued(position=position, eta_s=eta_s):
                     yield {"state": "waiting", "job": job_id, "position": position, "eta_s": eta_s}
+                    # Far back, places change faster than anybody reads: a hundred who wait must not keep the server from drawing.
+                    await asyncio.sleep(min(_PLACE_S * (position - 1), _PLACE_MAX_S))
                 case Loading(what=what):
                     yield {"state": "loading", "job": job_id, "what": what}
                 case Progress():

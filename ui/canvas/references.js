@@ -78,6 +78,8 @@ function render() {
 }
 
 title.addEventListener("click", () => { isOpen = !isOpen; if (isOpen && usable().length && !pictures().length) add(); else render(); });
+// A result comes as a reference: the fold opens, so that it is seen to arrive.
+window.addEventListener("easel:reference", () => { isOpen = true; render(); title.scrollIntoView({ block: "nearest" }); });
 element.querySelector(".units-add").addEventListener("click", () => add());
 element.addEventListener("error", (event) => {
   const key = event.target.closest?.("[data-key]")?.dataset.key;

@@ -7,8 +7,9 @@ const picture = $(".stage-picture"), empty = $(".stage-empty"), words = $(".stag
 const status = $(".stage-status"), facts = $(".stage-facts"), actions = $(".stage-actions"), bar = $(".stage-bar i"), menu = $(".stage-menu");
 let shown = null;   // the finished picture on the stage, if any
 let said = "";      // what the live region said last
-let peeked = null;  // a picture of a sheet, looked at while the sheet goes on
+let peeked = null;  // a finished picture, looked at while a sheet or a job goes on
 let compared = null; // the first of two to compare
+let lastJob = "";    // whose preview the picture is
 
 const IN_SIGHT = 6;
 let firstExample = 0;
@@ -50,7 +51,7 @@ function showFacts(finished) {
   actions.hidden = !finished;
   closeMenu();
   facts.textContent = finished
-    ? `seed ${finished.seed} · ${finished.width} × ${finished.height} · ${finished.steps} steps · ${finished.seconds} s` : "";
+    ? `seed ${finished.seed} · ${finished.width} × ${finished.height} · ${finished.is_partial ? "stopped half-way" : `${finished.steps} steps`} · ${finished.seconds} s` : "";
   if (finished) $do("download").href = `${finished.download}&format=${$do("format").value}`;
   $do("tile").hidden = !finished?.seamless;
 }
@@ -146,19 +147,24 @@ function showSheet(view) {
 
 function render() {
   const view = props.value || { kind: "empty" };
-  const isSheet = view.kind === "sheet", isBusy = ["waiting", "loading", "drawing"].includes(view.kind) || (isSheet && view.is_busy);
-  if (!isSheet) peeked = null;
+  const isSheet = view.kind === "sheet", isBusy = isRunning(view);
+  if (!isSheet && !isBusy) peeked = null;
   const wasBusy = root.getAttribute("aria-busy") === "true";
   if (isBusy && !wasBusy) { setView("result"); compared = null; }
   root.dataset.kind = view.kind;
   root.dataset.job = view.job || "";
-  if (view.is_loaded || view.kind !== "empty") root.dataset.loaded = "yes";
+  // What this page says when its stream breaks and is opened again.
+  root.dataset.at = isSheet && view.is_busy ? `sheet:${view.sheet}` : isBusy || view.kind === "paused" ? view.job || "" : "";
+  if (document.body.dataset.ready && (view.is_loaded || view.kind !== "empty")) root.dataset.loaded = "yes";
+  document.body.toggleAttribute("data-running", isBusy);
   root.setAttribute("aria-busy", String(isBusy));
   empty.hidden = view.kind !== "empty";
-  words.hidden = !(["waiting", "loading", "failed"].includes(view.kind) || (view.kind === "stopped" && !view.picture));
+  words.hidden = Boolean(peeked) || !(["waiting", "loading", "failed", "paused"].includes(view.kind) || (view.kind === "stopped" && !view.picture));
   $(".stage-title").textContent = view.text || "";
   $(".stage-hint").textContent = view.hint || "";
-  $(".stage-retry").hidden = view.kind !== "failed";
+  const offer = { failed: "Try again", paused: "Resume", stopped: "Draw it again" }[view.kind];
+  $(".stage-retry").hidden = !offer;
+  $(".stage-retry").textContent = offer || "";
   const share = view.share ?? (view.kind === "drawing" ? view.step / view.steps : 0);
   bar.style.width = `${100 * share}%`;
   status.setAttribute("aria-live", view.kind === "drawing" && view.step % 5 ? "off" : "polite");
@@ -167,9 +173,12 @@ function render() {
   blame(view.kind === "failed" ? view.field : null);
   sheet.hidden = true;
   $(".stage-zips").hidden = !(isSheet && !peeked && view.cells.some((cell) => cell.picture));
-  $do("sheet").hidden = !(isSheet && peeked);
-  $do("go-on").hidden = !(view.kind === "stopped" && view.can_go_on);
-  if (view.kind === "drawing") {
+  $do("sheet").hidden = !peeked;
+  $do("sheet").textContent = isSheet ? "Sheet" : "Back to the running one";
+  $do("go-on").hidden = Boolean(peeked) || view.kind !== "stopped" || !(view.can_go_on || view.picture);
+  $do("go-on").textContent = view.can_go_on ? "Go on" : "Draw it again";
+  $do("go-on").title = view.can_go_on ? "Draw the tiles that are missing" : "Draw it whole this time";
+  if (view.kind === "drawing" && !peeked) {
     if (view.preview) showImage(view.preview, `Preview: ${view.prompt}`, true);
     showFacts(null);
   } else if (isSheet && !peeked) {
@@ -184,15 +193,20 @@ function render() {
     showImage(one.url, one.prompt, false);
     showFacts(one);
   } else {
-    showImage(null);
+    // What is paused stays in sight, as far as it had come.
+    if (view.kind !== "paused" || !picture.classList.contains("is-preview") || lastJob !== view.job) showImage(null);
     showFacts(null);
     actions.hidden = $do("go-on").hidden;
   }
+  lastJob = view.job;
   for (const button of actions.children) if (!["go-on", "sheet", "tile"].includes(button.dataset.do)) button.hidden = !shown;
   window.dispatchEvent(new CustomEvent("easel:progress", { detail: view.kind === "drawing" ? { mode: view.mode, step: view.step, steps: view.steps } : { mode: "", step: null, steps: 1 } }));
-  document.title = isBusy && view.steps ? `${view.step}/${view.steps} · Easel`
-    : ["done", "sheet"].includes(view.kind) && document.hidden ? "Done · Easel" : "Easel";
+  const name = { waiting: "In line", loading: "Loading", paused: "Paused", failed: "Failed" }[view.kind];
+  $(".stage-ask").hidden = !(view.kind === "stopped" && view.picture?.is_partial && !localStorage.getItem("easel_stop"));
+  document.title = view.whole != null || (isSheet && isBusy) ? `${Math.round(100 * (view.whole ?? share))} % · Easel`
+    : name ? `${name} · Easel` : ["done", "sheet"].includes(view.kind) && document.hidden ? "Done · Easel" : "Easel";
 }
+const isRunning = (view) => ["waiting", "loading", "drawing"].includes(view.kind) || (view.kind === "sheet" && view.is_busy);
 
 function toggleFull(wanted) {
   const isFull = root.classList.toggle("is-full", wanted);
@@ -206,6 +220,13 @@ function closeMenu() {
 // A tab, chosen for a picture: the picture and its recipe go there.
 function send(one, to) {
   closeMenu();
+  // A reference goes beside whatever is being made; only the upscale tab takes none.
+  if (to === "reference") {
+    if (document.body.dataset.mode === "upscale") window.dispatchEvent(new CustomEvent("easel:choose", { detail: "txt2img" }));
+    window.dispatchEvent(new CustomEvent("easel:reference"));
+    trigger("upload", { id: one.id, to });
+    return;
+  }
   window.dispatchEvent(new CustomEvent("easel:choose", { detail: to }));
   setView(to === "inpaint" ? "paint" : "result");
   trigger("upload", { id: one.id, to });
@@ -228,12 +249,17 @@ const deeds = {
   compare: startCompare,
   tile: () => tile(tiled.hidden),
   sheet: () => { peeked = null; render(); },
-  "go-on": () => trigger("play", { job: root.dataset.job }),
+  "go-on": () => (props.value?.can_go_on ? trigger("play", { job: root.dataset.job }) : again("retry")),
   send: () => { menu.hidden = !menu.hidden; $do("send").setAttribute("aria-expanded", String(!menu.hidden)); if (!menu.hidden) menu.querySelector("button").focus(); },
 };
 
 $do("format").addEventListener("change", () => showFacts(shown));
-$(".stage-retry").addEventListener("click", () => document.getElementById("go")?.click());
+const again = (name) => window.dispatchEvent(new CustomEvent("easel:deed", { detail: { row: { job: props.value?.job }, name } }));
+$(".stage-retry").addEventListener("click", () => {
+  const { kind, job } = props.value || {};
+  if (job) again(kind === "paused" ? "resume" : "retry");
+  else document.getElementById("go")?.click();
+});
 $(".stage-close").addEventListener("click", () => toggleFull(false));
 picture.addEventListener("click", () => toggleFull());
 actions.addEventListener("click", (event) => {
@@ -254,8 +280,7 @@ window.addEventListener("easel:show", (event) => {
   if (compared) { if (compared.id !== one.id) compare(compared, one); return; }
   if (document.body.dataset.view === "compare") setView("result");
   const view = props.value || {};
-  if (view.kind === "sheet" && view.is_busy) { peeked = one; render(); return; }
-  if (root.getAttribute("aria-busy") === "true") return;
+  if (isRunning(view)) { peeked = one; render(); return; }
   if (document.body.dataset.view === "paint") setView("result");
   props.value = { kind: "done", text: "", prompt: one.prompt, picture: one };
   render();
@@ -270,6 +295,33 @@ window.addEventListener("easel:do", (event) => {
   else if (name === "send" && one && to) send(one, to);
   else if (one && deeds[name]) deeds[name](one);
 });
+// Asked once; the settings can change it later.
+$(".stage-ask").addEventListener("click", async (event) => {
+  const answer = event.target.closest("[data-stop]")?.dataset.stop;
+  if (!answer) return;
+  localStorage.setItem("easel_stop", answer);
+  const view = props.value || {};
+  if (answer === "drop" && view.picture) {
+    await window.easelAsk("/tray", { do: "bin", pictures: [view.picture.id] });
+    props.value = { ...view, picture: null };
+  }
+  render();
+  document.getElementById("go")?.focus();
+});
+window.addEventListener("easel:stop", () => {
+  const { kind, job, sheet } = props.value || {};
+  window.dispatchEvent(new CustomEvent("easel:deed", { detail: { row: { job, sheet: kind === "sheet" ? sheet : null }, name: "stop" } }));
+});
+function follow(view) {
+  if (!view) return;
+  if (view.job !== props.value?.job && isRunning(view)) peeked = null;
+  props.value = view;
+  render();
+}
+window.addEventListener("easel:told", ({ detail }) => follow(detail.stage));
+window.addEventListener("easel:ready", render);
+window.addEventListener("easel:gone", () => { if (isRunning(props.value || {})) say("The connection is gone. Your job goes on; this page catches up when it is back."); });
 window.addEventListener("offline", () => say("The connection is gone. Your job goes on; this page catches up when it is back."));
 watch("value", render);
-render();
+if (window.easelTold?.stage) follow(window.easelTold.stage);
+else render();

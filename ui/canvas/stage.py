@@ -17,6 +17,8 @@ _TEMPLATE = """
     <div class="stage-sheet" hidden></div>
     <div class="stage-empty"><div class="stage-examples"></div><button type="button" class="stage-others">Other ideas</button></div>
     <div class="stage-words" hidden><p class="stage-title"></p><p class="stage-hint"></p><button type="button" class="stage-retry">Try again</button></div>
+    <p class="stage-ask" role="group" aria-label="The half-finished picture" hidden><span>It was stopped half-way. From now on:</span>
+      <button type="button" data-stop="keep">Keep such pictures</button><button type="button" data-stop="drop">Throw them away</button></p>
     <button type="button" class="stage-close" aria-label="Leave full screen" hidden>Close</button>
   </div>
   <div class="stage-bar" aria-hidden="true"><i></i></div>
@@ -30,7 +32,7 @@ _TEMPLATE = """
       <span class="stage-send"><button type="button" data-do="send" aria-haspopup="menu" aria-expanded="false">Send to</button>
         <span class="stage-menu" role="menu" hidden>
           <button type="button" role="menuitem" data-to="img2img">Image</button><button type="button" role="menuitem" data-to="inpaint">Inpaint</button>
-          <button type="button" role="menuitem" data-to="controlnet">ControlNet</button>
+          <button type="button" role="menuitem" data-to="controlnet">ControlNet</button><button type="button" role="menuitem" data-to="reference">Reference</button>
           <button type="button" role="menuitem" data-to="upscale">Upscale</button><button type="button" role="menuitem" data-to="txt2img">Text (settings only)</button>
         </span></span>
       <button type="button" data-do="compare" title="Compare with another result by a wipe">Compare</button>
@@ -49,7 +51,7 @@ _TEMPLATE = """
 def build_stage(examples: list[dict[str, Any]], value: dict[str, Any]) -> gr.HTML:
     """A gr.HTML whose value is a view from `ui.stream` or `ui.sheets`.
 
-    Events: `select` = reuse settings, `submit` = run an example, `upload` = send a picture to a tab, `apply` = compare two,
+    Events: `select` = reuse settings, `submit` = run an example, `upload` = send a picture to a tab or to the reference pictures, `apply` = compare two,
     `play` = go on with a stopped job, `retry` = one cell of a sheet again.
     """
     script = (_HERE / "stage.js").read_text(encoding="utf-8").replace("__EXAMPLES__", json.dumps(examples).replace("<", "\\u003c"))

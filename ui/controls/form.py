@@ -76,7 +76,8 @@ def build_form(card: ModelCard, engine: Engine, models: gr.HTML) -> Form:
         undo = gr.Button("↶", size="sm", elem_id="undo", min_width=36)
         redo = gr.Button("↷", size="sm", elem_id="redo", min_width=36)
         go = gr.Button("Generate", variant="primary", elem_id="go")
-        halt = gr.Button("Stop", variant="stop", elem_id="halt", visible=False)
+        # In sight while something runs: the style sheet shows and hides it.
+        halt = gr.Button("Stop", variant="stop", elem_id="halt")
     return Form(fields, source, rack, units, references, words, plan, go, halt, undo, redo, beside)
 
 

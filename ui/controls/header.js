@@ -45,5 +45,19 @@ element.querySelector("[role=tablist]").addEventListener("keydown", (event) => {
   go(tabs[(at + by + tabs.length) % tabs.length], true);
 });
 window.addEventListener("easel:choose", (event) => choose(typeof event.detail === "number" ? known[event.detail] : event.detail));
+// What is known of the model that draws, in a dialog that keeps the keyboard until it is closed.
+const first = __ABOUT__, dialog = element.querySelector("#about"), facts = dialog.querySelector("dl");
+const titled = (tag, text) => { const one = document.createElement(tag); one.textContent = text; return one; };
+function fillAbout() {
+  const { title, about } = window.easelModel || first;
+  dialog.querySelector("h2").textContent = `About ${title}`;
+  facts.replaceChildren(...about.flatMap((one) => [titled("dt", one.title), titled("dd", one.text)]));
+}
+for (const open of element.querySelectorAll("[data-about]")) {
+  open.addEventListener("click", () => { open.closest("dialog")?.removeAttribute("open"); fillAbout(); dialog.showModal(); dialog.querySelector("h2").focus(); dialog.scrollTop = 0; });
+}
+element.querySelector("#about-close").addEventListener("click", () => dialog.close());
+dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+
 watch("value", () => choose(props.value));
 choose(props.value);

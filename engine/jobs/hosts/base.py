@@ -18,7 +18,7 @@ class Host(Protocol):
         ...
 
     def run(self, work: Work, wishes: Wishes) -> Generator[HostMessage, None, None]:
-        """Messages in order, each wish heeded within one step: ends after the last `Pixels`, with `Stopped`, or with `Frozen`.
+        """Messages in order, each wish heeded within one step: ends after the last `Pixels`, with `Stopped` (behind a `Partial` where that is wanted), or with `Frozen`.
 
         Raises `WorkerLost` when what draws has died. Closing it stops the work.
         """

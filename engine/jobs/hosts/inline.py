@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -40,7 +41,7 @@ class InlineHost:
             with self._lock:
                 painter = self._ready_painter()
                 if self._lent is None:
-                    yield from steered(painter.paint(work, lambda: wishes.skipped), wishes, painter.freeze)
+                    yield from steered(painter.paint(work, lambda: wishes.skipped), wishes, painter.freeze, painter.keep)
                 else:
                     # What is drawn lives in the lender's process: a job that is put aside there begins its picture anew.
                     yield from steered(self._lent(work), wishes, lambda: Frozen(0, 0, None))
@@ -61,6 +62,7 @@ class InlineHost:
 
     def _ready_painter(self) -> Painter:
         if self._painter is None:
+            os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
             from engine.diffusion.painter import Painter
 
             self._painter = Painter(device=self._device, dtype=self._dtype)

@@ -93,7 +93,7 @@ def serve(pipe: Connection, device: str, dtype: str) -> None:
                     painter.load(order.model_folder)
                 pipe.send(Ready(painter.device_name))
                 continue
-            for message in steered(painter.paint(order.work, lambda run=order: run.wishes.skipped), order.wishes, painter.freeze):
+            for message in steered(painter.paint(order.work, lambda run=order: run.wishes.skipped), order.wishes, painter.freeze, painter.keep):
                 pipe.send(message)
             pipe.send(Done())
         except EngineError as error:

@@ -1,0 +1,19 @@
+"""Room on the disk. The last of it is for the database: what became of a job can be written down when nothing else fits any more."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from engine.contract.errors import DiskFull
+
+_RESERVE_BYTES = 32 * 1024 * 1024
+
+
+def check_room(folder: Path, bytes_needed: int = 0, *, what: str) -> None:
+    """Raises `DiskFull` with `what` could not be done, where less than 32 MB, or an eighth of a small disk, would be left."""
+    while not folder.exists():
+        folder = folder.parent
+    disk = shutil.disk_usage(folder)
+    if disk.free - bytes_needed < min(_RESERVE_BYTES, disk.total // 8):
+        raise DiskFull(f"The disk is full; {what}.", "Free some space, then press Generate again.")

@@ -1,0 +1,1 @@
+"""Faults to survive, row by row, and what each row measured: `python -m tests.faults`."""

@@ -1,0 +1,218 @@
+"""Many visitors, lost lines and slow readers, against a studio that is really running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import uvicorn
+
+from engine import Cancelled, Engine, Finished, Progress, Queued, Settings, TextToImage
+from tests.conftest import OWNER, events_of
+from tests.faults.figures import Figures
+from tests.studio import Studio, resident_mb, wait_for
+from tests.visitors import Drawing, Visitor, at_once
+from ui.server import build_app
+
+Make = Callable[..., TextToImage]
+SMALL = {"width": 64, "height": 64, "steps": 2}
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    with Studio(tmp_path_factory.mktemp("studio")) as running:
+        running.wait_ready()
+        yield running
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.fault("100 visitors")
+def test_100_visitors_at_once(studio: Studio, figure: Figures) -> None:
+    """100 clients press Generate at the same moment, in three waves, and look at a stranger's picture"""
+
+    async def one(visitor: Visitor) -> tuple[Drawing, bool]:
+        drawing = await visitor.draw(f"a red castle, visitor {visitor.number}, {visitor.cookie[:8]}", seed=visitor.number, **SMALL)
+        return drawing, await visitor.is_mine(drawing)
+
+    sizes: list[float] = []
+    errors = strangers = 0
+    for _ in range(3):
+        for drawing in asyncio.run(at_once(studio.url, 100, one)):
+            errors += not drawing[0].download
+            strangers += not drawing[1]
+        sizes.append(sum(resident_mb(pid) for pid in studio.pids()))
+    figure("errors", errors, "of 300", equals=0)
+    figure("pictures at a wrong visitor", strangers, equals=0)
+    figure("memory of the third wave", sizes[2] / sizes[1], "× the second", at_most=1.05)
+
+
+@pytest.mark.fault("100 visitors")
+def test_the_place_in_line_is_told_right(tmp_path: Path, request_of: Make, figure: Figures) -> None:
+    """100 owners with a job each: the place that each was told, and when each was drawn"""
+    engine = Engine(Settings(data=tmp_path, worker="inline", dtype="float32", device="cpu"))
+    try:
+        jobs = [engine.submit(request_of(steps=1, seed=number), f"visitor-{number}") for number in range(100)]
+        watches = [engine.watch(job.id, owner=job.owner) for job in jobs]
+        told = [next(event.position for event in iter(watch.take, None) if isinstance(event, Queued)) for watch in watches]
+        engine.start()
+        for watch in watches:
+            assert isinstance(list(watch)[-1], Finished)
+        drawn = sorted((engine.history(job.owner)[0].created_at, number) for number, job in enumerate(jobs))
+        place = {number: rank for rank, (_, number) in enumerate(drawn, start=1)}
+        figure("place off by", max(abs(told[number] - place[number]) for number in range(100)), at_most=1)
+    finally:
+        engine.close()
+
+
+@pytest.mark.fault("line dropped")
+def test_a_line_that_dropped_at_step_5(inline_engine: Engine, request_of: Make, figure: Figures) -> None:
+    """The watching ends at step 5; the same visitor comes back and watches again; then Stop"""
+    job = inline_engine.submit(request_of(steps=60), OWNER)
+    with inline_engine.watch(job.id, owner=OWNER) as watch:
+        left_at = next(event.step for event in watch if isinstance(event, Progress) and event.step >= 5)
+    back = time.monotonic()
+    with inline_engine.watch(job.id, owner=OWNER) as watch:
+        first = next(event for event in watch if isinstance(event, Progress))
+        figure("watched again after", time.monotonic() - back, "s", at_most=1)
+        assert first.step >= left_at
+        assert isinstance(list(watch)[-1], Finished)
+    figure("final pictures there", len(inline_engine.history(OWNER)), equals=1)
+    other = inline_engine.submit(request_of(steps=150), OWNER)
+    with inline_engine.watch(other.id, owner=OWNER) as watch:
+        next(event for event in watch if isinstance(event, Progress))
+    assert inline_engine.cancel(other.id, owner=OWNER)
+    assert isinstance(events_of(inline_engine, other.id)[-1], Cancelled)
+
+
+@pytest.mark.fault("line dropped")
+def test_a_program_whose_line_drops_finds_its_picture(studio: Studio, figure: Figures) -> None:
+    """The HTTP stream closed at step 5 of 60; the job runs on, its picture is kept"""
+
+    async def drop() -> str:
+        async with Visitor(studio.url) as visitor:
+            stream = visitor.follow(await visitor.ask("a castle whose line dropped", width=64, height=64, steps=60))
+            async for message in stream:
+                if message["state"] == "drawing" and message["step"] >= 5:
+                    break
+            await stream.aclose()  # type: ignore[attr-defined]
+            return visitor.owner
+
+    owner = asyncio.run(drop())
+    wait_for(lambda: studio.rows("SELECT 1 FROM jobs WHERE owner = ? AND state = 'done'", owner), 60, "the job of the dropped line")
+    figure("final pictures there", studio.rows("SELECT count(*) FROM pictures WHERE owner = ?", owner)[0][0], equals=1)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("slow readers")
+def test_slow_readers_cost_the_others_nothing(studio: Studio, figure: Figures) -> None:
+    """20 clients that read 1 KB/s, each following a job of its own"""
+    host, port = urlsplit(studio.url).hostname, urlsplit(studio.url).port
+    assert host is not None
+
+    async def timed(steps: int = 30) -> float:
+        async with Visitor(studio.url) as visitor:
+            await visitor.draw("a blue tower", width=128, height=128, steps=steps)
+            owner = visitor.owner
+        return float(studio.rows("SELECT seconds FROM pictures WHERE owner = ?", owner)[0][0]) / steps
+
+    def idle() -> bool:
+        return studio.health()["queued"] == 0 and not studio.rows("SELECT 1 FROM jobs WHERE state IN ('queued', 'running')")
+
+    async def slow_streams() -> list[str]:
+        names: list[str] = []
+        for number in range(20):
+            async with Visitor(studio.url, number) as visitor:
+                names.append(await visitor.ask(f"slow {number}", width=64, height=64, steps=3))
+        return names
+
+    asyncio.run(timed())
+    ratios: list[float] = []
+    for _ in range(5):
+        alone = asyncio.run(timed())
+        readers = [Dribble(host, port or 80, f"/gradio_api/call/txt2img/{name}") for name in asyncio.run(slow_streams())]
+        try:
+            wait_for(idle, 120, "the jobs of slow readers")
+            ratios.append(asyncio.run(timed()) / alone)
+        finally:
+            for reader in readers:
+                reader.close()
+    figure("step time beside them", statistics.median(ratios), "× alone", at_most=1.03)
+
+
+# The framework's server, in this process for once, leaves event loops of its threads to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.slow
+@pytest.mark.fault("slow readers")
+def test_a_slow_reader_is_sent_few_previews(tmp_path: Path, request_of: Make, figure: Figures) -> None:
+    """20 pages that read 1 KB/s, each following a job of its own; looked at inside the server"""
+    with Engine(Settings(data=tmp_path, dtype="float32", device="cpu")) as engine, socket.socket() as listener:
+        # The kernel would take in megabytes for a reader who never comes.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        app = build_app(engine)
+        blocks = app.routes[-1].app.get_blocks()  # type: ignore[attr-defined]
+        resume = next(one["id"] for one in blocks.config["dependencies"] if one["api_name"] == "resume")
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        readers: list[Dribble] = []
+        try:
+            wait_for(lambda: server.started and engine.health().is_ready, 60, "the studio")
+
+            async def follow(number: int) -> str:
+                async with Visitor(f"http://127.0.0.1:{port}", number) as visitor:
+                    engine.submit(request_of(width=192, height=192, steps=12, seed=number), visitor.owner)
+                    await visitor.join(resume)
+                    return f"{visitor.session} {visitor.cookie}"
+
+            for number in range(20):
+                session, cookie = asyncio.run(follow(number)).split()
+                readers.append(Dribble("127.0.0.1", port, f"/gradio_api/queue/data?session_hash={session}", cookie))
+            most = 0
+
+            def all_drawn() -> bool:
+                nonlocal most
+                for reader in readers:
+                    reader.sip()
+                held = blocks._queue.pending_messages_per_session
+                most = max(most, *(sum("preview" in str(one)[:20_000] for one in list(queue._queue)) for queue in list(held.values())), 0)
+                return engine.counts().jobs["done"] == 20
+
+            wait_for(all_drawn, 200, "the jobs of slow readers")
+            figure("previews waiting for one", most, at_most=2)
+        finally:
+            for reader in readers:
+                reader.close()
+            server.should_exit = True
+            thread.join(20)
+
+
+class Dribble:
+    """A client that asks for a stream and reads a kilobyte in a second, through a window of a few kilobytes."""
+
+    def __init__(self, host: str, port: int, path: str, cookie: str = "") -> None:
+        self._line, self._sipped = socket.socket(), time.monotonic()
+        self._line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._line.connect((host, port))
+        self._line.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nCookie: easel_visitor={cookie}\r\n\r\n".encode())
+        self._line.setblocking(False)
+
+    def sip(self) -> None:
+        """Read what a second allows; to be called often."""
+        if time.monotonic() - self._sipped >= 1:
+            self._sipped += 1
+            with contextlib.suppress(BlockingIOError):
+                self._line.recv(1024)
+
+    def close(self) -> None:
+        self._line.close()
