@@ -61,8 +61,11 @@ def test_all_styles_on_one_seed(page: Page) -> None:
 def test_pairs_that_do_not_exist_are_disabled_and_the_walk_is_drawn(page: Page) -> None:
     unfold(page, "Expert")
     sampler, schedule = page.get_by_label("Sampler"), page.get_by_label("Noise schedule")
-    expect(sampler.locator("option")).to_have_count(len(SCHEDULER_FACTS))
-    for name, facts in SCHEDULER_FACTS.items():
+    expect(sampler.locator("option").nth(12)).to_be_attached()
+    # The flow samplers are for other families than the starter's.
+    offered = sampler.locator("option").evaluate_all("all => all.map((one) => one.value)")
+    assert {"ddim", "dpmpp_2m", "unipc", "lcm"} <= set(offered) <= set(SCHEDULER_FACTS)
+    for name in offered:
         sampler.select_option(name)
         known = schedules_of(name)
         for option in SCHEDULE_LABELS:
@@ -70,7 +73,6 @@ def test_pairs_that_do_not_exist_are_disabled_and_the_walk_is_drawn(page: Page) 
             expect(entry).to_be_enabled() if option in known else expect(entry).to_be_disabled()
         if missing := [option for option in SCHEDULE_LABELS if option not in known]:
             expect(schedule.locator(f'option[value="{missing[0]}"]')).to_contain_text("(not with ")
-        assert facts.group
     bars, heights = page.locator("#plan-plot rect"), "all => all.map((one) => Number(one.getAttribute('height')))"
     for name, chosen, steps in (("dpmpp_2m", "karras", 12), ("dpmpp_2m", "", 12), ("euler", "exponential", 7)):
         sampler.select_option(name)
