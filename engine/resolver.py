@@ -43,7 +43,8 @@ class Resolver:
             raise InvalidRequest(message, "Use a mask of the same size.", "mask")
 
     def _without_embeddings(self, request: Request, owner: str, *, is_draft: bool) -> Recipe:
-        card = self._shelves.models.card(request.model or self._default_model.name)
+        models, name = self._shelves.models, request.model or self._default_model.name
+        card = models.card(name) if is_draft else models.pinned(name)
         for use in request.references:
             self._inputs.get(use.image, owner, field="references")
         references = self._shelves.ip_adapters.resolve(without_nothing(request.references), card, self._shelves.models.folder(card.name))

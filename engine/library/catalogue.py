@@ -18,6 +18,7 @@ import numpy as np
 from engine.contract.errors import EngineError, InvalidRequest, ModelNotFound
 from engine.contract.families import FAMILIES, family_of, guidance_kind
 from engine.contract.models import ModelCard
+from engine.library.digests import LARGE_BYTES, Digests
 from engine.library.identify import MODELS, PICKLES, identify, part_bytes, where_to
 from engine.library.noise_plan import noise_shares
 from engine.library.safe_path import safe_path
@@ -32,15 +33,20 @@ _HEAD = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _LICENCE = re.compile(r"^licen[cs]e: *[\"']?([A-Za-z0-9 .+_-]{2,60})", re.MULTILINE)
 
 
+# For folders that no catalogue holds: image encoders, and whoever looks at one folder.
+_DIGESTS = Digests()
+
+
 class Catalogue:
     """Models in the bundled folder and in `data/models`: a folder with `model_index.json`, or a single file, which says what it is."""
 
-    def __init__(self, roots: Iterable[Path]) -> None:
+    def __init__(self, roots: Iterable[Path], digests: Digests | None = None) -> None:
         self._roots = tuple(roots)
+        self._digests = digests or Digests()
 
     def cards(self) -> list[ModelCard]:
         """Everything that is here now, bundled ones first, by name. What cannot be used has a card that says so."""
-        return [read_card(path) for path in self._found().values()]
+        return [read_card(path, self._digests) for path in self._found().values()]
 
     def folder(self, name: str) -> Path:
         """The folder of the model called `name`. Raises `ModelNotFound`."""
@@ -49,9 +55,14 @@ class Catalogue:
                 return folder
         raise ModelNotFound(f"There is no model named {name} here.", "Choose one from the list.", "model")
 
+    def pinned(self, name: str) -> ModelCard:
+        """The card with its content hash, also where that takes a while: what a recipe names. Raises `ModelNotFound`."""
+        card = self.card(name)
+        return card if card.content_hash else card.model_copy(update={"content_hash": content_hash(self.folder(name), self._digests)})
+
     def card(self, name: str) -> ModelCard:
-        """Raises `ModelNotFound`, also for one that is here and cannot be used."""
-        card = read_card(self.path(name))
+        """Without the content hash of a large model that nobody has drawn with yet. Raises `ModelNotFound`, also for one that cannot be used."""
+        card = read_card(self.path(name), self._digests)
         if card.refusal is not None:
             raise ModelNotFound(f"The model {card.title} cannot be used: {card.refusal}", "Choose another one from the list.", "model")
         return card
@@ -90,8 +101,9 @@ class Catalogue:
         return found
 
 
-def read_card(path: Path) -> ModelCard:
+def read_card(path: Path, digests: Digests | None = None) -> ModelCard:
     """Facts from `easel.json` where a model brings one, else what its family is usually run at. Never raises: what is wrong stands in the card."""
+    digests = digests or _DIGESTS
     known: dict[str, Any] = {
         "name": path.name, "title": path.stem if path.is_file() else path.name, "family": "", "content_hash": "", "bytes_on_disk": _size(path),
         "default_size": FAMILIES["sd1"].sizes[0], "sizes": FAMILIES["sd1"].sizes, "is_bundled": path.parent == BUNDLED,
@@ -109,7 +121,7 @@ def read_card(path: Path) -> ModelCard:
             | _own_facts(path)
             | {"name": path.name, "family": look.family, "what": look.what, "parts": look.parts}
         )
-        return ModelCard.model_validate({**facts, **_measured(path)})
+        return ModelCard.model_validate({**facts, **_measured(path, digests)})
     except (OSError, ValueError, TypeError):
         return ModelCard.model_validate(known | {"refusal": "its easel.json is damaged. Put the original file back."})
 
@@ -173,10 +185,10 @@ def _own_facts(folder: Path) -> dict[str, Any]:
     return {**({"title": facts["name"]} if "name" in facts else {}), **facts}
 
 
-def _measured(folder: Path) -> dict[str, Any]:
+def _measured(folder: Path, digests: Digests) -> dict[str, Any]:
     has_scorer = (folder / "scorer.safetensors").is_file() or (folder / "clip" / "config.json").is_file()
     return {
-        "content_hash": content_hash(folder), "noise_curve": noise_curve(folder), "text_width": text_width(folder), "residuals": residuals(folder),
+        "content_hash": _known_hash(folder, digests), "noise_curve": noise_curve(folder), "text_width": text_width(folder), "residuals": residuals(folder),
         "attention_widths": attention_widths(folder), "has_scorer": has_scorer,
     }  # fmt: skip
 
@@ -239,21 +251,20 @@ def residuals(folder: Path) -> tuple[int, ...]:
     return tuple(passed)
 
 
-def content_hash(folder: Path) -> str:
-    """SHA-256 over the names and bytes of every weight and configuration file. Cached by size and time of change."""
-    stamps = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in _hashed(folder))
-    return _hash_files(str(folder), stamps)
-
-
-@lru_cache(maxsize=64)
-def _hash_files(folder: str, stamps: tuple[tuple[str, int, int], ...]) -> str:
+def content_hash(folder: Path, digests: Digests | None = None) -> str:
+    """SHA-256 over the names and bytes of every weight and configuration file."""
+    digests = digests or _DIGESTS
     total = hashlib.sha256()
-    for name, _size, _mtime in stamps:
-        path = Path(name)
+    for path in _hashed(folder):
         total.update(path.relative_to(folder).as_posix().encode())
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+        total.update(bytes.fromhex(digests.of(path)))
     return total.hexdigest()
+
+
+def _known_hash(folder: Path, digests: Digests) -> str:
+    """The same where it costs nothing to know: for small models, and for large ones that were read before. Else empty."""
+    large = (path for path in _hashed(folder) if path.stat().st_size >= LARGE_BYTES)
+    return content_hash(folder, digests) if all(digests.known(path) for path in large) else ""
 
 
 def _weights(folder: Path) -> list[Path]:

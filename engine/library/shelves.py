@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.library.catalogue import BUNDLED, Catalogue
 from engine.library.controlnets import BUNDLED_CONTROLS, ControlNets
+from engine.library.digests import Digests
 from engine.library.embeddings import BUNDLED_EMBEDDINGS, Embeddings
 from engine.library.ip_adapters import BUNDLED_IP_ADAPTERS, IpAdapters
 from engine.library.loras import BUNDLED_LORAS, Loras
@@ -32,7 +33,7 @@ class Shelves:
     def of(data: Path) -> Shelves:
         """The shelves of a data folder. Where two hold the same name, a shelf itself decides which one counts."""
         return Shelves(
-            models=Catalogue((BUNDLED, data / "models")),
+            models=Catalogue((BUNDLED, data / "models"), Digests(data / "digests.json")),
             upscalers=Upscalers((BUNDLED_UPSCALERS, data / "upscalers")),
             loras=Loras((BUNDLED_LORAS, data / "loras")),
             embeddings=Embeddings((data / "embeddings", BUNDLED_EMBEDDINGS)),

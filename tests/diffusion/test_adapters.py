@@ -199,7 +199,9 @@ def _odd(folder: Path, kind: str, good: Path) -> Path:
         case "empty":
             save_file({"nothing": torch.zeros(1)}, path)
         case "other-family":
-            save_file({key.replace("unet.", "transformer.transformer_blocks."): value for key, value in state.items()}, path)
+            pairs = sorted({key.rsplit(".lora_", 1)[0] for key in state})
+            names = {key: f"transformer.single_transformer_blocks.{number}.attn.to_q" for number, key in enumerate(pairs)}
+            save_file({key.replace(one, name): state[key] for one, name in names.items() for key in state if key.startswith(f"{one}.lora_")}, path)
         case "other-width":
             save_file({key: torch.cat([value] * 3, 1) if value.ndim == 2 and "lora_A" in key else value for key, value in state.items()}, path)
         case "loha":

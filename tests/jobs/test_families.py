@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine import Engine, EngineError, InvalidRequest, Settings, parse_request
+from engine import Engine, EngineError, IncompatibleAdapter, InvalidRequest, Settings, parse_request
 from engine.library.metadata import read_recipe
 from tests.conftest import OWNER
 from tests.diffusion.families import make_family
@@ -72,7 +72,7 @@ def test_what_a_family_cannot_do_is_said_before_anything_runs(engine: Engine, mo
     with pytest.raises(EngineError, match=said) as caught:
         engine.submit(parse_request({"prompt": "a castle", "model": model, **SMALL, **values}), OWNER)
     assert caught.value.field == field
-    assert isinstance(caught.value, InvalidRequest)
+    assert isinstance(caught.value, InvalidRequest | IncompatibleAdapter)
 
 
 @pytest.mark.parametrize("model", FAMILIES)
