@@ -32,7 +32,7 @@ def test_the_cards_of_model_and_data_are_on_the_page(page: Page) -> None:
 
 
 def test_esc_closes_it_stops_nothing_and_gives_the_keyboard_back(page: Page) -> None:
-    write(page, "a red castle", steps=120)
+    write(page, "a red castle", steps=60)
     generate(page)
     stage(page, "drawing")
     opener = page.get_by_role("button", name="About this model")

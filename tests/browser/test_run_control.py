@@ -108,7 +108,7 @@ def test_pause_frees_the_device_and_resume_goes_on_there(busy: Page, studio: Stu
 
 
 def test_one_picture_of_a_batch_is_skipped(page: Page) -> None:
-    write(page, "a batch of towers", steps=60)
+    write(page, "a batch of towers", steps=30)
     chip(page, "count", "4")
     generate(page)
     stage(page, "drawing")
