@@ -50,11 +50,11 @@ def test_a_card_from_picture_to_map_to_drawing(page: Page, studio: Studio) -> No
     write(page, "a red lighthouse", steps=12)
     # One seed for both: by chance alone a lighthouse may stand where the map has it.
     unfold(page, "Expert")
-    page.locator("#ctl-seed input").fill("7")
+    page.locator("#ctl-seed input").fill("3")
     page.get_by_label("Keep this seed for the next picture").check()
     generate(page)
     stage(page, "done")
-    expect(page.locator(".stage-facts")).to_contain_text("seed 7 ")
+    expect(page.locator(".stage-facts")).to_contain_text("seed 3 ")
     wanted = Image.open(io.BytesIO(sketch))
     led = share_followed(shown_picture(page, studio), wanted)
     # Off and on: the same words without the unit go their own way.
@@ -65,7 +65,7 @@ def test_a_card_from_picture_to_map_to_drawing(page: Page, studio: Studio) -> No
     tab(page, "Text")
     generate(page)
     stage(page, "done")
-    expect(page.locator(".stage-facts")).to_contain_text("seed 7 ")
+    expect(page.locator(".stage-facts")).to_contain_text("seed 3 ")
     alone = share_followed(shown_picture(page, studio), wanted)
     print(f"edges followed: {led:.2f} with the unit, {alone:.2f} without")
     assert led > alone + 0.15

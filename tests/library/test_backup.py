@@ -61,7 +61,7 @@ def test_from_either_database_into_either(old: str, new: str, tmp_path: Path, re
         flags = ["--data", str(tmp_path / "data"), "--database-url", url]
         assert main(["backup", str(tmp_path / "easel.tar"), *flags]) == 0
         with engine._store.connect() as db:
-            before = {table.name: db.execute(select(table)).all() for table in tables.sorted_tables}
+            before = {table.name: db.execute(select(table).order_by(*table.primary_key.columns)).all() for table in tables.sorted_tables}
     target = database_url(new, tmp_path) if new == "postgresql" else ""
     assert main(["restore", str(tmp_path / "easel.tar"), "--data", str(tmp_path / "new"), "--database-url", target]) == 0
     if target:
@@ -69,7 +69,7 @@ def test_from_either_database_into_either(old: str, new: str, tmp_path: Path, re
             restore(tmp_path / "easel.tar", tmp_path / "third", target)
     with Engine(settings(tmp_path / "new", target)) as engine:
         with engine._store.connect() as db:
-            after = {table.name: db.execute(select(table)).all() for table in tables.sorted_tables}
+            after = {table.name: db.execute(select(table).order_by(*table.primary_key.columns)).all() for table in tables.sorted_tables}
         assert after == before
         assert [one.state for one in engine.jobs(OWNER)] == ["paused"]
         assert engine.resume(job.id, OWNER)
