@@ -532,7 +532,7 @@ class Engine:
 
     def remarks(self, text: str, control: str = "prompt", model: str | None = None) -> tuple[Remark, ...]:
         """What is wrong or odd about the words of a control, the gravest first, while they are being written."""
-        return proofread(text, control, model=model, resolver=self._resolver, embeddings=self._shelves.embeddings)
+        return proofread(text, control, model=self.model(model), resolver=self._resolver, embeddings=self._shelves.embeddings)
 
     def wildcards(self) -> list[str]:
         """Names of the lists that `__name__` in a prompt picks from."""

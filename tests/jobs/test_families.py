@@ -82,6 +82,13 @@ def test_the_counter_reads_every_tokenizer(engine: Engine, model: str) -> None:
     assert counted[0].chunks == 1
 
 
+@pytest.mark.parametrize(("model", "says"), [("sdxl", False), ("flux1", True), ("qwen", True)])
+def test_weights_that_are_not_read_are_said_while_writing(engine: Engine, model: str, says: bool) -> None:
+    said = [remark.message for remark in engine.remarks("a (red:1.4) castle", model=model)]
+    assert any("weights in brackets are left out" in text for text in said) is says
+    assert not any("left out" in remark.message for remark in engine.remarks("a red castle", model=model))
+
+
 def test_a_folder_of_an_unknown_family_takes_no_other_away(engine: Engine) -> None:
     odd = engine.settings.data / "models" / "odd"
     odd.mkdir()
