@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from engine.contract.errors import InvalidRequest
-from engine.contract.schedulers import SCHEDULER_FACTS, ScheduleName, SchedulerName, schedules_of
+from engine.contract.schedulers import ScheduleName, SchedulerName, samplers_for, schedules_of
 from engine.contract.timesteps import schedule_timesteps
 from engine.diffusion.schedulers import build_scheduler
 from engine.library.noise_plan import noise_plan, noise_shares
 from tests.conftest import STARTER
 
-PAIRS = [(name, schedule) for name in SCHEDULER_FACTS for schedule in (None, *schedules_of(name))]
+PAIRS = [(name, schedule) for name in samplers_for(is_flow=False) for schedule in (None, *schedules_of(name))]
 # Stable Diffusion 1's own settings, and the same as a newer export writes them.
 SD1 = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000, "steps_offset": 1}
 CONFIGS: dict[str, dict[str, Any]] = {

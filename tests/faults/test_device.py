@@ -14,6 +14,7 @@ from PIL import Image
 
 from engine import BadNumbers, Cancelled, Engine, Failed, Finished, OutOfMemory, Progress, TextToImage
 from engine.diffusion.loading import Components
+from engine.diffusion.painter import Painter
 from engine.jobs.hosts.inline import InlineHost
 from tests.conftest import OWNER, events_of
 from tests.faults.figures import Figures
@@ -24,11 +25,16 @@ Make = Callable[..., TextToImage]
 
 def components_of(engine: Engine) -> Components:
     """The resident model of an engine that draws in this process."""
+    components = painter_of(engine)._components
+    assert components is not None
+    return components
+
+
+def painter_of(engine: Engine) -> Painter:
     (host,) = engine._hosts
     assert isinstance(host, InlineHost)
     assert host._painter is not None
-    assert host._painter._components is not None
-    return host._painter._components
+    return host._painter
 
 
 @contextmanager

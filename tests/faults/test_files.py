@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import DamagedFile, Engine, Failed, TextToImage
-from tests.conftest import OWNER, STARTER, events_of
+from engine import DamagedFile, Engine, EngineError, TextToImage
+from tests.conftest import OWNER, STARTER
 from tests.faults.figures import Figures
-from tests.faults.test_device import components_of, draw
+from tests.faults.test_device import components_of, draw, painter_of
 
 Make = Callable[..., TextToImage]
 UNET = "unet/diffusion_pytorch_model-00002-of-00003.safetensors"
@@ -38,13 +38,14 @@ def test_a_damaged_model_is_refused_and_the_resident_one_stays(
     shutil.copytree(STARTER, broken)
     before = draw(inline_engine, request_of())
     resident = components_of(inline_engine)
-    # Damaged while it waits in the line: what is found when it is asked for is refused earlier.
     (broken / name).write_bytes(spoil((broken / name).read_bytes()))
     began = time.monotonic()
-    ending = events_of(inline_engine, inline_engine.submit(request_of(model="broken"), OWNER).id)[-1]
+    with pytest.raises(EngineError, match="cannot be used") as caught:
+        inline_engine.submit(request_of(model="broken"), OWNER)
     figure("refused after", time.monotonic() - began, "s", at_most=1)
-    assert isinstance(ending, Failed)
-    assert isinstance(ending.error, DamagedFile), ending.error
-    assert ending.error.hint
+    assert caught.value.hint
+    # Damaged while its job waited in the line: the worker finds it, before it lets go of what it has.
+    with pytest.raises(DamagedFile):
+        painter_of(inline_engine).load(broken)
     assert components_of(inline_engine) is resident
     assert draw(inline_engine, request_of()) == before

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine import GUIDANCE_FACTS, SCHEDULER_FACTS, Cancelled, Drawn, Engine, Progress, Settings, parse_request, schedules_of
+from engine import GUIDANCE_FACTS, Cancelled, Drawn, Engine, Progress, Settings, parse_request, samplers_of, schedules_of
 from engine.diffusion.latents import decode, encode
 from engine.diffusion.loading import Components
 from engine.library.metadata import read_recipe
@@ -48,7 +48,7 @@ def digest(components: Components) -> str:
 def asked(engine: Engine, number: int) -> dict[str, Any]:
     """One request that chance puts together: sampler and schedule, guidance, LoRAs, a unit, words that change and choose."""
     rng = random.Random(number)
-    scheduler = rng.choice(sorted(SCHEDULER_FACTS))
+    scheduler = rng.choice(sorted(samplers_of("sd1")))
     style = rng.choice(sorted(GUIDANCE_FACTS))
     values: dict[str, Any] = {
         "scheduler": scheduler, "schedule": rng.choice([None, *schedules_of(scheduler)]), "steps": rng.choice([4, 5]), "seed": rng.randrange(2**32),
