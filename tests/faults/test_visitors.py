@@ -6,21 +6,18 @@ import asyncio
 import contextlib
 import socket
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 
 from engine import Cancelled, Engine, Finished, Progress, Queued, Settings, TextToImage
 from tests.conftest import OWNER, events_of
 from tests.faults.figures import Figures
 from tests.studio import Studio, resident_mb, wait_for
 from tests.visitors import Drawing, Visitor, at_once
-from ui.server import build_app
 
 Make = Callable[..., TextToImage]
 SMALL = {"width": 64, "height": 64, "steps": 2}
@@ -146,55 +143,6 @@ def test_slow_readers_cost_the_others_nothing(studio: Studio, figure: Figures) -
             for reader in readers:
                 reader.close()
     figure("step time beside them", statistics.median(ratios), "× alone", at_most=1.03)
-
-
-# The framework's server, in this process for once, leaves event loops of its threads to the collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.slow
-@pytest.mark.fault("slow readers")
-def test_a_slow_reader_is_sent_few_previews(tmp_path: Path, request_of: Make, figure: Figures) -> None:
-    """20 pages that read 1 KB/s, each following a job of its own; looked at inside the server"""
-    with Engine(Settings(data=tmp_path, dtype="float32", device="cpu")) as engine, socket.socket() as listener:
-        # The kernel would take in megabytes for a reader who never comes.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        app = build_app(engine)
-        blocks = app.routes[-1].app.get_blocks()  # type: ignore[attr-defined]
-        resume = next(one["id"] for one in blocks.config["dependencies"] if one["api_name"] == "resume")
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        readers: list[Dribble] = []
-        try:
-            wait_for(lambda: server.started and engine.health().is_ready, 60, "the studio")
-
-            async def follow(number: int) -> str:
-                async with Visitor(f"http://127.0.0.1:{port}", number) as visitor:
-                    engine.submit(request_of(width=192, height=192, steps=12, seed=number), visitor.owner)
-                    await visitor.join(resume)
-                    return f"{visitor.session} {visitor.cookie}"
-
-            for number in range(20):
-                session, cookie = asyncio.run(follow(number)).split()
-                readers.append(Dribble("127.0.0.1", port, f"/gradio_api/queue/data?session_hash={session}", cookie))
-            most = 0
-
-            def all_drawn() -> bool:
-                nonlocal most
-                for reader in readers:
-                    reader.sip()
-                held = blocks._queue.pending_messages_per_session
-                most = max(most, *(sum("preview" in str(one)[:20_000] for one in list(queue._queue)) for queue in list(held.values())), 0)
-                return engine.counts().jobs["done"] == 20
-
-            wait_for(all_drawn, 200, "the jobs of slow readers")
-            figure("previews waiting for one", most, at_most=2)
-        finally:
-            for reader in readers:
-                reader.close()
-            server.should_exit = True
-            thread.join(20)
 
 
 class Dribble:

@@ -85,8 +85,8 @@ def test_a_batch_is_paused_in_its_second_picture(tmp_path: Path, request_of: Mak
 
 def test_closing_puts_aside_what_runs_and_the_next_start_goes_on_there(tmp_path: Path, request_of: Make) -> None:
     with open_studio(tmp_path) as engine:
-        whole = drawn(engine, engine.submit(request_of(scheduler="dpmpp_2m_sde", steps=40), OWNER))
-        job = engine.submit(request_of(scheduler="dpmpp_2m_sde", steps=40), OWNER)
+        whole = drawn(engine, engine.submit(request_of(scheduler="dpmpp_2m_sde", steps=120), OWNER))
+        job = engine.submit(request_of(scheduler="dpmpp_2m_sde", steps=120), OWNER)
         with engine.watch(job.id, owner=OWNER) as watch:
             stopped = next(event.step for event in watch if isinstance(event, Progress) and event.step >= 15)
     engine = open_studio(tmp_path)
