@@ -41,6 +41,8 @@ class ModelCard(BaseModel):
     residuals: tuple[int, ...] = ()
     # Widths of its cross-attention layers, on the way down, on the way up, then between: adapters bring weights for each.
     attention_widths: tuple[int, ...] = ()
+    # The row of `engine.contract.editing.EDITORS` by which it edits; "" where it cannot.
+    editor: str = ""
     licence: str = ""
     note: str = ""
     # The model card and the data card in short, where its folder brings them.
