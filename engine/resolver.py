@@ -69,7 +69,13 @@ class Resolver:
             return self._shelves.loras.resolve(tuple(uses), card)
 
         return resolve(
-            request, card, upscaler=upscaler, find_loras=find_loras, controls=controls, references=references, sizes=sizes,
+            request,
+            card,
+            upscaler=upscaler,
+            find_loras=find_loras,
+            controls=controls,
+            references=references,
+            sizes=sizes,
             lists=self._shelves.wildcards.lines,
         )
 

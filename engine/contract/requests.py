@@ -291,7 +291,11 @@ def _in_words(detail: ErrorDetails, kind: type[Request]) -> InvalidRequest:
     if field == "prompt":
         if detail["type"] == "string_too_long":
             return _too_long(control, field)
-        hint = "Say what to change, for example “make it night”." if kind is Edit else "Write what you want to see, for example “a red castle at sunset”."
+        hint = (
+            "Say what to change, for example “make it night”."
+            if kind is Edit
+            else "Write what you want to see, for example “a red castle at sunset”."
+        )
         return InvalidRequest("The prompt is empty.", hint, field)
     if field == "negative_prompt" and detail["type"] == "string_too_long":
         return _too_long(control, field)

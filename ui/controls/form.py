@@ -99,7 +99,7 @@ def _words(card: ModelCard) -> tuple[Fields, dict[str, gr.HTML]]:
 
 def _look(card: ModelCard, sizes: list[str], offered: tuple[Quality, ...]) -> tuple[Fields, gr.Radio]:
     fields: Fields = {}
-    fields["size"] = gr.Radio(sizes, value=size_label(*card.default_size), label="Size", elem_id="ctl-size", elem_classes="chips")
+    fields["size"] = gr.Radio(sizes, value=size_label(*card.default_size), label="Size", elem_id="ctl-size", elem_classes="chips not-edit")
     fields["count"] = gr.Radio([1, 2, 4, 8, 16], value=1, label="How many", elem_id="ctl-count", elem_classes="chips not-upscale")
     quality = build_quality(offered)
     fields["guidance_scale"] = guidance = gr.Slider(
@@ -172,6 +172,8 @@ def fits(name: str, value: Any, sizes: list[str]) -> bool:
             return value in (1, 2, 4, 8, 16)
         case "scheduler":
             return value in SCHEDULER_LABELS
+        case "pictures":
+            return isinstance(value, list) and all(isinstance(one, dict) and isinstance(one.get("url"), str) for one in value)
         case _ if name in _CHOICES:
             return isinstance(value, str) and value in _CHOICES[name]
         case "vary_x" | "vary_y" | "upscaler":
@@ -189,7 +191,7 @@ _NUMBERS = (
     "variation_strength",
 )  # fmt: skip
 _CHOICES = {
-    "fit": ("crop", "pad", "stretch"), "region": ("masked", "whole"), "fill": ("original", "blur", "neighbours", "noise"),
+    "how": ("repaint", "edit"), "fit": ("crop", "pad", "stretch"), "region": ("masked", "whole"), "fill": ("original", "blur", "neighbours", "noise"),
     "guidance_style": tuple(GUIDANCE_FACTS), "score_guidance": ("", *SCORE_LABELS), "schedule": ("", *SCHEDULE_LABELS), "factor": ("2", "4"),
     "seamless": ("", "x", "y", "xy"), "sheet": ("", "grid", "dataset"),
 }  # fmt: skip

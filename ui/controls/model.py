@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from engine import GUIDANCE_LABELS, Engine, ModelCard, ModelNotFound, styles_of
+from engine import GUIDANCE_LABELS, Engine, ModelCard, ModelNotFound, cannot_edit, pictures_taken, styles_of
 from ui.forms import size_label
 
 
@@ -29,6 +29,8 @@ def offered(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
     choices: dict[str, Any] = {"size": size_labels(card), "guidance_style": styles}
     updates = {name: gr.update(choices=menu, **({"value": values[name]} if name in values else {})) for name, menu in choices.items()}
     updates["score_guidance"] = gr.update(value=values.get("score_guidance", "") if card.has_scorer else "", **score_state(card))
+    how = values.get("how") if pictures_taken(card) else "repaint"
+    updates["how"] = gr.update(**({} if how is None else {"value": how}), **edit_state(card))
     return {**values, **updates}
 
 
@@ -36,6 +38,12 @@ def score_state(card: ModelCard) -> dict[str, Any]:
     """Whether guidance by a second model can be chosen, and why not."""
     reason = f"{card.title} brings no second model that could judge a picture: put one into its folder as clip."
     return {"interactive": card.has_scorer, "info": None if card.has_scorer else reason}
+
+
+def edit_state(card: ModelCard) -> dict[str, Any]:
+    """Whether the model changes pictures by a sentence, and why not."""
+    can_edit = pictures_taken(card) > 0
+    return {"interactive": can_edit, "info": None if can_edit else cannot_edit(card.title)}
 
 
 def usable_models(engine: Engine) -> list[ModelCard]:

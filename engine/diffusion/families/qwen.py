@@ -87,7 +87,9 @@ class _SeeingVoice:
         if any(mark in text for mark in _MARKS):
             raise InvalidRequest("The prompt holds a mark that stands for a picture.", f"Take {' and '.join(_MARKS)} out of it.", "prompt")
         shown = "".join(f"Picture {number}: {_PICTURE}" if own.is_numbered else _PICTURE for number in range(1, len(self.pictures) + 1))
-        given = own.processor(text=[_EDIT_LINE.format(shown + text)], images=list(self.pictures), padding=True, return_tensors="pt").to(own.encoder.device)
+        given = own.processor(text=[_EDIT_LINE.format(shown + text)], images=list(self.pictures), padding=True, return_tensors="pt").to(
+            own.encoder.device
+        )
         answer = own.encoder(
             input_ids=given.input_ids, attention_mask=given.attention_mask, pixel_values=given.pixel_values, image_grid_thw=given.image_grid_thw,
             output_hidden_states=True,
