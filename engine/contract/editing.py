@@ -117,4 +117,4 @@ def plan_edit(model: ModelCard, pictures: Sequence[Size]) -> Size:
             raise InvalidRequest(f"{which} is {width} × {height}: no model can edit that.", limits, field)
     width, height = EDITORS[model.editor].looks_at(pictures[0])
     scale = min(1.0, _EDGE_MAX / max(width, height))
-    return int(width * scale) // _PATCH * _PATCH, int(height * scale) // _PATCH * _PATCH
+    return round(width * scale / _PATCH) * _PATCH, round(height * scale / _PATCH) * _PATCH

@@ -100,7 +100,7 @@ def _decoded(text: str, field: str) -> bytes:
 
 
 def _unreadable(field: str) -> InvalidRequest:
-    what = {"mask": "mask", "references": "reference picture", "controls": "picture of a control unit", "pictures": "second picture"}.get(
+    what = {"mask": "mask", "references": "reference picture", "controls": "picture of a control unit", "pictures": "picture beside the source"}.get(
         field, "source picture"
     )
     return InvalidRequest(f"The {what} cannot be read.", "Send the file in base64, the hash of one sent before, or the id of a result.", field)

@@ -42,6 +42,8 @@ def edit(
     scheduler = build_scheduler(recipe.scheduler, components.scheduler_config, recipe.schedule)
     shape = (components.latent_channels, recipe.height // components.vae_scale, recipe.width // components.vae_scale)
     with torch.inference_mode(), prompts.before(pictures, recipe.inputs):
+        # Words first: what is wrong with them is said before a large picture is read.
+        words = embeds_of(recipe, prompts)
         beside = tuple(encode_as_is(components, to_pixels(as_seen(editor, one))) for one in pictures)
         begin = set_steps(scheduler, recipe.steps, 1.0, components.device, recipe.schedule, flow_of(components, scheduler, recipe.steps, shape))
         yield from denoise(
@@ -49,7 +51,7 @@ def edit(
             scheduler,
             name=recipe.scheduler,
             latents=start_noise(scheduler, recipe_noise(recipe, shape, rng, components.device)),
-            embeds=_Beside(embeds_of(recipe, prompts), beside),
+            embeds=_Beside(words, beside),
             guidance=recipe.guidance,
             rng=rng,
             begin=begin,
