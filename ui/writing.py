@@ -33,5 +33,5 @@ _HEAR = """(text) => {
 _HEAR_ALL = "() => { const words = window.easelWords || {}; return [words.prompt || '', words.negative_prompt || '']; }"
 _WRITE = "(prompt, negative) => window.easelWritten || [prompt, negative]"
 _PLAN = """(mode, model, rack, scheduler, schedule, steps, guidance, strength, inpaint, upscale, how) => ({
-  mode, model, loras: (rack || []).filter((one) => !one.is_muted).map((one) => one.name), scheduler, schedule, steps, guidance, strength: { img2img: how === "edit" ? 1 : strength, inpaint, upscale }[mode] ?? 1,
+  mode, how, model, loras: (rack || []).filter((one) => !one.is_muted).map((one) => one.name), scheduler, schedule, steps, guidance, strength: { img2img: strength, inpaint, upscale }[mode] ?? 1,
 })"""

@@ -19,7 +19,7 @@ from ui.controls.more import build_more
 from ui.controls.quality import build_quality, wire_quality
 from ui.controls.sampling import build_plan, build_sampling
 from ui.forms import FIELDS, guidance_word, size_label
-from ui.tabs.image import build_image
+from ui.tabs.image import build_how, build_image
 from ui.tabs.inpaint import build_inpaint
 from ui.tabs.upscale import build_upscale
 
@@ -60,9 +60,18 @@ def build_form(card: ModelCard, engine: Engine, models: gr.HTML) -> Form:
     """The whole form, as the model of `card` likes it; `models` is where another one is chosen."""
     sizes = size_labels(card)
     source = build_source()
+    how = build_how(card)
     prompts, words = _words(card)
     look, quality = _look(card, sizes, engine.qualities(card.name))
-    fields: Fields = {"model": models, **prompts, **build_image(card), **build_inpaint(card), **build_upscale(card, engine.upscalers()), **look}
+    fields: Fields = {
+        "model": models,
+        **how,
+        **prompts,
+        **build_image(card),
+        **build_inpaint(card),
+        **build_upscale(card, engine.upscalers()),
+        **look,
+    }
     plan = build_plan()
     units = build_units(engine.controls(), engine.preprocessors(), usable_models(engine), may_fetch=engine.may_fetch)
     references = build_references(engine)

@@ -43,7 +43,7 @@ def score_state(card: ModelCard) -> dict[str, Any]:
 def edit_state(card: ModelCard) -> dict[str, Any]:
     """Whether the model changes pictures by a sentence, and why not."""
     can_edit = pictures_taken(card) > 0
-    return {"interactive": can_edit, "info": None if can_edit else cannot_edit(card.title)}
+    return {"interactive": can_edit, "info": "By a strength, or by a sentence that says what changes" if can_edit else cannot_edit(card.title)}
 
 
 def usable_models(engine: Engine) -> list[ModelCard]:

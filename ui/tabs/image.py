@@ -18,17 +18,23 @@ _NOTE = (
 )
 
 
-def build_image(card: ModelCard) -> Fields:
+def build_how(card: ModelCard) -> Fields:
+    """Under the source: what is to become of it, and what an edit looks at beside it."""
     fields: Fields = {}
     with gr.Column(elem_classes="group for-img2img"):
         ways = [("Repaint", "repaint"), ("Edit", "edit")]
         fields["how"] = how = gr.Radio(ways, value="repaint", label="How", **edit_state(card), elem_id="ctl-how", elem_classes="chips")
-        with gr.Column(elem_classes="group not-edit"):
-            fields["strength"] = build_strength(card, "img2img", "ctl-strength", 0.6)
-            choices = [("Crop", "crop"), ("Pad", "pad"), ("Stretch", "stretch")]
-            fields["fit"] = gr.Radio(choices, value="crop", label="Fit to the size", elem_id="ctl-fit", elem_classes="chips")
         with gr.Column(elem_classes="group for-edit"):
             fields["pictures"] = build_pictures(card)
             gr.HTML(_NOTE, elem_classes="note")
     how.change(None, how, None, js=_SHOW, show_progress="hidden", api_visibility="private")
     return fields
+
+
+def build_image(card: ModelCard) -> Fields:
+    """How much of the source stays where it is repainted, and how it is brought to size."""
+    with gr.Column(elem_classes="group for-img2img not-edit"):
+        strength = build_strength(card, "img2img", "ctl-strength", 0.6)
+        choices = [("Crop", "crop"), ("Pad", "pad"), ("Stretch", "stretch")]
+        fit = gr.Radio(choices, value="crop", label="Fit to the size", elem_id="ctl-fit", elem_classes="chips")
+    return {"strength": strength, "fit": fit}
