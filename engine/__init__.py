@@ -87,9 +87,9 @@ from engine.contract.sheet import VARIED, Axis, CellView, Sheet, expand_choices,
 from engine.contract.strokes import Stroke, parse_strokes
 from engine.contract.styles import Style, apply_style
 from engine.engine import Engine, Health
+from engine.fingerprints import TITLES as FAMILY_TITLES
 from engine.jobs.watch import Watch
 from engine.library.carriers import PICTURE_FORMATS, PictureFormat
-from engine.library.fingerprints import TITLES as FAMILY_TITLES
 from engine.library.passwords import People
 from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
 from engine.logs import set_up_logs
