@@ -107,13 +107,12 @@ def _read(path: Path, _stamps: tuple[tuple[str, int], ...]) -> SingleFile:
     vae = read_vae(under(vae_at, shapes)) if vae_at else None
     if vae is not None:
         inside["vae"] = vae_at
-    unet = _unet(bare, path, pooled=encoders.get("text_encoder_2", {}).get("projection_dim", 1280))
-    settings = {**usual, "unet": usual["unet"] | unet, "vae": usual["vae"] | (vae or {})}
-    settings |= {part: usual[part] | found for part, found in encoders.items()}
-    settings["scheduler"] = usual["scheduler"] | _prediction(shapes)
     base = _base(path, family, needs={*_ENCODERS[family]} - inside.keys(), width=text_width(bare))
+    settings = {**usual, "vae": usual["vae"] | (vae or {}), **{part: usual[part] | found for part, found in encoders.items()}}
     if base is not None:
         settings |= {part: settings_of(base, part) for part in (*_ENCODERS[family], "vae") if part not in inside}
+    settings["unet"] = usual["unet"] | _unet(bare, path, pooled=settings.get("text_encoder_2", {}).get("projection_dim", 0))
+    settings["scheduler"] = usual["scheduler"] | _prediction(shapes)
     return SingleFile(path, family, settings, inside, base, wants_vae=vae is None and base is None)
 
 
@@ -154,7 +153,7 @@ def _base(path: Path, family: str, *, needs: set[str], width: int | None) -> Pat
         return here[str(named)]
     if not needs:
         return None
-    lacks = " and no ".join(sorted(name.replace("_", " ").replace("vae", "VAE") for name in needs))
+    lacks = " and no ".join(sorted({name.removesuffix("_2").replace("_", " ").replace("vae", "VAE") for name in needs}))
     if not here:
         hint = "Put a model of it into data/models as a folder: this file then draws with the rest of that one."
         raise _unusable(path, f"it has no {lacks}, and no folder of {title} is here to borrow from.", hint)
@@ -243,6 +242,12 @@ def read_vae(bare: Shapes) -> dict[str, Any] | None:
         }  # fmt: skip
     except (KeyError, IndexError, StopIteration):
         return None
+
+
+def latents_of(vae: Mapping[str, Any]) -> tuple[int, int, float]:
+    """Channels, pixels per latent along an edge, and scale of the latents of a VAE of these settings. Raises `KeyError` for another kind of VAE."""
+    widths = vae["encoder_block_out_channels"] if "encoder_block_out_channels" in vae else vae["block_out_channels"]
+    return int(vae["latent_channels"]), 2 ** (len(widths) - 1), float(vae["scaling_factor"])
 
 
 def _text_encoder(own: Shapes, path: Path) -> dict[str, Any] | None:

@@ -180,7 +180,7 @@ def _load_from(file: SingleFile, folder: Path, class_name: str, dtype: torch.dty
 
     name = folder.name
     if name in file.inside:
-        return _settled(load_part(file, name, dtype=dtype).to(device), class_name)
+        return settled(load_part(file, name, dtype=dtype).to(device), class_name)
     if "Tokenizer" in class_name and name.replace("tokenizer", "text_encoder") in file.inside:
         return clip_tokenizer(name)
     assert file.base is not None
@@ -199,10 +199,11 @@ def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.devic
         module = cls.from_pretrained(folder, local_files_only=True, **words).eval().requires_grad_(False).to(device)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise DamagedFile(f"The {folder.name} of {folder.parent.name} cannot be loaded.", "Copy or download the model again.", "model") from error
-    return _settled(module, class_name)
+    return settled(module, class_name)
 
 
-def _settled(module: Any, class_name: str) -> Any:
+def settled(module: Any, class_name: str) -> Any:
+    """The module in the memory layout that is quickest where it is."""
     if module.device.type == "cpu" and class_name in ("UNet2DConditionModel", "AutoencoderKL", "AutoencoderTiny"):
         # Convolutions in bfloat16 are quicker in this layout on CPU; values are the same.
         module.to(memory_format=torch.channels_last)

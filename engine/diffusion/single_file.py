@@ -35,10 +35,18 @@ def check_parts(file: SingleFile) -> None:
 
 def load_part(file: SingleFile, part: str, *, dtype: torch.dtype) -> Any:
     """A module on the CPU, in eval mode. Raises `DamagedFile`."""
-    start = file.inside[part]
-    with safe_open(file.path, framework="pt", device="cpu") as stored:
+    return make_part(file.path, part, file.settings[part], _read(file.path, file.inside[part], dtype))
+
+
+def load_vae(path: Path, start: str, settings: Mapping[str, Any], *, dtype: torch.dtype) -> Any:
+    """The same for a VAE that lies in a file of its own, its names beginning with `start`."""
+    return make_part(path, "vae", settings, _read(path, start, dtype))
+
+
+def _read(path: Path, start: str, dtype: torch.dtype) -> Tensors:
+    with safe_open(path, framework="pt", device="cpu") as stored:
         tensors = {name: stored.get_tensor(name).to(dtype) for name in stored.keys() if name.startswith(start)}  # noqa: SIM118
-    return make_part(file.path, part, file.settings[part], _bare(tensors, start))
+    return _bare(tensors, start)
 
 
 def clip_tokenizer(part: str) -> Any:

@@ -22,7 +22,7 @@ from engine.library.digests import LARGE_BYTES, Digests
 from engine.library.identify import MODELS, PICKLES, identify, part_bytes, where_to
 from engine.library.noise_plan import noise_shares
 from engine.library.safe_path import safe_path
-from engine.single_files import SINGLE_FILES, is_single_file, own_file, read_single_file, settings_of
+from engine.single_files import SINGLE_FILES, is_single_file, latents_of, own_file, read_single_file, settings_of
 
 BUNDLED = Path(__file__).resolve().parents[2] / "presets" / "models"
 # Families that are drawn by the row of another: they differ in what their settings say.
@@ -181,6 +181,9 @@ def _settings(model: Path, part: str = "model_index") -> dict[str, Any]:
 def _own_facts(model: Path) -> dict[str, Any]:
     own = own_file(model)
     facts: dict[str, Any] = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {}
+    # Other programs leave notes of that name too, with words where there is nothing to name.
+    if "vae" in facts:
+        facts["vae"] = "" if facts["vae"] in ("None", "Automatic") else str(facts["vae"]).removesuffix(".safetensors")
     return {**({"title": facts["name"]} if "name" in facts else {}), **facts}
 
 
@@ -188,8 +191,22 @@ def _measured(folder: Path, digests: Digests) -> dict[str, Any]:
     has_scorer = (folder / "scorer.safetensors").is_file() or (folder / "clip" / "config.json").is_file()
     return {
         "content_hash": _known_hash(folder, digests), "noise_curve": noise_curve(folder), "text_width": text_width(folder), "residuals": residuals(folder),
-        "attention_widths": attention_widths(folder), "has_scorer": has_scorer,
+        "attention_widths": attention_widths(folder), "has_scorer": has_scorer, "clip_layers": _clip_layers(folder), "latents": _latents(folder),
+        "wants_vae": is_single_file(folder) and read_single_file(folder).wants_vae,
     }  # fmt: skip
+
+
+def _clip_layers(model: Path) -> int | None:
+    """Of a model whose only encoders are CLIP's."""
+    layers = _settings(model, "text_encoder").get("num_hidden_layers") if (index := _settings(model)) and "unet" in index else None
+    return layers if isinstance(layers, int) else None
+
+
+def _latents(model: Path) -> tuple[int, int, float] | None:
+    try:
+        return latents_of(_settings(model, "vae"))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _licence(folder: Path) -> str:
