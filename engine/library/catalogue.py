@@ -153,7 +153,8 @@ def _look(name: str, _stamp: tuple[tuple[str, int, int], ...]) -> _Looked:
         try:
             file = read_single_file(path)
         except EngineError as error:
-            return _Looked(family, found.text, parts, f"{found.text} {error.message.partition(': ')[2] or error.message} {error.hint}")
+            why = error.message.partition(": ")[2] or error.message
+            return _Looked(family, found.text, parts, f"{found.text.removesuffix('.')}, but {why} {error.hint}")
         parts = parts if file.base is None else {**part_bytes(file.base), **parts}
     return _Looked(family, found.text, parts)
 

@@ -91,27 +91,27 @@ def test_a_note_beside_it_says_how_it_is_used(engine: Engine, models: Path) -> N
 
 
 def test_a_file_without_text_encoder_borrows_it(engine: Engine, models: Path) -> None:
-    to_original(models / "sd1-folder", models / "bare.safetensors", "sd1", without=("text_encoder", "vae"))
+    to_original(models / "sdxl-folder", models / "bare.safetensors", "sdxl", without=("text_encoder", "text_encoder_2", "vae"))
     card = engine.model("bare.safetensors")
     assert card.refusal is None
-    assert np.array_equal(*(read(draw(engine, "txt2img", model=name, **SMALL)[0]) for name in ("bare.safetensors", "sd1-folder")))
-    shutil.copytree(models / "sd1-folder", models / "sd1-other")
+    assert np.array_equal(*(read(draw(engine, "txt2img", model=name, **SMALL)[0]) for name in ("bare.safetensors", "sdxl-folder")))
+    shutil.copytree(models / "sdxl-folder", models / "sdxl-other")
     assert refusal(engine, "bare.safetensors").endswith(
-        'it has no text encoder, and could borrow from 2 folders. Say which in bare.json, beside it: {"base": "sd1-folder"}.'
+        'it has no text encoder, and could borrow from 2 folders. Say which in bare.json, beside it: {"base": "sdxl-folder"}.'
     )
-    (models / "bare.json").write_text('{"base": "sd1-other"}')
+    (models / "bare.json").write_text('{"base": "sdxl-other"}')
     assert refusal(engine, "bare.safetensors") == ""
-    (models / "bare.json").write_text('{"base": "sdxl-folder"}')
-    assert "it borrows from sdxl-folder, which is no folder of Stable Diffusion 1.x here." in refusal(engine, "bare.safetensors")
+    (models / "bare.json").write_text('{"base": "sd1-folder"}')
+    assert "it borrows from sd1-folder, which is no folder of Stable Diffusion XL here." in refusal(engine, "bare.safetensors")
 
 
 def test_where_nothing_can_be_borrowed_it_says_what_is_missing(tmp_path: Path) -> None:
-    folder, _ = make_pair(tmp_path / "elsewhere", "sd1")
+    folder, _ = make_pair(tmp_path / "elsewhere", "sdxl")
     engine = Engine(Settings(data=tmp_path / "data", worker="inline", device="cpu"))
     (tmp_path / "data" / "models").mkdir()
-    to_original(folder, tmp_path / "data" / "models" / "bare.safetensors", "sd1", without=("text_encoder",))
+    to_original(folder, tmp_path / "data" / "models" / "bare.safetensors", "sdxl", without=("text_encoder",))
     assert refusal(engine, "bare.safetensors").endswith(
-        "it has no text encoder, and no folder of Stable Diffusion 1.x is here to borrow from. "
+        "it has no text encoder, and no folder of Stable Diffusion XL is here to borrow from. "
         "Put a model of it into data/models as a folder: this file then draws with the rest of that one."
     )
 
