@@ -49,6 +49,7 @@ from engine.contract.recipe import Recipe
 from engine.contract.references import REFERENCE_WEIGHT, REFERENCE_WEIGHT_MAX, REFERENCES_MAX, ReferenceAdapterCard, ReferenceUse
 from engine.contract.remarks import Remark
 from engine.contract.requests import (
+    CLIP_SKIP_MAX,
     CONTROL_NAMES,
     COUNT_MAX,
     EXPAND_MAX,
@@ -86,15 +87,17 @@ from engine.contract.settings import Settings, is_loopback
 from engine.contract.sheet import VARIED, Axis, CellView, Sheet, expand_choices, parse_axis
 from engine.contract.strokes import Stroke, parse_strokes
 from engine.contract.styles import Style, apply_style
+from engine.contract.vaes import OWN_VAE, VaeCard
 from engine.engine import Engine, Health
+from engine.fingerprints import TITLES as FAMILY_TITLES
 from engine.jobs.watch import Watch
 from engine.library.carriers import PICTURE_FORMATS, PictureFormat
-from engine.library.fingerprints import TITLES as FAMILY_TITLES
 from engine.library.passwords import People
 from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
 from engine.logs import set_up_logs
 
 __all__ = [
+    "CLIP_SKIP_MAX",
     "CONTROLS_MAX",
     "CONTROL_NAMES",
     "CONTROL_WEIGHT_MAX",
@@ -110,6 +113,7 @@ __all__ = [
     "LORAS_MAX",
     "LORA_WEIGHT_MAX",
     "NO_PREPROCESSOR",
+    "OWN_VAE",
     "PADDING_MAX",
     "PERTURBED_DEFAULT",
     "PERTURBED_MAX",
@@ -208,6 +212,7 @@ __all__ = [
     "TrayCounts",
     "Upscale",
     "UpscalerCard",
+    "VaeCard",
     "Watch",
     "WorkerLost",
     "apply_style",

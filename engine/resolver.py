@@ -48,6 +48,7 @@ class Resolver:
         for use in request.references:
             self._inputs.get(use.image, owner, field="references")
         references = self._shelves.ip_adapters.resolve(without_nothing(request.references), card, self._shelves.models.folder(card.name))
+        vae = self._shelves.vaes.resolve(request.vae, card)
         upscaler = None
         if request.mode != "txt2img":
             source = self._inputs.get(request.source, owner, field="source")
@@ -66,7 +67,14 @@ class Resolver:
             return self._shelves.loras.resolve(tuple(uses), card)
 
         return resolve(
-            request, card, upscaler=upscaler, find_loras=find_loras, controls=controls, references=references, lists=self._shelves.wildcards.lines
+            request,
+            card,
+            upscaler=upscaler,
+            vae=vae,
+            find_loras=find_loras,
+            controls=controls,
+            references=references,
+            lists=self._shelves.wildcards.lines,
         )
 
     def _with_embeddings(self, recipe: Recipe) -> Recipe:

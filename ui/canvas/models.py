@@ -11,7 +11,7 @@ _TEMPLATE = """
   <header class="models-head"><h2>Models</h2><p class="models-room"></p></header>
   <p class="models-said" role="status"></p>
   <ul class="models-list models-here" aria-label="On this machine"></ul>
-  <p class="models-none" hidden>No other model is here. Put a folder with a model_index.json into data/models; it is found the next time this tab opens.</p>
+  <p class="models-none" hidden>No other model is here. Put a .safetensors file, or a folder with a model_index.json, into data/models; it is found the next time this tab opens.</p>
   <h3 class="models-could">Could be here</h3>
   <p class="models-hint">Openly licensed models. Nothing is downloaded from this page: run the line in a terminal beside the studio's data folder, then open this tab again.</p>
   <ul class="models-list models-offers" aria-label="Could be here"></ul>
