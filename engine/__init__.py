@@ -3,6 +3,7 @@
 from engine.contract.adapters import LORA_WEIGHT_MAX, LORAS_MAX, LoraCard, LoraUse
 from engine.contract.chunks import Counted
 from engine.contract.controls import CONTROL_WEIGHT_MAX, CONTROLS_MAX, ControlCard, ControlUse, PreprocessorCard
+from engine.contract.editing import EDITING_MODELS, cannot_edit, pictures_taken
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import (
     BadNumbers,
@@ -62,6 +63,7 @@ from engine.contract.requests import (
     SIZE_MIN,
     SIZE_MULTIPLE,
     STEPS_MAX,
+    Edit,
     ImageToImage,
     Inpaint,
     Request,
@@ -102,6 +104,7 @@ __all__ = [
     "CONTROL_NAMES",
     "CONTROL_WEIGHT_MAX",
     "COUNT_MAX",
+    "EDITING_MODELS",
     "EXPAND_MAX",
     "FAMILIES",
     "FAMILY_TITLES",
@@ -154,6 +157,7 @@ __all__ = [
     "DeviceCode",
     "DiskFull",
     "Drawn",
+    "Edit",
     "EmbeddingCard",
     "Ending",
     "Engine",
@@ -216,6 +220,7 @@ __all__ = [
     "Watch",
     "WorkerLost",
     "apply_style",
+    "cannot_edit",
     "expand_choices",
     "fit",
     "is_loopback",
@@ -223,6 +228,7 @@ __all__ = [
     "parse_axis",
     "parse_request",
     "parse_strokes",
+    "pictures_taken",
     "samplers_of",
     "schedules_of",
     "set_up_logs",
