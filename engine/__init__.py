@@ -3,6 +3,7 @@
 from engine.contract.adapters import LORA_WEIGHT_MAX, LORAS_MAX, LoraCard, LoraUse
 from engine.contract.chunks import Counted
 from engine.contract.controls import CONTROL_WEIGHT_MAX, CONTROLS_MAX, ControlCard, ControlUse, PreprocessorCard
+from engine.contract.downloads import Download
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import (
     BadNumbers,
@@ -17,6 +18,7 @@ from engine.contract.errors import (
     ModelNotFound,
     NotFound,
     OutOfMemory,
+    Unreachable,
     WorkerLost,
 )
 from engine.contract.estimate import Estimate
@@ -38,7 +40,7 @@ from engine.contract.guidance import (
     negative_prompt_reason,
     styles_of,
 )
-from engine.contract.hub import HubOffer
+from engine.contract.hub import HubModel, HubOffer, Precision
 from engine.contract.memory import Room, fit
 from engine.contract.models import ModelCard
 from engine.contract.offers import ModelOffer
@@ -149,6 +151,7 @@ __all__ = [
     "DatabaseMissing",
     "DeviceCode",
     "DiskFull",
+    "Download",
     "Drawn",
     "EmbeddingCard",
     "Ending",
@@ -161,6 +164,7 @@ __all__ = [
     "GuidanceFacts",
     "GuidanceStyle",
     "Health",
+    "HubModel",
     "HubOffer",
     "ImageToImage",
     "IncompatibleAdapter",
@@ -183,6 +187,7 @@ __all__ = [
     "People",
     "Picture",
     "PictureFormat",
+    "Precision",
     "PreprocessorCard",
     "Progress",
     "Quality",
@@ -206,6 +211,7 @@ __all__ = [
     "Style",
     "TextToImage",
     "TrayCounts",
+    "Unreachable",
     "Upscale",
     "UpscalerCard",
     "Watch",

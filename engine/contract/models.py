@@ -42,6 +42,8 @@ class ModelCard(BaseModel):
     # Widths of its cross-attention layers, on the way down, on the way up, then between: adapters bring weights for each.
     attention_widths: tuple[int, ...] = ()
     licence: str = ""
+    # Where it was fetched from: "owner/name@commit".
+    source: str = ""
     note: str = ""
     # The model card and the data card in short, where its folder brings them.
     about: Annotated[tuple[AboutLine, ...], Field(max_length=24)] = ()

@@ -10,9 +10,10 @@ import torch
 
 from engine.contract.chunks import Run
 from engine.contract.families import FAMILIES
+from engine.contract.parts import PARTS
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
-from engine.diffusion.families.common import FLOW_SCHEDULERS, even_plan, from_patches, to_patches
+from engine.diffusion.families.common import even_plan, from_patches, to_patches
 from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import Learned, SentencePart, sentence
 
@@ -98,13 +99,7 @@ def _settle(guided: torch.Tensor, conditional: torch.Tensor) -> torch.Tensor:
 
 QWEN = Family(
     facts=FAMILIES["qwen"],
-    components={
-        "tokenizer": frozenset({"Qwen2Tokenizer", "Qwen2TokenizerFast"}),
-        "text_encoder": frozenset({"Qwen2_5_VLForConditionalGeneration"}),
-        "transformer": frozenset({"QwenImageTransformer2DModel"}),
-        "vae": frozenset({"AutoencoderKLQwenImage"}),
-        "scheduler": FLOW_SCHEDULERS,
-    },
+    components=PARTS["qwen"].classes,
     network="transformer",
     voice=_voice,
     latents=FilmLatents(),
