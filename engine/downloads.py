@@ -65,8 +65,11 @@ class Downloads:
 
     def start(self, name: str, precision: Precision = "half") -> Download:
         """Put a model into the line that somebody has looked at and agreed to, by its id. Raises `EngineError` where it cannot begin."""
-        # Looked at a moment ago, or by another page: a commit always means the same.
-        return self.begin(self._looked.get((name, precision)) or self.look(name, precision))
+        # Looked at a moment ago; or, since a commit always means the same, before this start.
+        plan = self._looked.get((name, precision)) or self.look(name, precision)
+        if plan.id != name:
+            raise NotFound(f"{name[:100]!r} names no commit.", "Look it up first, and agree to what you see.", FIELD)
+        return self.begin(plan)
 
     def begin(self, plan: HubModel) -> Download:
         """Raises `InvalidRequest`, `Busy` or `DiskFull`."""

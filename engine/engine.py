@@ -25,7 +25,7 @@ from engine.contract.estimate import Estimate
 from engine.contract.hub import HubModel, HubOffer, Precision
 from engine.contract.memory import Room
 from engine.contract.models import ModelCard
-from engine.contract.offers import ModelOffer
+from engine.contract.offers import ModelOffer, suggest
 from engine.contract.quality import Quality, qualities
 from engine.contract.read_settings import ReadSettings
 from engine.contract.recipe import Recipe
@@ -413,6 +413,11 @@ class Engine:
     def offers(self) -> tuple[ModelOffer, ...]:
         """Models that could be here, from the smallest to the largest."""
         return read_offers()
+
+    def suggestion(self) -> ModelOffer | None:
+        """The model to begin with on this machine's graphics card; None without one, and once any other model than the starter is here or under way."""
+        has_own = self.downloads() or any(not card.is_bundled and card.refusal is None for card in self.models())
+        return None if has_own else suggest(self.offers(), self.room())
 
     def look_up_model(self, name: str, precision: Precision = "half") -> HubModel:
         """What a hub id ("owner/name", with "@revision" or as the address of its page) means now: nothing of its weights is fetched.

@@ -228,7 +228,9 @@ def _in_words(repository: str, field: str) -> Generator[None]:
 def _refusal(repository: str, status: int, field: str) -> EngineError:
     """What an answer without a code of the hub's own means."""
     if status == 401:
-        return EngineError("The hub does not take this machine's token (401).", "Put a valid one into HF_TOKEN, or take it out.", field)
+        return EngineError(
+            "The hub wants a valid token from this machine (401).", "Start Easel with one in HF_TOKEN, or take a wrong one out.", field
+        )
     if status == 403:
         hint = "Its owner has to let you in; then start Easel with your token in HF_TOKEN."
         return EngineError(f"The hub does not let this machine read {repository} (403).", hint, field)
