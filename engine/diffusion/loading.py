@@ -113,7 +113,7 @@ def load_components(folder: Path, *, device: torch.device, dtype: torch.dtype) -
     checked = check_model(folder)
     index, own, family = checked.index, checked.own, checked.family
     parts = {name: _load(folder / name, index[name][1], dtype, device) for name in checked.parts}
-    preview = LatentToRgb.known(family, own.get("preview"))
+    preview = LatentToRgb.known(family, own.get("preview"), family.latents.channels(parts["vae"]))
     return Components(
         folder=folder,
         family=family,

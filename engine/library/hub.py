@@ -46,7 +46,8 @@ class Hub:
     """
 
     def __init__(self, endpoint: str | None = None, *, patience_s: float = _ANSWER_S) -> None:
-        self._endpoint = endpoint
+        # The library has read its environment when it was first imported, which may have been before it was said.
+        self._endpoint = endpoint or os.environ.get("HF_ENDPOINT") or None
         self._patience_s = patience_s
         self._lock = threading.Lock()
         self._underway: set[Path] = set()
