@@ -3,6 +3,7 @@
 from engine.contract.adapters import LORA_WEIGHT_MAX, LORAS_MAX, LoraCard, LoraUse
 from engine.contract.chunks import Counted
 from engine.contract.controls import CONTROL_WEIGHT_MAX, CONTROLS_MAX, ControlCard, ControlUse, PreprocessorCard
+from engine.contract.downloads import Download
 from engine.contract.editing import EDITING_MODELS, cannot_edit, pictures_taken
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import (
@@ -18,6 +19,7 @@ from engine.contract.errors import (
     ModelNotFound,
     NotFound,
     OutOfMemory,
+    Unreachable,
     WorkerLost,
 )
 from engine.contract.estimate import Estimate
@@ -39,7 +41,7 @@ from engine.contract.guidance import (
     negative_prompt_reason,
     styles_of,
 )
-from engine.contract.hub import HubOffer
+from engine.contract.hub import HubModel, HubOffer, Precision
 from engine.contract.memory import Room, fit
 from engine.contract.models import ModelCard
 from engine.contract.offers import ModelOffer
@@ -156,6 +158,7 @@ __all__ = [
     "DatabaseMissing",
     "DeviceCode",
     "DiskFull",
+    "Download",
     "Drawn",
     "Edit",
     "EmbeddingCard",
@@ -169,6 +172,7 @@ __all__ = [
     "GuidanceFacts",
     "GuidanceStyle",
     "Health",
+    "HubModel",
     "HubOffer",
     "ImageToImage",
     "IncompatibleAdapter",
@@ -191,6 +195,7 @@ __all__ = [
     "People",
     "Picture",
     "PictureFormat",
+    "Precision",
     "PreprocessorCard",
     "Progress",
     "Quality",
@@ -214,6 +219,7 @@ __all__ = [
     "Style",
     "TextToImage",
     "TrayCounts",
+    "Unreachable",
     "Upscale",
     "UpscalerCard",
     "VaeCard",

@@ -118,14 +118,14 @@ def load_components(folder: Path, *, device: torch.device, dtype: torch.dtype) -
     index, own, family, file = checked.index, checked.own, checked.family, checked.file
     load = _load if file is None else partial(_load_from, file)
     parts = {name: load(folder / name, index[name][1], dtype, device) for name in checked.parts}
-    preview = LatentToRgb.known(family, own.get("preview"))
+    preview = LatentToRgb.known(family, own.get("preview"), family.latents.channels(parts["vae"])) if "vae" in parts else NO_PREVIEW
     return Components(
         folder=folder,
         family=family,
         parts=parts,
         voice=family.voice(parts, {**family.settings, **{name: index[name] for name in family.settings if name in index}}),
         scheduler_config=_read_json(folder / "scheduler" / "scheduler_config.json") if file is None else file.settings["scheduler"],
-        preview=preview or (measure_preview(family.latents, parts["vae"]) if "vae" in parts else NO_PREVIEW),
+        preview=measure_preview(family.latents, parts["vae"]) if preview is None else preview,
         device=device,
         dtype=dtype,
         editor=EDITORS.get(editor_name(index)),
