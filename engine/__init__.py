@@ -3,6 +3,7 @@
 from engine.contract.adapters import LORA_WEIGHT_MAX, LORAS_MAX, LoraCard, LoraUse
 from engine.contract.chunks import Counted
 from engine.contract.controls import CONTROL_WEIGHT_MAX, CONTROLS_MAX, ControlCard, ControlUse, PreprocessorCard
+from engine.contract.downloads import Download
 from engine.contract.editing import EDITING_MODELS, cannot_edit, pictures_taken
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import (
@@ -18,6 +19,7 @@ from engine.contract.errors import (
     ModelNotFound,
     NotFound,
     OutOfMemory,
+    Unreachable,
     WorkerLost,
 )
 from engine.contract.estimate import Estimate
@@ -39,7 +41,7 @@ from engine.contract.guidance import (
     negative_prompt_reason,
     styles_of,
 )
-from engine.contract.hub import HubOffer
+from engine.contract.hub import HubModel, HubOffer, Precision
 from engine.contract.memory import Room, fit
 from engine.contract.models import ModelCard
 from engine.contract.offers import ModelOffer
@@ -50,6 +52,7 @@ from engine.contract.recipe import Recipe
 from engine.contract.references import REFERENCE_WEIGHT, REFERENCE_WEIGHT_MAX, REFERENCES_MAX, ReferenceAdapterCard, ReferenceUse
 from engine.contract.remarks import Remark
 from engine.contract.requests import (
+    CLIP_SKIP_MAX,
     CONTROL_NAMES,
     COUNT_MAX,
     EXPAND_MAX,
@@ -88,15 +91,17 @@ from engine.contract.settings import Settings, is_loopback
 from engine.contract.sheet import VARIED, Axis, CellView, Sheet, expand_choices, parse_axis
 from engine.contract.strokes import Stroke, parse_strokes
 from engine.contract.styles import Style, apply_style
+from engine.contract.vaes import OWN_VAE, VaeCard
 from engine.engine import Engine, Health
+from engine.fingerprints import TITLES as FAMILY_TITLES
 from engine.jobs.watch import Watch
 from engine.library.carriers import PICTURE_FORMATS, PictureFormat
-from engine.library.fingerprints import TITLES as FAMILY_TITLES
 from engine.library.passwords import People
 from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
 from engine.logs import set_up_logs
 
 __all__ = [
+    "CLIP_SKIP_MAX",
     "CONTROLS_MAX",
     "CONTROL_NAMES",
     "CONTROL_WEIGHT_MAX",
@@ -113,6 +118,7 @@ __all__ = [
     "LORAS_MAX",
     "LORA_WEIGHT_MAX",
     "NO_PREPROCESSOR",
+    "OWN_VAE",
     "PADDING_MAX",
     "PERTURBED_DEFAULT",
     "PERTURBED_MAX",
@@ -152,6 +158,7 @@ __all__ = [
     "DatabaseMissing",
     "DeviceCode",
     "DiskFull",
+    "Download",
     "Drawn",
     "Edit",
     "EmbeddingCard",
@@ -165,6 +172,7 @@ __all__ = [
     "GuidanceFacts",
     "GuidanceStyle",
     "Health",
+    "HubModel",
     "HubOffer",
     "ImageToImage",
     "IncompatibleAdapter",
@@ -187,6 +195,7 @@ __all__ = [
     "People",
     "Picture",
     "PictureFormat",
+    "Precision",
     "PreprocessorCard",
     "Progress",
     "Quality",
@@ -210,8 +219,10 @@ __all__ = [
     "Style",
     "TextToImage",
     "TrayCounts",
+    "Unreachable",
     "Upscale",
     "UpscalerCard",
+    "VaeCard",
     "Watch",
     "WorkerLost",
     "apply_style",

@@ -48,6 +48,7 @@ class Resolver:
         for use in request.references:
             self._inputs.get(use.image, owner, field="references")
         references = self._shelves.ip_adapters.resolve(without_nothing(request.references), card, self._shelves.models.folder(card.name))
+        vae = self._shelves.vaes.resolve(request.vae, card)
         upscaler, sizes = None, list[tuple[int, int]]()
         if request.mode != "txt2img":
             source = self._inputs.get(request.source, owner, field="source")
@@ -72,6 +73,7 @@ class Resolver:
             request,
             card,
             upscaler=upscaler,
+            vae=vae,
             find_loras=find_loras,
             controls=controls,
             references=references,

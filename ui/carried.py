@@ -18,6 +18,8 @@ from ui.sending import event_data, fields_of, fields_update, rack_views
 
 _SAME = ("prompt", "negative_prompt", "guidance_scale", "steps", "scheduler", "variation_strength")
 _TEXTS = ("schedule", "seamless", "variation_seed")
+# What a picture does not say of these was the model's own.
+_OWN = ("clip_skip", "vae")
 
 
 def carried_view(engine: Engine, data: bytes, owner: str) -> dict[str, Any] | None:
@@ -69,6 +71,7 @@ def _fields(values: dict[str, Any], sizes: list[str]) -> dict[str, Any]:
     """Another program's values as the form's; what it does not say stays as it is."""
     fields = {name: values[name] for name in _SAME if name in values}
     fields |= {name: str(values[name]) for name in _TEXTS if name in values}
+    fields |= {name: str(values.get(name, "")) for name in _OWN}
     if "scheduler" in values:
         fields["schedule"] = values.get("schedule", "")
     if "seed" in values:

@@ -10,7 +10,7 @@ from engine import GUIDANCE_FACTS, Recipe
 # What every tab has, then what one tab has. The names of the components, in the order in which values travel.
 SHARED = (
     "prompt", "negative_prompt", "size", "count", "guidance_scale", "steps", "scheduler", "schedule", "seed", "is_seed_kept", "width", "height",
-    "variation_strength", "variation_seed", "seamless", "guidance_style", "perturbed_scale", "guidance_rescale", "guidance_start", "guidance_end",
+    "variation_strength", "variation_seed", "seamless", "clip_skip", "vae", "guidance_style", "perturbed_scale", "guidance_rescale", "guidance_start", "guidance_end",
     "score_guidance", "score_scale", "score_target",
 )  # fmt: skip
 # What each tab asks the engine for, where that has another name: ControlNet is words with a picture that leads.
@@ -29,7 +29,7 @@ FIELDS = ("model", "how", *SHARED, *(name for names in OF_MODE.values() for name
 
 _PLAIN = (
     "model", "prompt", "negative_prompt", "steps", "guidance_scale", "scheduler", "schedule", "count", "guidance_style", "guidance_rescale", "guidance_start",
-    "guidance_end", "score_guidance",
+    "guidance_end", "score_guidance", "clip_skip", "vae",
 )  # fmt: skip
 # Scales and words of what is switched on by another control.
 _SCORE = ("score_scale", "score_target")
@@ -132,6 +132,8 @@ def from_recipe(recipe: Recipe, sizes: list[str]) -> dict[str, Any]:
         "variation_strength": recipe.variation_strength or 0,
         "variation_seed": "" if recipe.variation_seed is None else str(recipe.variation_seed),
         "seamless": recipe.seamless or "",
+        "clip_skip": "" if recipe.clip_skip is None else str(recipe.clip_skip),
+        "vae": recipe.vae or "",
         "guidance_style": recipe.guidance_style or "cfg",
         "guidance_rescale": recipe.guidance_rescale or 0,
         "guidance_start": recipe.guidance_start or 0,

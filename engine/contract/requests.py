@@ -35,6 +35,7 @@ SEED_MAX = 2**32 - 1
 EXPAND_MAX = 1_024
 PADDING_MAX = 512
 FEATHER_MAX = 256.0
+CLIP_SKIP_MAX = 12
 
 Mode = Literal["txt2img", "img2img", "edit", "inpaint", "upscale"]
 Fit = Literal["crop", "pad", "stretch"]
@@ -58,6 +59,8 @@ CONTROL_NAMES = {
     "variation_seed": "Variation seed",
     "variation_strength": "Variation",
     "seamless": "Seamless",
+    "clip_skip": "Clip skip",
+    "vae": "VAE",
     "loras": "LoRA",
     "controls": "Control",
     "references": "Reference pictures",
@@ -97,6 +100,8 @@ Feather = Annotated[float, Field(ge=0, le=FEATHER_MAX, allow_inf_nan=False)]
 Factor = Literal[2, 4]
 Overlap = Annotated[int, Field(ge=16, le=256, multiple_of=8)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+# Which layer of the text encoder speaks, counted from its end as people count it: 1 is the last, 2 the last but one.
+ClipSkip = Annotated[int, Field(ge=1, le=CLIP_SKIP_MAX)]
 
 
 class Drawing(BaseModel):
@@ -122,6 +127,8 @@ class Drawing(BaseModel):
     variation_seed: Seed | None = None
     variation_strength: Share = 0.0
     seamless: Seamless | None = None
+    clip_skip: ClipSkip | None = None
+    vae: Name | None = None
     loras: Annotated[tuple[LoraUse, ...], Field(max_length=LORAS_MAX)] = ()
     guidance_style: StyleField = "cfg"
     guidance_rescale: GuidanceShare = 0.0
@@ -153,7 +160,7 @@ class Drawing(BaseModel):
 
     @field_validator(
         "steps", "width", "height", "seed", "count", "guidance_scale", "variation_seed", "variation_strength", "strength", "padding", "feather",
-        "factor", "overlap", "expand_left", "expand_top", "expand_right", "expand_bottom", mode="before", check_fields=False,
+        "factor", "overlap", "expand_left", "expand_top", "expand_right", "expand_bottom", "clip_skip", mode="before", check_fields=False,
     )  # fmt: skip
     @classmethod
     def _refuse_truth_values(cls, value: object) -> object:
@@ -324,6 +331,8 @@ _HINTS = {
     "variation_seed": _SEED_HINT,
     "variation_strength": "Choose a number from 0 to 1.",
     "seamless": "Choose x, y or xy, or leave it open.",
+    "clip_skip": f"Choose 1 for the last layer, up to {CLIP_SKIP_MAX}, or leave it open.",
+    "vae": "Choose a VAE from the list, or leave it open.",
     "loras": LORAS_HINT,
     "references": REFERENCES_HINT,
     "source": "Drop a picture here, paste one, or send one from the results.",

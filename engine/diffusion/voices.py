@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -78,9 +78,10 @@ class ClipPart:
 
 @dataclass(frozen=True)
 class ClipVoice:
-    """One CLIP encoder, its last layer: Stable Diffusion 1.x."""
+    """One CLIP encoder: Stable Diffusion 1.x. `layer` counts from its end; that of training is the last, 1."""
 
     part: ClipPart
+    layer: int = 1
 
     @property
     def width(self) -> int:
@@ -91,19 +92,27 @@ class ClipVoice:
 
     def say(self, passages: tuple[Passage, ...], runs: int, learned: Learned) -> Told:
         laid = self.part.filled(passages, runs, learned)
-        states = weigh(self.part.read(laid, learned).last_hidden_state, _weights(laid))
+        if self.layer == 1:
+            states = self.part.read(laid, learned).last_hidden_state
+        else:
+            # What an earlier layer says goes through the norm that stands behind the last one.
+            said = self.part.read(laid, learned, hidden=True).hidden_states[-self.layer]
+            states = getattr(self.part.encoder, "text_model", self.part.encoder).final_layer_norm(said)
+        states = weigh(states, _weights(laid))
         return Told(states.reshape(1, -1, states.shape[-1]))
 
 
 @dataclass(frozen=True)
 class TwoClipsVoice:
-    """Two CLIP encoders side by side, their last layer but one, and what the second makes of the whole prompt (Podell et al. 2023, section 2.1).
+    """Two CLIP encoders side by side, and what the second makes of the whole prompt (Podell et al. 2023, section 2.1).
 
-    `is_silent_when_empty`: the model was trained to hear zeros where nothing is said.
+    `is_silent_when_empty`: the model was trained to hear zeros where nothing is said. `layer` counts from the end of
+    both; that of training is the last but one, 2.
     """
 
     parts: tuple[ClipPart, ClipPart]
     is_silent_when_empty: bool = False
+    layer: int = 2
 
     @property
     def width(self) -> int:
@@ -113,14 +122,19 @@ class TwoClipsVoice:
         return self.parts[0].runs(passages, sizes)
 
     def say(self, passages: tuple[Passage, ...], runs: int, learned: Learned) -> Told:
-        words, pooled = read_clips(self.parts, passages, runs, learned)
+        words, pooled = read_clips(self.parts, passages, runs, learned, layer=self.layer)
         if self.is_silent_when_empty and not sentence(passages):
             words, pooled = torch.zeros_like(words), {name: torch.zeros_like(value) for name, value in pooled.items()}
         return Told(words, aside={"pooled": pooled["second"]})
 
 
+def at_layer(voice: Voice, layer: int | None) -> Voice:
+    """A voice that speaks from another layer of its encoders, counted from the end; None leaves it at that of training."""
+    return replace(voice, layer=layer) if layer is not None and isinstance(voice, ClipVoice | TwoClipsVoice) else voice
+
+
 def read_clips(
-    parts: tuple[ClipPart, ClipPart], passages: tuple[Passage, ...], runs: int, learned: Learned
+    parts: tuple[ClipPart, ClipPart], passages: tuple[Passage, ...], runs: int, learned: Learned, *, layer: int = 2
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Weighted states of both, (1, 77·k, d₁ + d₂), and what each makes of the first run as a whole, (1, p)."""
     states: list[torch.Tensor] = []
@@ -128,7 +142,7 @@ def read_clips(
     for name, part in zip(("first", "second"), parts, strict=True):
         laid = part.filled(passages, runs, learned)
         answer = part.read(laid, learned, hidden=True)
-        found = weigh(answer.hidden_states[-2], _weights(laid))
+        found = weigh(answer.hidden_states[-layer], _weights(laid))
         states.append(found.reshape(1, -1, found.shape[-1]))
         # A projected encoder answers with its projection first; another one has its pooled state.
         pooled[name] = (answer.text_embeds if hasattr(answer, "text_embeds") else answer.pooler_output)[:1]

@@ -42,6 +42,8 @@ FLAGS = (
     Flag("--variation-strength", "variation_strength", "0 to 1: how far to turn towards another picture of the same words"),
     Flag("--variation-seed", "variation_seed", "which other picture", ("--variation-strength",)),
     Flag("--seamless", "seamless", "x, y or xy: the edges meet, for textures"),
+    Flag("--clip-skip", "clip_skip", "which layer of the text encoder speaks: 1 is the last, 2 the last but one"),
+    Flag("--vae", "vae", "name of a VAE in data/vaes, in place of the model's own"),
     Flag("--strength", "strength", "how much of the source is drawn anew, up to 1", ("--init",)),
     Flag("--fit", "fit", "crop, pad or stretch the source to width and height", ("--init",)),
     Flag("--region", "region", "masked or whole: what the model sees", _REPAINTING),

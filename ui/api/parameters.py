@@ -28,6 +28,8 @@ MEANINGS = {
     "variation_seed": "which neighbour of the picture; counts only with variation_strength",
     "variation_strength": "how far to turn towards that neighbour",
     "seamless": "edges that meet, for textures",
+    "clip_skip": "which layer of the text encoder speaks, counted from its end: 1 is the last, 2 the last but one; that of training if left out",
+    "vae": "name of a VAE in place of the model's own",
     "guidance_style": "how the prediction is led towards the words",
     "guidance_rescale": "how far guidance is brought back to the contrast of the picture without it",
     "guidance_start": "share of the steps before guidance begins; until then the prompt alone is heard",

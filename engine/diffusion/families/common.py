@@ -10,15 +10,6 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-KL = frozenset({"AutoencoderKL", "AutoencoderTiny"})
-FLOW_SCHEDULERS = frozenset({"FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"})
-SCHEDULERS = frozenset(
-    {
-        "DDIMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
-        "DDPMScheduler", "LMSDiscreteScheduler", "UniPCMultistepScheduler", "LCMScheduler",
-    }
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class PlainLatents:

@@ -13,9 +13,10 @@ import torch
 
 from engine.contract.chunks import Run
 from engine.contract.families import FAMILIES
+from engine.contract.parts import PARTS
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
-from engine.diffusion.families.common import FLOW_SCHEDULERS, KL, PlainLatents, even_plan, from_patches, places, to_patches
+from engine.diffusion.families.common import PlainLatents, even_plan, from_patches, places, to_patches
 from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import ClipPart, Learned, SentencePart, sentence
 
@@ -64,15 +65,7 @@ def _predict(transformer: Any, sample: torch.Tensor, timestep: torch.Tensor, tol
 
 FLUX1 = Family(
     facts=FAMILIES["flux1"],
-    components={
-        "tokenizer": frozenset({"CLIPTokenizer"}),
-        "tokenizer_2": frozenset({"T5Tokenizer", "T5TokenizerFast"}),
-        "text_encoder": frozenset({"CLIPTextModel"}),
-        "text_encoder_2": frozenset({"T5EncoderModel"}),
-        "transformer": frozenset({"FluxTransformer2DModel"}),
-        "vae": KL,
-        "scheduler": FLOW_SCHEDULERS,
-    },
+    components=PARTS["flux1"].classes,
     network="transformer",
     voice=_voice,
     latents=PlainLatents(),

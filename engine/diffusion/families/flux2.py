@@ -11,9 +11,10 @@ import torch
 
 from engine.contract.chunks import Run
 from engine.contract.families import FAMILIES
+from engine.contract.parts import PARTS
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
-from engine.diffusion.families.common import FLOW_SCHEDULERS, places
+from engine.diffusion.families.common import places
 from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import Learned, SentencePart, sentence
 
@@ -120,13 +121,7 @@ def measured_shift(tokens: int, steps: int) -> float:
 
 FLUX2 = Family(
     facts=FAMILIES["flux2"],
-    components={
-        "tokenizer": frozenset({"Qwen2TokenizerFast", "Qwen2Tokenizer"}),
-        "text_encoder": frozenset({"Qwen3ForCausalLM"}),
-        "transformer": frozenset({"Flux2Transformer2DModel"}),
-        "vae": frozenset({"AutoencoderKLFlux2"}),
-        "scheduler": FLOW_SCHEDULERS,
-    },
+    components=PARTS["flux2"].classes,
     network="transformer",
     voice=_voice,
     latents=NormalisedPatches(),

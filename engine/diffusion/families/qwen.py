@@ -12,9 +12,10 @@ from engine.contract.chunks import Run
 from engine.contract.editing import MEGAPIXEL, about_area
 from engine.contract.errors import InvalidRequest
 from engine.contract.families import FAMILIES
+from engine.contract.parts import PARTS
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
-from engine.diffusion.families.common import FLOW_SCHEDULERS, drawn, even_plan, from_patches, to_patches
+from engine.diffusion.families.common import drawn, even_plan, from_patches, to_patches
 from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.images import Rgb, resized
 from engine.diffusion.voices import Learned, SentencePart, Voice, sentence
@@ -153,15 +154,8 @@ def _settle(guided: torch.Tensor, conditional: torch.Tensor) -> torch.Tensor:
 
 QWEN = Family(
     facts=FAMILIES["qwen"],
-    components={
-        "tokenizer": frozenset({"Qwen2Tokenizer", "Qwen2TokenizerFast"}),
-        "processor": frozenset({"Qwen2VLProcessor"}),
-        "text_encoder": frozenset({"Qwen2_5_VLForConditionalGeneration"}),
-        "transformer": frozenset({"QwenImageTransformer2DModel"}),
-        "vae": frozenset({"AutoencoderKLQwenImage"}),
-        "scheduler": FLOW_SCHEDULERS,
-    },
-    optional=frozenset({"processor"}),
+    components=PARTS["qwen"].classes,
+    optional=PARTS["qwen"].optional,
     network="transformer",
     voice=_voice,
     latents=FilmLatents(),
