@@ -38,6 +38,7 @@ from engine.contract.settings import Settings
 from engine.contract.sheet import Axis, CellView, Sheet
 from engine.contract.strokes import Stroke
 from engine.contract.styles import Style
+from engine.contract.vaes import VaeCard
 from engine.controls import ControlDesk
 from engine.downloads import Downloads
 from engine.jobs.dispatcher import Dispatcher
@@ -464,6 +465,10 @@ class Engine:
 
     def upscalers(self) -> list[UpscalerCard]:
         return self._shelves.upscalers.cards()
+
+    def vaes(self) -> list[VaeCard]:
+        """VAEs that may stand in for a model's own; one that cannot be used says why in its card."""
+        return self._shelves.vaes.cards()
 
     def loras(self) -> list[LoraCard]:
         """The adapters that are here now; one that cannot be used says why in its card."""

@@ -70,8 +70,10 @@ PARTS: dict[str, Parts] = {
     ),
     "qwen": Parts(
         {
-            "tokenizer": _QWEN, "text_encoder": frozenset({"Qwen2_5_VLForConditionalGeneration"}),
+            "tokenizer": _QWEN, "processor": frozenset({"Qwen2VLProcessor"}), "text_encoder": frozenset({"Qwen2_5_VLForConditionalGeneration"}),
             "transformer": frozenset({"QwenImageTransformer2DModel"}), "vae": frozenset({"AutoencoderKLQwenImage"}), "scheduler": FLOW_SCHEDULERS,
-        }
+        },
+        # What an editor sees its pictures with.
+        optional=frozenset({"processor"}),
     ),
 }  # fmt: skip

@@ -1,24 +1,26 @@
-"""A diffusers folder on disk becomes components in memory: checked first, then read, safetensors only."""
+"""A diffusers folder or a single file on disk becomes components in memory: checked first, then read, safetensors only."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from engine.contract.editing import EDITORS, Editor, editor_name
 from engine.contract.errors import DamagedFile, ModelNotFound
 from engine.contract.families import family_of
 from engine.diffusion.families import FAMILIES, Denoiser, Family
-from engine.diffusion.preview import LatentToRgb, measure_preview
+from engine.diffusion.preview import NO_PREVIEW, LatentToRgb, measure_preview
 from engine.diffusion.safetensors_header import check_header
 from engine.diffusion.scorer import Scorer, has_scorer, load_scorer
 from engine.diffusion.voices import Voice
+from engine.single_files import SingleFile, is_single_file, read_single_file
 
 # Where the classes live that a model may name. Imported when one is needed: the starter's first second must not pay for all.
 _AUTOENCODERS, _TRANSFORMERS = "diffusers.models.autoencoders", "diffusers.models.transformers"
@@ -40,7 +42,7 @@ _DIFFUSERS = {
 class Components:
     """A loaded model. Modules are in eval mode on `device` in `dtype` and are never changed by a run.
 
-    `parts` are its modules and tokenizers by their names in `model_index.json`.
+    `folder` is where it lies, a single file too. `parts` are its modules and tokenizers by their names in `model_index.json`.
     """
 
     folder: Path
@@ -51,6 +53,8 @@ class Components:
     preview: LatentToRgb
     device: torch.device
     dtype: torch.dtype
+    # How it looks at pictures beside the sentence; None for a model that cannot edit.
+    editor: Editor | None = None
 
     @property
     def network(self) -> Any:
@@ -109,20 +113,22 @@ class Components:
 
 
 def load_components(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Components:
-    """Load a model folder. Raises `DamagedFile` or `ModelNotFound` before the device is touched."""
+    """Load a model folder or file. Raises `DamagedFile` or `ModelNotFound` before the device is touched."""
     checked = check_model(folder)
-    index, own, family = checked.index, checked.own, checked.family
-    parts = {name: _load(folder / name, index[name][1], dtype, device) for name in checked.parts}
-    preview = LatentToRgb.known(family, own.get("preview"), family.latents.channels(parts["vae"]))
+    index, own, family, file = checked.index, checked.own, checked.family, checked.file
+    load = _load if file is None else partial(_load_from, file)
+    parts = {name: load(folder / name, index[name][1], dtype, device) for name in checked.parts}
+    preview = LatentToRgb.known(family, own.get("preview"), family.latents.channels(parts["vae"])) if "vae" in parts else NO_PREVIEW
     return Components(
         folder=folder,
         family=family,
         parts=parts,
         voice=family.voice(parts, {**family.settings, **{name: index[name] for name in family.settings if name in index}}),
-        scheduler_config=_read_json(folder / "scheduler" / "scheduler_config.json"),
+        scheduler_config=_read_json(folder / "scheduler" / "scheduler_config.json") if file is None else file.settings["scheduler"],
         preview=measure_preview(family.latents, parts["vae"]) if preview is None else preview,
         device=device,
         dtype=dtype,
+        editor=EDITORS.get(editor_name(index)),
     )
 
 
@@ -134,10 +140,14 @@ class Checked:
     own: dict[str, Any]
     family: Family
     parts: list[str]
+    # What it is where it is no folder.
+    file: SingleFile | None = None
 
 
 def check_model(folder: Path) -> Checked:
     """Takes milliseconds and loads nothing. Raises `DamagedFile` or `ModelNotFound`."""
+    if is_single_file(folder):
+        return _check_file(folder)
     index = _read_json(folder / "model_index.json")
     own = _read_json(folder / "easel.json") if (folder / "easel.json").is_file() else {}
     family = _family(folder, index, own)
@@ -145,6 +155,18 @@ def check_model(folder: Path) -> Checked:
     for file in sorted(folder.rglob("*.safetensors")):
         check_header(file)
     return Checked(index, own, family, parts)
+
+
+def _check_file(path: Path) -> Checked:
+    from engine.diffusion.single_file import check_parts
+
+    file = read_single_file(path)
+    if file.base is not None:
+        check_model(file.base)
+    check_parts(file)
+    family, index = FAMILIES[file.family], file.settings["model_index"]
+    names = [name for name in family.components if name != "scheduler" and index.get(name) not in (None, [None, None])]
+    return Checked(index, {}, family, [name for name in names if name != "vae" or not file.wants_vae], file)
 
 
 def _family(folder: Path, index: dict[str, Any], own: dict[str, Any]) -> Family:
@@ -156,6 +178,19 @@ def _family(folder: Path, index: dict[str, Any], own: dict[str, Any]) -> Family:
     return family
 
 
+def _load_from(file: SingleFile, folder: Path, class_name: str, dtype: torch.dtype, device: torch.device) -> Any:
+    """A part of a single file, or of the folder that it borrows from."""
+    from engine.diffusion.single_file import clip_tokenizer, load_part
+
+    name = folder.name
+    if name in file.inside:
+        return settled(load_part(file, name, dtype=dtype).to(device), class_name)
+    if "Tokenizer" in class_name and name.replace("tokenizer", "text_encoder") in file.inside:
+        return clip_tokenizer(name)
+    assert file.base is not None
+    return _load(file.base / name, class_name, dtype, device)
+
+
 def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.device) -> Any:
     # Only names of the family's table come this far.
     is_ours = class_name in _DIFFUSERS
@@ -163,12 +198,17 @@ def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.devic
     cls: Any = getattr(import_module(_DIFFUSERS.get(class_name, "transformers")), class_name.removesuffix("Fast"))
     words = {"torch_dtype" if is_ours else "dtype": dtype, "use_safetensors": True}
     try:
-        if "Tokenizer" in class_name:
+        if class_name.endswith(("Tokenizer", "TokenizerFast", "Processor")):
             return cls.from_pretrained(folder, local_files_only=True)
         module = cls.from_pretrained(folder, local_files_only=True, **words).eval().requires_grad_(False).to(device)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise DamagedFile(f"The {folder.name} of {folder.parent.name} cannot be loaded.", "Copy or download the model again.", "model") from error
-    if device.type == "cpu" and class_name in ("UNet2DConditionModel", "AutoencoderKL", "AutoencoderTiny"):
+    return settled(module, class_name)
+
+
+def settled(module: Any, class_name: str) -> Any:
+    """The module in the memory layout that is quickest where it is."""
+    if module.device.type == "cpu" and class_name in ("UNet2DConditionModel", "AutoencoderKL", "AutoencoderTiny"):
         # Convolutions in bfloat16 are quicker in this layout on CPU; values are the same.
         module.to(memory_format=torch.channels_last)
     return module

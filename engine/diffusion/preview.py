@@ -44,6 +44,10 @@ class LatentToRgb:
         return _small_jpeg(image, min(max(max(image.size) * 8, EDGE_MIN), EDGE_MAX))
 
 
+# For a model whose autoencoder is not known yet: four channels of nothing.
+NO_PREVIEW = LatentToRgb(torch.zeros(4, 3), torch.zeros(3))
+
+
 def measure_preview(latents: Latents, vae: Any) -> LatentToRgb:
     """The map of an autoencoder that nobody has measured before: least squares on what it makes of a sheet of soft colours.
 

@@ -12,8 +12,10 @@ import torch
 from engine.contract.chunks import Run
 from engine.contract.words import Passage, Timeline, parse_timeline, parse_weights, words_at
 from engine.diffusion.conditioning import Embeds, Told, joined
+from engine.diffusion.images import Rgb
 from engine.diffusion.loading import Components
 from engine.diffusion.references import Shown
+from engine.diffusion.voices import SightedVoice, at_layer
 
 _CACHED_PROMPTS = 64
 
@@ -23,9 +25,11 @@ class PromptEncoder:
 
     def __init__(self, components: Components) -> None:
         self._voice = components.voice
-        self._cache: OrderedDict[tuple[tuple[Passage, ...], int, tuple[str, ...]], Told] = OrderedDict()
+        self._cache: OrderedDict[tuple[tuple[Passage, ...], int, tuple[str, ...], int | None, tuple[str, ...]], Told] = OrderedDict()
+        self._layer: int | None = None
         self._learned: Mapping[str, torch.Tensor] = {}
         self._hashes: tuple[str, ...] = ()
+        self._sight: tuple[str, ...] = ()
         self.shown: tuple[Shown, ...] = ()
 
     @contextmanager
@@ -38,6 +42,15 @@ class PromptEncoder:
             self._learned, self._hashes = {}, ()
 
     @contextmanager
+    def speaking_from(self, layer: int | None) -> Generator[None]:
+        """While inside, words are what this layer of the text encoders makes of them, counted from the end; None is that of training."""
+        self._layer = layer
+        try:
+            yield
+        finally:
+            self._layer = None
+
+    @contextmanager
     def showing(self, shown: tuple[Shown, ...]) -> Generator[None]:
         """While inside, walks are told these reference pictures beside the words."""
         self.shown = shown
@@ -45,6 +58,20 @@ class PromptEncoder:
             yield
         finally:
             self.shown = ()
+
+    @contextmanager
+    def before(self, pictures: tuple[Rgb, ...], hashes: tuple[str, ...]) -> Generator[None]:
+        """While inside, a family whose encoder sees says everything in front of these pictures, each (H, W, 3)."""
+        voice = self._voice
+        if isinstance(voice, SightedVoice):
+            self._voice, self._sight = voice.before(pictures), hashes
+            # What was said in front of others is long, and rarely said again.
+            for key in [key for key in self._cache if key[4] not in ((), hashes)]:
+                del self._cache[key]
+        try:
+            yield
+        finally:
+            self._voice, self._sight = voice, ()
 
     def encode(self, prompt: str, negative_prompt: str | None) -> torch.Tensor:
         """(1, tokens, dim), or (2, tokens, dim) with the negative prompt first: the words alone, as long as the longer prompt needs.
@@ -74,9 +101,9 @@ class PromptEncoder:
         return self._voice.runs(passages, {name: len(vectors) for name, vectors in self._learned.items()})
 
     def _said(self, passages: tuple[Passage, ...], runs: int) -> Told:
-        key = (passages, runs, self._hashes)
+        key = (passages, runs, self._hashes, self._layer, self._sight)
         if key not in self._cache:
-            self._cache[key] = self._voice.say(passages, runs, self._learned)
+            self._cache[key] = at_layer(self._voice, self._layer).say(passages, runs, self._learned)
             if len(self._cache) > _CACHED_PROMPTS:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(key)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from engine.contract.memory import Room, fit
 from engine.contract.offers import ModelOffer, suggest
-from engine.library.fingerprints import TITLES
+from engine.fingerprints import TITLES
 from engine.library.offers import OFFERS, read_offers
 
 OPEN = {"Apache-2.0", "MIT", "CreativeML Open RAIL-M", "CreativeML Open RAIL++-M"}

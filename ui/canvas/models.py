@@ -14,7 +14,7 @@ _TEMPLATE = """
   <h3 class="models-on-their-way" hidden>On their way here</h3>
   <ul class="models-list models-coming" aria-label="On their way here"></ul>
   <ul class="models-list models-here" aria-label="On this machine"></ul>
-  <p class="models-none" hidden>No other model is here yet. A folder with a model_index.json that is put into data/models is found the next time this tab opens.</p>
+  <p class="models-none" hidden>No other model is here yet. A .safetensors file, or a folder with a model_index.json, that is put into data/models is found the next time this tab opens.</p>
   <form class="models-hub" hidden>
     <h3>From the hub</h3>
     <p class="models-hint">Any model of huggingface.co in diffusers' layout. You see its size and licence first.</p>
