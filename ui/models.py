@@ -52,7 +52,7 @@ def models_view(engine: Engine, may_manage: bool) -> dict[str, Any]:
 
 
 def _model_view(engine: Engine, card: ModelCard, room: Room, default: str) -> dict[str, Any]:
-    fits = fit(card.parts, room) if card.parts else None
+    fits = engine.fit(card.parts) if card.parts else None
     return {
         "name": card.name, "title": card.title, "family": FAMILY_TITLES.get(card.family, ""), "size": size_words(card.bytes_on_disk),
         "licence": card.licence, "note": card.note, "what": card.what, "refusal": card.refusal, "fits": fits.text if fits else "",

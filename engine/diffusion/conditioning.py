@@ -45,6 +45,15 @@ class Told:
     def dtype(self) -> torch.dtype:
         return self.words.dtype
 
+    @property
+    def nbytes(self) -> int:
+        """What the words and what stands beside them take; references are counted elsewhere."""
+        return self.words.nbytes + sum(value.nbytes for value in self.aside.values())
+
+    def to(self, device: torch.device) -> Told:
+        """On the device that draws, wherever the words were read."""
+        return Told(self.words.to(device), self.seen, {name: value.to(device) for name, value in self.aside.items()})
+
     def each(self, count: int) -> Told:
         """Every row `count` times, one after the other. References join later."""
         return Told(

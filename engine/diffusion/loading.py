@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,12 @@ import torch
 
 from engine.contract.errors import DamagedFile, ModelNotFound
 from engine.contract.families import family_of
+from engine.contract.memory import Plan, is_text_encoder
+from engine.diffusion.conditioning import Told
 from engine.diffusion.families import FAMILIES, Denoiser, Family
+from engine.diffusion.parts import Part, Stay
 from engine.diffusion.preview import LatentToRgb, measure_preview
+from engine.diffusion.residency import Place, Residency
 from engine.diffusion.safetensors_header import check_header
 from engine.diffusion.scorer import Scorer, has_scorer, load_scorer
 from engine.diffusion.voices import Voice
@@ -34,13 +39,15 @@ _DIFFUSERS = {
     "UNet2DConditionModel": "diffusers.models.unets.unet_2d_condition",
     "ZImageTransformer2DModel": f"{_TRANSFORMERS}.transformer_z_image",
 }
+_SECOND_COPIES = (".fp16.", ".bf16.", "non_ema")
 
 
 @dataclass(frozen=True)
 class Components:
     """A loaded model. Modules are in eval mode on `device` in `dtype` and are never changed by a run.
 
-    `parts` are its modules and tokenizers by their names in `model_index.json`.
+    `parts` are its modules and tokenizers by their names in `model_index.json`. Where there is a `stay`, modules come and
+    go within a budget: whoever calls one says so first, with `use`.
     """
 
     folder: Path
@@ -51,6 +58,17 @@ class Components:
     preview: LatentToRgb
     device: torch.device
     dtype: torch.dtype
+    stay: Stay | None = None
+
+    def use(self, *names: str) -> None:
+        """Bring these parts, all of one stage of a run, to where they work."""
+        if self.stay is not None:
+            self.stay.use(names)
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """The names of the parts that read words."""
+        return tuple(name for name, part in self.parts.items() if is_text_encoder(name) and isinstance(part, torch.nn.Module))
 
     @property
     def network(self) -> Any:
@@ -76,7 +94,11 @@ class Components:
 
     @property
     def denoiser(self) -> Denoiser:
-        return Denoiser(self.network, self.family.predict, self.family.settle)
+        def predict(network: Any, sample: torch.Tensor, timestep: torch.Tensor, told: Told, added: Mapping[str, Any]) -> torch.Tensor:
+            self.use(self.family.network)
+            return self.family.predict(network, sample, timestep, told, added)
+
+        return Denoiser(self.network, predict, self.family.settle)
 
     @property
     def latent_channels(self) -> int:
@@ -108,22 +130,56 @@ class Components:
         return self.family.latents.scale(self.vae)
 
 
-def load_components(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Components:
-    """Load a model folder. Raises `DamagedFile` or `ModelNotFound` before the device is touched."""
+def load_components(
+    folder: Path, *, device: torch.device, dtype: torch.dtype, residency: Residency | None = None, plan: Plan = "whole"
+) -> Components:
+    """Load a model folder, each part where `plan` has it. Raises `DamagedFile` or `ModelNotFound` before the device is touched."""
     checked = check_model(folder)
     index, own, family = checked.index, checked.own, checked.family
-    parts = {name: _load(folder / name, index[name][1], dtype, device) for name in checked.parts}
+    residency = residency or Residency(device_bytes=sum(checked.sizes(dtype).values()), host_bytes=None)
+    parts, stay = _load_parts(folder, checked, device, dtype, residency, plan)
     preview = LatentToRgb.known(family, own.get("preview"))
+    if preview is None:
+        stay.use(["vae"])
+        preview = measure_preview(family.latents, parts["vae"])
     return Components(
         folder=folder,
         family=family,
         parts=parts,
         voice=family.voice(parts, {**family.settings, **{name: index[name] for name in family.settings if name in index}}),
         scheduler_config=_read_json(folder / "scheduler" / "scheduler_config.json"),
-        preview=measure_preview(family.latents, parts["vae"]) if preview is None else preview,
+        preview=preview,
         device=device,
         dtype=dtype,
+        stay=stay,
     )
+
+
+def _load_parts(
+    folder: Path, checked: Checked, device: torch.device, dtype: torch.dtype, residency: Residency, plan: Plan
+) -> tuple[dict[str, Any], Stay]:
+    """Everything is read once. What the plan does not want on the device leaves it before the next part comes."""
+    parts: dict[str, Any] = {}
+    kept: dict[str, Part] = {}
+    sizes, network, is_split = checked.sizes(dtype), checked.family.network, residency.is_split
+    first: Place = "device" if plan == "whole" or not is_split else "host"
+    try:
+        for name in checked.parts:
+            load = partial(_load, folder / name, checked.index[name][1], dtype, in_8_bits=plan == "in 8 bits" and name == network)
+            if name in sizes:
+                residency.make_room(sizes[name], place=first, kept=[(str(folder), one) for one in kept])
+            parts[name] = load(device if first == "device" else torch.device("cpu"))
+            if isinstance(parts[name], torch.nn.Module):
+                kept[name] = Part(parts[name], load, device, place=first)
+                residency.hold((str(folder), name), kept[name])
+                if plan == "one part at a time" or (plan == "in 8 bits" and not is_split):
+                    residency.rest([(str(folder), name)])
+        if plan == "in pieces" or (plan == "in 8 bits" and is_split):
+            kept[network].stream()
+    except BaseException:
+        residency.forget((str(folder), name) for name in kept)
+        raise
+    return parts, Stay(residency, str(folder), kept, network, plan)
 
 
 @dataclass(frozen=True)
@@ -134,6 +190,12 @@ class Checked:
     own: dict[str, Any]
     family: Family
     parts: list[str]
+    # Numbers in the weights of each part.
+    counts: Mapping[str, int]
+
+    def sizes(self, dtype: torch.dtype) -> dict[str, int]:
+        """Bytes of each part in memory."""
+        return {name: count * dtype.itemsize for name, count in self.counts.items()}
 
 
 def check_model(folder: Path) -> Checked:
@@ -142,9 +204,13 @@ def check_model(folder: Path) -> Checked:
     own = _read_json(folder / "easel.json") if (folder / "easel.json").is_file() else {}
     family = _family(folder, index, own)
     parts = _check_classes(folder, index, family)
+    counts: dict[str, int] = {}
     for file in sorted(folder.rglob("*.safetensors")):
-        check_header(file)
-    return Checked(index, own, family, parts)
+        count = sum(math.prod(shape) for shape in check_header(file).values())
+        # The same weights in half precision may lie beside the full ones.
+        if file.parent.name in parts and not any(mark in file.name for mark in _SECOND_COPIES):
+            counts[file.parent.name] = counts.get(file.parent.name, 0) + count
+    return Checked(index, own, family, parts, counts)
 
 
 def _family(folder: Path, index: dict[str, Any], own: dict[str, Any]) -> Family:
@@ -156,7 +222,7 @@ def _family(folder: Path, index: dict[str, Any], own: dict[str, Any]) -> Family:
     return family
 
 
-def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.device) -> Any:
+def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.device, *, in_8_bits: bool = False) -> Any:
     # Only names of the family's table come this far.
     is_ours = class_name in _DIFFUSERS
     # The library has dropped the word that told its quick tokenizers from slow ones; folders still have it.
@@ -165,7 +231,13 @@ def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.devic
     try:
         if "Tokenizer" in class_name:
             return cls.from_pretrained(folder, local_files_only=True)
-        module = cls.from_pretrained(folder, local_files_only=True, **words).eval().requires_grad_(False).to(device)
+        module = cls.from_pretrained(folder, local_files_only=True, **words).eval().requires_grad_(False)
+        if in_8_bits:
+            module.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+        module.to(device)
+    except torch.OutOfMemoryError:
+        # No fault of the file's.
+        raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise DamagedFile(f"The {folder.name} of {folder.parent.name} cannot be loaded.", "Copy or download the model again.", "model") from error
     if device.type == "cpu" and class_name in ("UNet2DConditionModel", "AutoencoderKL", "AutoencoderTiny"):

@@ -1,9 +1,9 @@
-"""Prompts to what a model is told: the grammar of prompts over the steps, in the voice of the model's family, and a small cache."""
+"""Prompts to what a model is told: the grammar of prompts over the steps, in the voice of the model's family, and a cache of what was said."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Hashable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,15 +15,46 @@ from engine.diffusion.conditioning import Embeds, Told, joined
 from engine.diffusion.loading import Components
 from engine.diffusion.references import Shown
 
-_CACHED_PROMPTS = 64
+_CACHED_BYTES = 128 * 1024**2
+
+
+class PromptCache:
+    """What encoders made of prompts, for all models at once, newest last, within a number of bytes."""
+
+    def __init__(self, limit_bytes: int = _CACHED_BYTES) -> None:
+        self._limit = limit_bytes
+        self._said: OrderedDict[Hashable, Told] = OrderedDict()
+        self.bytes = 0
+
+    def get(self, key: Hashable) -> Told | None:
+        found = self._said.get(key)
+        if found is not None:
+            self._said.move_to_end(key)
+        return found
+
+    def put(self, key: Hashable, told: Told) -> None:
+        self._said[key] = told
+        self.bytes += told.nbytes
+        while self.bytes > self._limit:
+            _, gone = self._said.popitem(last=False)
+            self.bytes -= gone.nbytes
+
+    def __len__(self) -> int:
+        return len(self._said)
 
 
 class PromptEncoder:
-    """Embeddings of prompts for one loaded model. A repeated prompt costs no encoder run."""
+    """Embeddings of prompts for one loaded model. A repeated prompt costs no encoder run.
 
-    def __init__(self, components: Components) -> None:
+    `encoder` names the text encoders as they are on disk, `adapters` what changes them in this run: the same words are
+    remembered apart for each.
+    """
+
+    def __init__(self, components: Components, *, cache: PromptCache | None = None, encoder: Hashable = None, adapters: Hashable = ()) -> None:
+        self._components = components
         self._voice = components.voice
-        self._cache: OrderedDict[tuple[tuple[Passage, ...], int, tuple[str, ...]], Told] = OrderedDict()
+        self._cache = PromptCache() if cache is None else cache
+        self._key = (encoder, components.dtype, adapters)
         self._learned: Mapping[str, torch.Tensor] = {}
         self._hashes: tuple[str, ...] = ()
         self.shown: tuple[Shown, ...] = ()
@@ -74,13 +105,13 @@ class PromptEncoder:
         return self._voice.runs(passages, {name: len(vectors) for name, vectors in self._learned.items()})
 
     def _said(self, passages: tuple[Passage, ...], runs: int) -> Told:
-        key = (passages, runs, self._hashes)
-        if key not in self._cache:
-            self._cache[key] = self._voice.say(passages, runs, self._learned)
-            if len(self._cache) > _CACHED_PROMPTS:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(key)
-        return self._cache[key]
+        key = (self._key, passages, runs, self._hashes)
+        if (known := self._cache.get(key)) is not None:
+            return known
+        self._components.use(*self._components.encoders)
+        said = self._voice.say(passages, runs, self._learned).to(self._components.device)
+        self._cache.put(key, said)
+        return said
 
 
 @dataclass(frozen=True)
