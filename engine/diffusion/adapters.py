@@ -64,9 +64,6 @@ class AdapterShelf:
         network, reader = components.family.network, components.family.loras
         assert reader is not None
         modules: dict[str, Any] = {part: components.parts[part] for part in (network, *reader.encoders)}
-        for part in modules:
-            # Layers are made for weights that are there.
-            components.use(part)
         try:
             for lora, name, state in zip(loras, names, states, strict=True):
                 _attach(components, modules, name, state, lora.path.stem)
@@ -168,6 +165,8 @@ def _attach(components: Components, modules: dict[str, Any], name: str, state: _
 def _put_in(components: Components, modules: dict[str, Any], name: str, state: _State) -> None:
     loader, network = _loader(components), components.family.network
     for part in sorted(state.parts):
+        # Layers are made for weights that are there.
+        components.use(part)
         put: Any = getattr(loader, f"load_lora_into_{part}" if part == network else "load_lora_into_text_encoder")
         options: dict[str, Any] = {"adapter_name": name, network if part == network else "text_encoder": modules[part]}
         if "network_alphas" in inspect.signature(put).parameters:
