@@ -39,7 +39,7 @@ from engine.contract.guidance import (
     styles_of,
 )
 from engine.contract.hub import HubOffer
-from engine.contract.memory import Room, fit
+from engine.contract.memory import Fit, MemoryChoice, Room, fit, gigabytes
 from engine.contract.models import ModelCard
 from engine.contract.offers import ModelOffer
 from engine.contract.preprocessors import NO_PREPROCESSOR, Knob
@@ -102,6 +102,7 @@ __all__ = [
     "EXPAND_MAX",
     "FAMILIES",
     "FAMILY_TITLES",
+    "Fit",
     "FEATHER_MAX",
     "GUIDANCE_FACTS",
     "GUIDANCE_LABELS",
@@ -174,6 +175,7 @@ __all__ = [
     "LoraCard",
     "LoraUse",
     "Missing",
+    "MemoryChoice",
     "ModelCard",
     "ModelNotFound",
     "ModelOffer",
@@ -213,6 +215,7 @@ __all__ = [
     "apply_style",
     "expand_choices",
     "fit",
+    "gigabytes",
     "is_loopback",
     "negative_prompt_reason",
     "parse_axis",

@@ -46,5 +46,8 @@ def build_header(model: ModelCard, *, has_people: bool) -> gr.HTML:
     # Each in a block of its own: their names are their own too.
     script = "".join(f"{{\n{Path(__file__).with_name(f'{name}.js').read_text(encoding='utf-8')}\n}}\n" for name in ("header", "settings"))
     # What a folder says of its model goes in as text, never as markup.
-    script = script.replace("__ABOUT__", json.dumps({"title": model.title, "about": about_view(model)}).replace("<", "\\u003c"))
+    script = script.replace(
+        "__ABOUT__",
+        json.dumps({"title": model.title, "about": about_view(model, engine.fit(model.parts) if model.parts else None)}).replace("<", "\\u003c"),
+    )
     return gr.HTML("txt2img", html_template=template, js_on_load=script, elem_id="top", apply_default_css=False, model=model.title)
