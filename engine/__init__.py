@@ -3,6 +3,8 @@
 from engine.contract.adapters import LORA_WEIGHT_MAX, LORAS_MAX, LoraCard, LoraUse
 from engine.contract.chunks import Counted
 from engine.contract.controls import CONTROL_WEIGHT_MAX, CONTROLS_MAX, ControlCard, ControlUse, PreprocessorCard
+from engine.contract.downloads import Download
+from engine.contract.editing import EDITING_MODELS, cannot_edit, pictures_taken
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import (
     BadNumbers,
@@ -17,6 +19,7 @@ from engine.contract.errors import (
     ModelNotFound,
     NotFound,
     OutOfMemory,
+    Unreachable,
     WorkerLost,
 )
 from engine.contract.estimate import Estimate
@@ -38,7 +41,7 @@ from engine.contract.guidance import (
     negative_prompt_reason,
     styles_of,
 )
-from engine.contract.hub import HubOffer
+from engine.contract.hub import HubModel, HubOffer, Precision
 from engine.contract.memory import Fit, MemoryChoice, Room, fit, gigabytes
 from engine.contract.models import ModelCard
 from engine.contract.offers import ModelOffer
@@ -49,6 +52,7 @@ from engine.contract.recipe import Recipe
 from engine.contract.references import REFERENCE_WEIGHT, REFERENCE_WEIGHT_MAX, REFERENCES_MAX, ReferenceAdapterCard, ReferenceUse
 from engine.contract.remarks import Remark
 from engine.contract.requests import (
+    CLIP_SKIP_MAX,
     CONTROL_NAMES,
     COUNT_MAX,
     EXPAND_MAX,
@@ -61,6 +65,7 @@ from engine.contract.requests import (
     SIZE_MIN,
     SIZE_MULTIPLE,
     STEPS_MAX,
+    Edit,
     ImageToImage,
     Inpaint,
     Request,
@@ -86,23 +91,25 @@ from engine.contract.settings import Settings, is_loopback
 from engine.contract.sheet import VARIED, Axis, CellView, Sheet, expand_choices, parse_axis
 from engine.contract.strokes import Stroke, parse_strokes
 from engine.contract.styles import Style, apply_style
+from engine.contract.vaes import OWN_VAE, VaeCard
 from engine.engine import Engine, Health
+from engine.fingerprints import TITLES as FAMILY_TITLES
 from engine.jobs.watch import Watch
 from engine.library.carriers import PICTURE_FORMATS, PictureFormat
-from engine.library.fingerprints import TITLES as FAMILY_TITLES
 from engine.library.passwords import People
 from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
 from engine.logs import set_up_logs
 
 __all__ = [
+    "CLIP_SKIP_MAX",
     "CONTROLS_MAX",
     "CONTROL_NAMES",
     "CONTROL_WEIGHT_MAX",
     "COUNT_MAX",
+    "EDITING_MODELS",
     "EXPAND_MAX",
     "FAMILIES",
     "FAMILY_TITLES",
-    "Fit",
     "FEATHER_MAX",
     "GUIDANCE_FACTS",
     "GUIDANCE_LABELS",
@@ -111,6 +118,7 @@ __all__ = [
     "LORAS_MAX",
     "LORA_WEIGHT_MAX",
     "NO_PREPROCESSOR",
+    "OWN_VAE",
     "PADDING_MAX",
     "PERTURBED_DEFAULT",
     "PERTURBED_MAX",
@@ -150,7 +158,9 @@ __all__ = [
     "DatabaseMissing",
     "DeviceCode",
     "DiskFull",
+    "Download",
     "Drawn",
+    "Edit",
     "EmbeddingCard",
     "Ending",
     "Engine",
@@ -159,9 +169,11 @@ __all__ = [
     "Event",
     "Failed",
     "Finished",
+    "Fit",
     "GuidanceFacts",
     "GuidanceStyle",
     "Health",
+    "HubModel",
     "HubOffer",
     "ImageToImage",
     "IncompatibleAdapter",
@@ -174,8 +186,8 @@ __all__ = [
     "Loading",
     "LoraCard",
     "LoraUse",
-    "Missing",
     "MemoryChoice",
+    "Missing",
     "ModelCard",
     "ModelNotFound",
     "ModelOffer",
@@ -185,6 +197,7 @@ __all__ = [
     "People",
     "Picture",
     "PictureFormat",
+    "Precision",
     "PreprocessorCard",
     "Progress",
     "Quality",
@@ -208,11 +221,14 @@ __all__ = [
     "Style",
     "TextToImage",
     "TrayCounts",
+    "Unreachable",
     "Upscale",
     "UpscalerCard",
+    "VaeCard",
     "Watch",
     "WorkerLost",
     "apply_style",
+    "cannot_edit",
     "expand_choices",
     "fit",
     "gigabytes",
@@ -221,6 +237,7 @@ __all__ = [
     "parse_axis",
     "parse_request",
     "parse_strokes",
+    "pictures_taken",
     "samplers_of",
     "schedules_of",
     "set_up_logs",

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from engine import DamagedFile, Engine, EngineError, LoraUse, NotFound, Recipe
 from ui.controls.model import model_or_default, offered, size_labels
 from ui.forms import FIELDS, size_label, tab_of
-from ui.guides import reference_views, unit_views
+from ui.guides import picture_views, reference_views, unit_views
 from ui.links import source_url, source_view
 from ui.owner import owner_of
 from ui.run import HIDDEN, Page, Update
@@ -18,6 +18,8 @@ from ui.sending import event_data, fields_of, fields_update, rack_views
 
 _SAME = ("prompt", "negative_prompt", "guidance_scale", "steps", "scheduler", "variation_strength")
 _TEXTS = ("schedule", "seamless", "variation_seed")
+# What a picture does not say of these was the model's own.
+_OWN = ("clip_skip", "vae")
 
 
 def carried_view(engine: Engine, data: bytes, owner: str) -> dict[str, Any] | None:
@@ -47,7 +49,8 @@ def wire_carried(page: Page, offer: gr.HTML) -> None:
                 guides = unit_views(engine, recipe, owner), reference_views(engine, recipe, owner)
                 here = {card.name for card in engine.loras()}
                 rack = rack_views([use for use in recipe.loras or () if use.name in here])
-                return (*_pictures(engine, recipe, owner), rack, *guides, *fields_update(fields_of(engine, recipe)))
+                fields = {**fields_of(engine, recipe), "pictures": picture_views(engine, recipe, owner)}
+                return (*_pictures(engine, recipe, owner), rack, *guides, *fields_update(fields))
             values = data.get("values")
             values = values if isinstance(values, dict) else {}
             card = model_or_default(engine, values.get("model"))
@@ -68,6 +71,7 @@ def _fields(values: dict[str, Any], sizes: list[str]) -> dict[str, Any]:
     """Another program's values as the form's; what it does not say stays as it is."""
     fields = {name: values[name] for name in _SAME if name in values}
     fields |= {name: str(values[name]) for name in _TEXTS if name in values}
+    fields |= {name: str(values.get(name, "")) for name in _OWN}
     if "scheduler" in values:
         fields["schedule"] = values.get("schedule", "")
     if "seed" in values:
@@ -94,7 +98,7 @@ def _pictures(engine: Engine, recipe: Recipe, owner: str) -> Update:
     except NotFound:
         return tab_of(recipe), None, gr.skip()
     if recipe.mode != "inpaint":
-        return recipe.mode, source, gr.skip()
+        return tab_of(recipe), source, gr.skip()
     base = recipe.mask
     try:
         if base is not None:

@@ -14,7 +14,7 @@ from ui.canvas.rack import card_views
 from ui.canvas.references import adapter_views
 from ui.canvas.units import control_views, method_views
 from ui.controls.form import Form, fits
-from ui.controls.model import model_or_default, offered, size_labels, usable_models, usual
+from ui.controls.model import model_or_default, offered, size_labels, usable_models, usual, vae_choices
 from ui.forms import FIELDS, nearest_size
 from ui.launch import Asked, beside, launch, price
 from ui.messages import price_words
@@ -113,11 +113,12 @@ def wire_run(page: Page) -> None:
         return nearest_size(source["width"], source["height"], sizes) if is_picture and mode == "img2img" else gr.skip()
 
     def find_files() -> Update:
-        """Upscalers, adapters and control models that were dropped into their folders are there at the next load, without a restart."""
+        """Upscalers, VAEs, adapters and control models that were dropped into their folders are there at the next load, without a restart."""
         upscalers = gr.update(choices=[(one.title, one.name) for one in engine.upscalers()])
         models = usable_models(engine)
         units = gr.update(controls=control_views(engine.controls(), models), methods=method_views(engine.preprocessors()))
-        return upscalers, gr.update(cards=card_views(engine.loras(), models)), units, gr.update(adapters=adapter_views(engine))
+        vaes = gr.update(choices=vae_choices(engine))
+        return upscalers, vaes, gr.update(cards=card_views(engine.loras(), models)), units, gr.update(adapters=adapter_views(engine))
 
     go = gr.on([form.go.click], generate, page.asked, page.stage, api_name="generate", trigger_mode="multiple", **RUN)
     form.beside.click(draw_beside, page.asked, page.stage, **RUN)
@@ -126,7 +127,7 @@ def wire_run(page: Page) -> None:
     page.stage.submit(take_example, None, targets, queue=False, **HIDDEN).then(generate, page.asked, page.stage, **RUN)
     form.source.upload(suggest_size, [form.source, page.mode, form.fields["model"]], form.fields["size"], queue=False, **HIDDEN)
 
-    priced = ("model", "guidance_style", "guidance_start", "guidance_end", "score_guidance", "size", "count", "steps", "scheduler", "guidance_scale", "width", "height", "strength", "inpaint_strength", "upscale_strength",
+    priced = ("model", "how", "guidance_style", "guidance_start", "guidance_end", "score_guidance", "size", "count", "steps", "scheduler", "guidance_scale", "width", "height", "strength", "inpaint_strength", "upscale_strength",
               "factor", "overlap", "sheet", "vary_x_values", "vary_y_values", "vary_x", "vary_y")  # fmt: skip
     leading = (page.mode, form.source, form.units, form.references)
     pricing = ([*leading, *inputs], form.go)
@@ -149,7 +150,7 @@ def wire_run(page: Page) -> None:
     form.fields["model"].select(use_model, None, inputs, queue=False, **HIDDEN)  # type: ignore[attr-defined]
     prompt = form.fields["prompt"]
     form.rack.select(None, prompt, prompt, js=_ADD_TRIGGER, **HIDDEN)
-    page.blocks.load(find_files, None, [form.fields["upscaler"], *form.racks], queue=False, **HIDDEN)
+    page.blocks.load(find_files, None, [form.fields["upscaler"], form.fields["vae"], *form.racks], queue=False, **HIDDEN)
     loaded = page.blocks.load(restore, saved, inputs, queue=False, **HIDDEN)
     # Whatever was typed before this was overwritten: from here on the page can be used.
     loaded.then(None, None, None, js="() => { document.body.dataset.ready = 'yes'; window.dispatchEvent(new Event('easel:ready')); }", **HIDDEN)

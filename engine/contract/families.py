@@ -14,7 +14,7 @@ from engine.contract.guidance import GuidanceKind
 from engine.contract.schedulers import SCHEDULER_LABELS, SchedulerName, samplers_for
 
 # What a family may or may not take part in; each has a control on the page.
-Feature = Literal["loras", "embeddings", "controls", "references", "seamless", "score_guidance", "weights"]
+Feature = Literal["loras", "embeddings", "controls", "references", "seamless", "score_guidance", "weights", "clip_skip", "vae"]
 Size = tuple[int, int]
 
 _SD1_SIZES: tuple[Size, ...] = ((512, 512), (768, 512), (512, 768))
@@ -51,7 +51,9 @@ _TRANSFORMER: dict[Feature, str] = {
     "seamless": "has no convolutions to close into a ring",
     "score_guidance": "brings no scorer",
     "weights": "reads sentences: weights in brackets are left out",
+    "clip_skip": "was trained to hear one layer of each encoder: there is nothing to skip",
 }
+_OWN_VAE: dict[Feature, str] = {**_TRANSFORMER, "vae": "works with the VAE that it came with only"}
 _XL: dict[Feature, str] = {
     "embeddings": "would need one embedding for each of its two encoders",
     "references": "takes no reference pictures in Easel yet",
@@ -74,20 +76,21 @@ FAMILIES: dict[str, FamilyFacts] = {
             _MEGAPIXEL, 28, 7.0, "flow_euler", is_flow=True, multiple=16, lacks=_TRANSFORMER,
         ),
         FamilyFacts(
-            "flux1", "FLUX.1", frozenset({"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"}),
+            "flux1", "FLUX.1", frozenset({"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxKontextPipeline"}),
             _MEGAPIXEL, 28, 3.5, "flow_euler", is_flow=True, guidance="told", multiple=16, lacks=_TRANSFORMER,
         ),
         FamilyFacts(
             "flux2", "FLUX.2 klein", frozenset({"Flux2KleinPipeline", "Flux2KleinInpaintPipeline"}),
-            _MEGAPIXEL, 4, 1.0, "flow_euler", is_flow=True, multiple=16, lacks=_TRANSFORMER,
+            _MEGAPIXEL, 4, 1.0, "flow_euler", is_flow=True, multiple=16, lacks=_OWN_VAE,
         ),
         FamilyFacts(
             "zimage", "Z-Image", frozenset({"ZImagePipeline", "ZImageImg2ImgPipeline", "ZImageInpaintPipeline"}),
             _MEGAPIXEL, 9, 1.0, "flow_euler", is_flow=True, multiple=16, lacks=_TRANSFORMER,
         ),
         FamilyFacts(
-            "qwen", "Qwen-Image", frozenset({"QwenImagePipeline", "QwenImageImg2ImgPipeline", "QwenImageInpaintPipeline"}),
-            _QWEN_SIZES, 50, 4.0, "flow_euler", is_flow=True, multiple=16, lacks=_TRANSFORMER,
+            "qwen", "Qwen-Image",
+            frozenset({"QwenImagePipeline", "QwenImageImg2ImgPipeline", "QwenImageInpaintPipeline", "QwenImageEditPipeline", "QwenImageEditPlusPipeline"}),
+            _QWEN_SIZES, 50, 4.0, "flow_euler", is_flow=True, multiple=16, lacks=_OWN_VAE,
         ),
     )
 }  # fmt: skip

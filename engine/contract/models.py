@@ -41,7 +41,18 @@ class ModelCard(BaseModel):
     residuals: tuple[int, ...] = ()
     # Widths of its cross-attention layers, on the way down, on the way up, then between: adapters bring weights for each.
     attention_widths: tuple[int, ...] = ()
+    # Layers of its (first) CLIP text encoder; None where there is nothing to skip.
+    clip_layers: int | None = None
+    # What its VAE makes: latent channels, pixels per latent along an edge, and what latents are multiplied by.
+    latents: tuple[int, int, float] | None = None
+    # The VAE that it is used with unless another is asked for; "" is its own. `wants_vae`: it has none.
+    vae: str = ""
+    wants_vae: bool = False
+    # The row of `engine.contract.editing.EDITORS` by which it edits; "" where it cannot.
+    editor: str = ""
     licence: str = ""
+    # Where it was fetched from: "owner/name@commit".
+    source: str = ""
     note: str = ""
     # The model card and the data card in short, where its folder brings them.
     about: Annotated[tuple[AboutLine, ...], Field(max_length=24)] = ()

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from engine.contract.recipe import Recipe
 
-MissingKind = Literal["model", "lora", "embedding", "upscaler", "control", "adapter", "source", "mask", "picture"]
+MissingKind = Literal["model", "lora", "embedding", "upscaler", "vae", "control", "adapter", "source", "mask", "picture"]
 
 
 class Missing(BaseModel):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from engine.contract.adapters import LoraUse, merge_uses, take_tags
 from engine.contract.controls import ControlUse
+from engine.contract.editing import plan_edit
 from engine.contract.embeddings import named_embeddings
 from engine.contract.errors import DamagedFile, InvalidRequest
 from engine.contract.families import Feature, check_family
@@ -36,6 +37,7 @@ from engine.contract.requests import (
     REQUESTS,
     SEED_MAX,
     STEPS_MAX,
+    ClipSkip,
     Count,
     Edge,
     Expand,
@@ -65,6 +67,7 @@ Words = Annotated[str, Field(max_length=PROMPT_MAX)]
 _NEEDED: dict[str, tuple[str, ...]] = {
     "txt2img": (),
     "img2img": ("source", "strength", "fit"),
+    "edit": ("source",),
     "inpaint": ("source", "strength", "region", "padding", "feather", "is_soft", "fill"),
     "upscale": ("source", "strength", "factor", "upscaler", "overlap"),
 }
@@ -101,6 +104,11 @@ class Recipe(BaseModel):
     variation_seed: Seed | None = None
     variation_strength: Share | None = None
     seamless: Seamless | None = None
+    # None is the layer that the model was trained with.
+    clip_skip: ClipSkip | None = None
+    # A VAE in place of the model's own; "own" where the model is usually used with another.
+    vae: Name | None = None
+    vae_hash: str | None = None
     loras: tuple[LoraUse, ...] | None = None
     controls: tuple[ControlUse, ...] | None = None
     references: tuple[ReferenceUse, ...] | None = None
@@ -126,6 +134,8 @@ class Recipe(BaseModel):
     score_scale: ScoreScale | None = None
     score_target: ScoreTarget | None = None
     source: InputHash | None = None
+    # What an edit looks at beside its source.
+    pictures: tuple[InputHash, ...] | None = None
     strength: Share | None = None
     fit: Fit | None = None
     mask: InputHash | None = None
@@ -204,14 +214,14 @@ class Recipe(BaseModel):
         """Hashes of the pictures that drawing this recipe needs."""
         maps = (use.map for use in self.controls or () if not use.is_idle)
         references = (use.image for use in self.references or ())
-        return tuple(one for one in (self.source, self.mask, *maps, *references) if one is not None)
+        return tuple(one for one in (self.source, *(self.pictures or ()), self.mask, *maps, *references) if one is not None)
 
     @property
     def features(self) -> frozenset[Feature]:
         """What it asks a family to take part in. Words that would be weighed are no reason to refuse: those are read without."""
         asked: dict[Feature, object] = {
             "loras": self.loras, "embeddings": self.embeddings, "controls": self.controls, "references": self.references,
-            "seamless": self.seamless, "score_guidance": self.score_guidance,
+            "seamless": self.seamless, "score_guidance": self.score_guidance, "clip_skip": self.clip_skip, "vae": self.vae_hash,
         }  # fmt: skip
         return frozenset(feature for feature, value in asked.items() if value)
 
@@ -258,19 +268,22 @@ def resolve(
     model: ModelCard,
     *,
     upscaler: tuple[str, str] | None = None,
+    vae: tuple[str, str | None] | None = None,
     find_loras: FindLoras = tuple,
     controls: tuple[ControlUse, ...] = (),
     references: tuple[ReferenceUse, ...] = (),
+    sizes: Sequence[tuple[int, int]] = (),
     lists: ListsFor = no_lists,
 ) -> Recipe:
     """Fill in what the request left open: the model's defaults, words left to chance and, without a seed, a random one.
 
-    `upscaler` is the name and content hash of the upscaler that will run, for the mode that has one. `find_loras` gives
+    `upscaler` is the name and content hash of the upscaler that will run, for the mode that has one, `vae` those of a VAE
+    in place of the model's own. `find_loras` gives
     adapters the hashes of their files, `controls` are the units with their maps, `references` have the hashes of their
-    adapters, `lists` gives the lines of a wildcard list by its name and the control that asks. Raises `InvalidRequest`
-    about the words, and what `find_loras` raises.
+    adapters, `sizes` are those of the pictures of an edit, `lists` gives the lines of a wildcard list by its name and the control that asks. Raises `InvalidRequest`
+    about the words and about what the model cannot do, and what `find_loras` raises.
     """
-    width, height = model.default_size
+    width, height = plan_edit(model, sizes) if request.mode == "edit" else model.default_size
     chosen = {name: value for name, value in request.model_dump().items() if value is not None}
     open_choices: dict[str, Any] = {
         "width": width, "height": height, "steps": model.default_steps, "guidance_scale": model.default_guidance,
@@ -287,10 +300,14 @@ def resolve(
     if controls:
         fixed["controls"] = controls
     chosen.pop("references")
+    if not chosen.get("pictures"):
+        chosen.pop("pictures", None)
     if references:
         fixed["references"] = references
     if upscaler is not None:
         fixed["upscaler"], fixed["upscaler_hash"] = upscaler
+    if vae is not None:
+        fixed["vae"], fixed["vae_hash"] = vae
     values: dict[str, Any] = {**open_choices, **chosen, **fixed}
     check_sampling(values["scheduler"], values.get("schedule"), values["steps"])
     said, tags = _words(request, values["seed"], lists)
@@ -301,6 +318,9 @@ def resolve(
     recipe = Recipe.model_validate(values | said | _guidance(request) | {"guidance_kind": None if model.guidance == "cfg" else model.guidance})
     check_guidance(recipe.guidance, family=model.family, title=model.title)
     check_family(model.family, model.title, scheduler=recipe.scheduler, size=(recipe.width, recipe.height), uses=recipe.features)
+    if recipe.clip_skip is not None and recipe.clip_skip > (model.clip_layers or recipe.clip_skip):
+        message = f"The text encoder of {model.title} has {model.clip_layers} layers."
+        raise InvalidRequest(message, f"Choose a clip skip of at most {model.clip_layers}, or leave it open.", "clip_skip")
     if recipe.score_guidance is not None and not model.has_scorer:
         label = SCORE_LABELS[recipe.score_guidance]
         raise InvalidRequest(

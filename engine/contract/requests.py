@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from engine.contract.adapters import LORAS_HINT, LORAS_MAX, LoraUse
 from engine.contract.controls import CONTROLS_MAX, ControlUse, unit_error
+from engine.contract.editing import EDIT_PICTURES_MAX
 from engine.contract.errors import InvalidRequest
 from engine.contract.guidance import (
     GUIDANCE_CONTROLS,
@@ -34,8 +35,9 @@ SEED_MAX = 2**32 - 1
 EXPAND_MAX = 1_024
 PADDING_MAX = 512
 FEATHER_MAX = 256.0
+CLIP_SKIP_MAX = 12
 
-Mode = Literal["txt2img", "img2img", "inpaint", "upscale"]
+Mode = Literal["txt2img", "img2img", "edit", "inpaint", "upscale"]
 Fit = Literal["crop", "pad", "stretch"]
 Region = Literal["masked", "whole"]
 Fill = Literal["original", "blur", "neighbours", "noise"]
@@ -57,10 +59,14 @@ CONTROL_NAMES = {
     "variation_seed": "Variation seed",
     "variation_strength": "Variation",
     "seamless": "Seamless",
+    "clip_skip": "Clip skip",
+    "vae": "VAE",
     "loras": "LoRA",
     "controls": "Control",
     "references": "Reference pictures",
     "source": "Source picture",
+    "how": "Repaint or edit",
+    "pictures": "More pictures",
     "strength": "Strength",
     "fit": "Fit",
     "mask": "Mask",
@@ -94,6 +100,8 @@ Feather = Annotated[float, Field(ge=0, le=FEATHER_MAX, allow_inf_nan=False)]
 Factor = Literal[2, 4]
 Overlap = Annotated[int, Field(ge=16, le=256, multiple_of=8)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+# Which layer of the text encoder speaks, counted from its end as people count it: 1 is the last, 2 the last but one.
+ClipSkip = Annotated[int, Field(ge=1, le=CLIP_SKIP_MAX)]
 
 
 class Drawing(BaseModel):
@@ -119,6 +127,8 @@ class Drawing(BaseModel):
     variation_seed: Seed | None = None
     variation_strength: Share = 0.0
     seamless: Seamless | None = None
+    clip_skip: ClipSkip | None = None
+    vae: Name | None = None
     loras: Annotated[tuple[LoraUse, ...], Field(max_length=LORAS_MAX)] = ()
     guidance_style: StyleField = "cfg"
     guidance_rescale: GuidanceShare = 0.0
@@ -150,7 +160,7 @@ class Drawing(BaseModel):
 
     @field_validator(
         "steps", "width", "height", "seed", "count", "guidance_scale", "variation_seed", "variation_strength", "strength", "padding", "feather",
-        "factor", "overlap", "expand_left", "expand_top", "expand_right", "expand_bottom", mode="before", check_fields=False,
+        "factor", "overlap", "expand_left", "expand_top", "expand_right", "expand_bottom", "clip_skip", mode="before", check_fields=False,
     )  # fmt: skip
     @classmethod
     def _refuse_truth_values(cls, value: object) -> object:
@@ -177,6 +187,17 @@ class ImageToImage(Drawing):
     source: InputHash
     strength: Strength = 0.6
     fit: Fit = "crop"
+
+
+class Edit(Drawing):
+    """A source changed as a sentence says, by a model that was taught to. `pictures` are more that it may speak of, in order.
+
+    There is no strength: the sentence says how much. Without width and height it is drawn in the shape of the source.
+    """
+
+    mode: Literal["edit"] = "edit"
+    source: InputHash
+    pictures: Annotated[tuple[InputHash, ...], Field(max_length=EDIT_PICTURES_MAX - 1)] = ()
 
 
 class Inpaint(Drawing):
@@ -240,9 +261,9 @@ class Upscale(Drawing):
         return False
 
 
-Request = TextToImage | ImageToImage | Inpaint | Upscale
-REQUESTS: dict[str, type[TextToImage | ImageToImage | Inpaint | Upscale]] = {
-    "txt2img": TextToImage, "img2img": ImageToImage, "inpaint": Inpaint, "upscale": Upscale,
+Request = TextToImage | ImageToImage | Edit | Inpaint | Upscale
+REQUESTS: dict[str, type[TextToImage | ImageToImage | Edit | Inpaint | Upscale]] = {
+    "txt2img": TextToImage, "img2img": ImageToImage, "edit": Edit, "inpaint": Inpaint, "upscale": Upscale,
 }  # fmt: skip
 
 
@@ -258,10 +279,10 @@ def parse_request(values: Mapping[str, Any]) -> Request:
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise _in_words(error.errors(include_url=False, include_context=True)[0]) from None
+        raise _in_words(error.errors(include_url=False, include_context=True)[0], kind) from None
 
 
-def _in_words(detail: ErrorDetails) -> InvalidRequest:
+def _in_words(detail: ErrorDetails, kind: type[Request]) -> InvalidRequest:
     field = str(detail["loc"][0]) if detail["loc"] else None
     control = CONTROL_NAMES.get(field or "", field or "The request")
     if detail["type"] == "no_mask":
@@ -269,15 +290,24 @@ def _in_words(detail: ErrorDetails) -> InvalidRequest:
     if field == "controls" or detail["type"] == "control_unit":
         return unit_error(detail)
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
+        if kind is Edit and field in CONTROL_NAMES:
+            return InvalidRequest(f"{control} has no meaning in an edit: the sentence says what changes.", _NOT_IN_EDITS, field)
         return InvalidRequest(f"There is no control named {_shown(field)}.", "Remove it from the request.", field)
     if field == "source" and detail["type"] == "missing":
         return InvalidRequest("There is no source picture.", _HINTS["source"], field)
     if field == "prompt":
         if detail["type"] == "string_too_long":
             return _too_long(control, field)
-        return InvalidRequest("The prompt is empty.", "Write what you want to see, for example “a red castle at sunset”.", field)
+        hint = (
+            "Say what to change, for example “make it night”."
+            if kind is Edit
+            else "Write what you want to see, for example “a red castle at sunset”."
+        )
+        return InvalidRequest("The prompt is empty.", hint, field)
     if field == "negative_prompt" and detail["type"] == "string_too_long":
         return _too_long(control, field)
+    if field == "pictures" and detail["type"] == "too_long":
+        return InvalidRequest(f"An edit looks at {EDIT_PICTURES_MAX} pictures at most, the source included.", "Remove some of them.", field)
     if field == "references":
         return explain_reference(detail["loc"][1:], detail["type"], _shown(detail["input"]))
     return InvalidRequest(f"{control} cannot be {_shown(detail['input'])}.", _HINTS.get(field or "", "Check this value."), field)
@@ -285,6 +315,7 @@ def _in_words(detail: ErrorDetails) -> InvalidRequest:
 
 _SIZE_HINT = f"Choose {SIZE_MIN} to {SIZE_MAX} pixels, in steps of {SIZE_MULTIPLE}."
 _EXPAND_HINT = f"Choose 0 to {EXPAND_MAX} pixels."
+_NOT_IN_EDITS = "Leave it out, or choose Repaint or Inpaint."
 _SEED_HINT = f"Choose a whole number from 0 to {SEED_MAX}, or leave it open."
 _HINTS = {
     "negative_prompt": "Write words, or leave it empty.",
@@ -300,9 +331,12 @@ _HINTS = {
     "variation_seed": _SEED_HINT,
     "variation_strength": "Choose a number from 0 to 1.",
     "seamless": "Choose x, y or xy, or leave it open.",
+    "clip_skip": f"Choose 1 for the last layer, up to {CLIP_SKIP_MAX}, or leave it open.",
+    "vae": "Choose a VAE from the list, or leave it open.",
     "loras": LORAS_HINT,
     "references": REFERENCES_HINT,
     "source": "Drop a picture here, paste one, or send one from the results.",
+    "pictures": "Choose the picture again.",
     "strength": "Choose a number above 0, up to 1.",
     "fit": "Choose crop, pad or stretch.",
     "mask": "Paint over what should change.",

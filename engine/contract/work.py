@@ -26,6 +26,8 @@ class Work:
     skip: frozenset[int] = frozenset()
     inputs: Mapping[str, Path] = field(default_factory=dict)
     upscaler: Path | None = None
+    # The VAE in place of the model's own, a file or a folder.
+    vae: Path | None = None
     # Files of the recipe's adapters, in their order.
     loras: tuple[Path, ...] = ()
     # For each of the recipe's references the file of its adapter and the folder of its image encoder.

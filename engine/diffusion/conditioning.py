@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,13 +23,15 @@ class Told:
     """`words` (R, tokens, dim) and the references beside them. R is rows: sets of words times pictures of the batch.
 
     `aside` is what a family wants to be told with the words, by name, each (R, …): "pooled", what a whole prompt comes to
-    (R, dim), "mask", which tokens count (R, tokens). Slices like a tensor, so that whoever runs some rows once more
-    (guidance does) takes everything along with the words.
+    (R, dim), "mask", which tokens count (R, tokens). `beside` are latents of pictures, each (R, C, h, w), that an editing
+    model reads beside its sample. Slices like a tensor, so that whoever runs some rows once more (guidance does) takes
+    everything along with the words.
     """
 
     words: torch.Tensor
     seen: tuple[Seen, ...] = ()
     aside: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+    beside: tuple[torch.Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.words)
@@ -39,6 +41,7 @@ class Told:
             self.words[rows],
             tuple(Seen(one.place, one.tokens[rows], one.weight) for one in self.seen),
             {name: value[rows] for name, value in self.aside.items()},
+            tuple(one[rows] for one in self.beside),
         )
 
     @property
@@ -48,14 +51,15 @@ class Told:
     @property
     def nbytes(self) -> int:
         """What the words and what stands beside them take; references are counted elsewhere."""
-        return self.words.nbytes + sum(value.nbytes for value in self.aside.values())
+        return self.words.nbytes + sum(value.nbytes for value in (*self.aside.values(), *self.beside))
 
     def to(self, device: torch.device) -> Told:
         """On the device that draws, wherever the words were read."""
-        return Told(self.words.to(device), self.seen, {name: value.to(device) for name, value in self.aside.items()})
+        aside = {name: value.to(device) for name, value in self.aside.items()}
+        return replace(self, words=self.words.to(device), aside=aside, beside=tuple(one.to(device) for one in self.beside))
 
     def each(self, count: int) -> Told:
-        """Every row `count` times, one after the other. References join later."""
+        """Every row `count` times, one after the other. References and pictures beside the sample join later."""
         return Told(
             self.words.repeat_interleave(count, dim=0), aside={name: value.repeat_interleave(count, dim=0) for name, value in self.aside.items()}
         )

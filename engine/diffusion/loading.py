@@ -1,4 +1,4 @@
-"""A diffusers folder on disk becomes components in memory: checked first, then read, safetensors only."""
+"""A diffusers folder or a single file on disk becomes components in memory: checked first, then read, safetensors only."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from typing import Any
 
 import torch
 
+from engine.contract.editing import EDITORS, Editor, editor_name
 from engine.contract.errors import DamagedFile, ModelNotFound
 from engine.contract.families import family_of
 from engine.contract.memory import Plan, is_text_encoder
 from engine.diffusion.conditioning import Told
 from engine.diffusion.families import FAMILIES, Denoiser, Family
 from engine.diffusion.parts import Part, Stay
-from engine.diffusion.preview import LatentToRgb, measure_preview
+from engine.diffusion.preview import NO_PREVIEW, LatentToRgb, measure_preview
 from engine.diffusion.residency import Place, Residency
 from engine.diffusion.safetensors_header import check_header
 from engine.diffusion.scorer import Scorer, has_scorer, load_scorer
 from engine.diffusion.voices import Voice
+from engine.single_files import SingleFile, is_single_file, read_single_file
 
 # Where the classes live that a model may name. Imported when one is needed: the starter's first second must not pay for all.
 _AUTOENCODERS, _TRANSFORMERS = "diffusers.models.autoencoders", "diffusers.models.transformers"
@@ -46,8 +48,8 @@ _SECOND_COPIES = (".fp16.", ".bf16.", "non_ema")
 class Components:
     """A loaded model. Modules are in eval mode on `device` in `dtype` and are never changed by a run.
 
-    `parts` are its modules and tokenizers by their names in `model_index.json`. Where there is a `stay`, modules come and
-    go within a budget: whoever calls one says so first, with `use`.
+    `folder` is where it lies, a single file too. `parts` are its modules and tokenizers by their names in `model_index.json`.
+    Where there is a `stay`, modules come and go within a budget: whoever calls one says so first, with `use`.
     """
 
     folder: Path
@@ -59,6 +61,8 @@ class Components:
     device: torch.device
     dtype: torch.dtype
     stay: Stay | None = None
+    # How it looks at pictures beside the sentence; None for a model that cannot edit.
+    editor: Editor | None = None
 
     def use(self, *names: str) -> None:
         """Bring these parts, all of one stage of a run, to where they work."""
@@ -133,12 +137,12 @@ class Components:
 def load_components(
     folder: Path, *, device: torch.device, dtype: torch.dtype, residency: Residency | None = None, plan: Plan = "whole"
 ) -> Components:
-    """Load a model folder, each part where `plan` has it. Raises `DamagedFile` or `ModelNotFound` before the device is touched."""
+    """Load a model folder or file, each part where `plan` has it. Raises `DamagedFile` or `ModelNotFound` before the device is touched."""
     checked = check_model(folder)
-    index, own, family = checked.index, checked.own, checked.family
+    index, own, family, file = checked.index, checked.own, checked.family, checked.file
     residency = residency or Residency(device_bytes=sum(checked.sizes(dtype).values()), host_bytes=None)
     parts, stay = _load_parts(folder, checked, device, dtype, residency, plan)
-    preview = LatentToRgb.known(family, own.get("preview"))
+    preview = LatentToRgb.known(family, own.get("preview"), family.latents.channels(parts["vae"])) if "vae" in parts else NO_PREVIEW
     if preview is None:
         stay.use(["vae"])
         preview = measure_preview(family.latents, parts["vae"])
@@ -147,11 +151,12 @@ def load_components(
         family=family,
         parts=parts,
         voice=family.voice(parts, {**family.settings, **{name: index[name] for name in family.settings if name in index}}),
-        scheduler_config=_read_json(folder / "scheduler" / "scheduler_config.json"),
+        scheduler_config=_read_json(folder / "scheduler" / "scheduler_config.json") if file is None else file.settings["scheduler"],
         preview=preview,
         device=device,
         dtype=dtype,
         stay=stay,
+        editor=EDITORS.get(editor_name(index)),
     )
 
 
@@ -165,7 +170,8 @@ def _load_parts(
     first: Place = "device" if plan == "whole" or not is_split else "host"
     try:
         for name in checked.parts:
-            load = partial(_load, folder / name, checked.index[name][1], dtype, in_8_bits=plan == "in 8 bits" and name == network)
+            source = _load if checked.file is None else partial(_load_from, checked.file)
+            load = partial(source, folder / name, checked.index[name][1], dtype, in_8_bits=plan == "in 8 bits" and name == network)
             if name in sizes:
                 residency.make_room(sizes[name], place=first, kept=[(str(folder), one) for one in kept])
             parts[name] = load(device if first == "device" else torch.device("cpu"))
@@ -190,8 +196,10 @@ class Checked:
     own: dict[str, Any]
     family: Family
     parts: list[str]
-    # Numbers in the weights of each part.
+    # Numbers in the weights of each part, where they are known.
     counts: Mapping[str, int]
+    # What it is where it is no folder.
+    file: SingleFile | None = None
 
     def sizes(self, dtype: torch.dtype) -> dict[str, int]:
         """Bytes of each part in memory."""
@@ -200,6 +208,8 @@ class Checked:
 
 def check_model(folder: Path) -> Checked:
     """Takes milliseconds and loads nothing. Raises `DamagedFile` or `ModelNotFound`."""
+    if is_single_file(folder):
+        return _check_file(folder)
     index = _read_json(folder / "model_index.json")
     own = _read_json(folder / "easel.json") if (folder / "easel.json").is_file() else {}
     family = _family(folder, index, own)
@@ -213,6 +223,21 @@ def check_model(folder: Path) -> Checked:
     return Checked(index, own, family, parts, counts)
 
 
+def _check_file(path: Path) -> Checked:
+    from engine.diffusion.single_file import check_parts
+
+    file = read_single_file(path)
+    counts = dict(check_model(file.base).counts) if file.base is not None else {}
+    check_parts(file)
+    if path.suffix == ".safetensors":
+        shapes = check_header(path)
+        counts |= {part: sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(at)) for part, at in file.inside.items()}
+    family, index = FAMILIES[file.family], file.settings["model_index"]
+    names = [name for name in family.components if name != "scheduler" and index.get(name) not in (None, [None, None])]
+    parts = [name for name in names if name != "vae" or not file.wants_vae]
+    return Checked(index, {}, family, parts, {name: count for name, count in counts.items() if name in parts}, file)
+
+
 def _family(folder: Path, index: dict[str, Any], own: dict[str, Any]) -> Family:
     facts = family_of(index)
     family = FAMILIES.get(own.get("family", facts.key if facts else ""))
@@ -222,6 +247,19 @@ def _family(folder: Path, index: dict[str, Any], own: dict[str, Any]) -> Family:
     return family
 
 
+def _load_from(file: SingleFile, folder: Path, class_name: str, dtype: torch.dtype, device: torch.device, *, in_8_bits: bool = False) -> Any:
+    """A part of a single file, or of the folder that it borrows from."""
+    from engine.diffusion.single_file import clip_tokenizer, load_part
+
+    name = folder.name
+    if name in file.inside:
+        return settled(_placed(load_part(file, name, dtype=dtype), dtype, device, in_8_bits=in_8_bits), class_name)
+    if "Tokenizer" in class_name and name.replace("tokenizer", "text_encoder") in file.inside:
+        return clip_tokenizer(name)
+    assert file.base is not None
+    return _load(file.base / name, class_name, dtype, device, in_8_bits=in_8_bits)
+
+
 def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.device, *, in_8_bits: bool = False) -> Any:
     # Only names of the family's table come this far.
     is_ours = class_name in _DIFFUSERS
@@ -229,18 +267,27 @@ def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.devic
     cls: Any = getattr(import_module(_DIFFUSERS.get(class_name, "transformers")), class_name.removesuffix("Fast"))
     words = {"torch_dtype" if is_ours else "dtype": dtype, "use_safetensors": True}
     try:
-        if "Tokenizer" in class_name:
+        if class_name.endswith(("Tokenizer", "TokenizerFast", "Processor")):
             return cls.from_pretrained(folder, local_files_only=True)
         module = cls.from_pretrained(folder, local_files_only=True, **words).eval().requires_grad_(False)
-        if in_8_bits:
-            module.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
-        module.to(device)
+        module = _placed(module, dtype, device, in_8_bits=in_8_bits)
     except torch.OutOfMemoryError:
         # No fault of the file's.
         raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise DamagedFile(f"The {folder.name} of {folder.parent.name} cannot be loaded.", "Copy or download the model again.", "model") from error
-    if device.type == "cpu" and class_name in ("UNet2DConditionModel", "AutoencoderKL", "AutoencoderTiny"):
+    return settled(module, class_name)
+
+
+def _placed(module: Any, dtype: torch.dtype, device: torch.device, *, in_8_bits: bool) -> Any:
+    if in_8_bits:
+        module.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+    return module.to(device)
+
+
+def settled(module: Any, class_name: str) -> Any:
+    """The module in the memory layout that is quickest where it is."""
+    if module.device.type == "cpu" and class_name in ("UNet2DConditionModel", "AutoencoderKL", "AutoencoderTiny"):
         # Convolutions in bfloat16 are quicker in this layout on CPU; values are the same.
         module.to(memory_format=torch.channels_last)
     return module

@@ -29,6 +29,7 @@ from engine.diffusion.images import fit as fit_picture
 from engine.diffusion.latents import check_latents, decode
 from engine.diffusion.loading import Components, check_model, load_components
 from engine.diffusion.masking import Repaint, plan_repaint, put_back
+from engine.diffusion.modes.edit import edit
 from engine.diffusion.modes.img2img import image_to_image
 from engine.diffusion.modes.inpaint import inpaint
 from engine.diffusion.modes.txt2img import text_to_image
@@ -37,6 +38,7 @@ from engine.diffusion.preview import picture_sketch
 from engine.diffusion.references import Reference, ReferenceShelf
 from engine.diffusion.seamless import seamless
 from engine.diffusion.text import PromptCache, PromptEncoder
+from engine.diffusion.vaes import VaeShelf
 
 log = logging.getLogger("easel.painter")
 Messages = Generator[HostMessage, None, Rgb]
@@ -62,6 +64,7 @@ class Painter:
         self._shelf = AdapterShelf()
         self._references = ReferenceShelf()
         self._controls = ControlShelf()
+        self._vaes = VaeShelf()
         self._picture: _Picture | None = None
 
     @property
@@ -115,6 +118,9 @@ class Painter:
             yield Loads(f"Loading {work.recipe.model}")
         try:
             components, prompts = self.load(work.model_folder, plan)
+            if work.vae is not None and not self._vaes.has(components, work.vae):
+                yield Loads(f"Loading the VAE {work.recipe.vae}")
+            components = self._vaes.on(components, work.vae)
             # The edges of an enlargement's tiles are not the edges of the picture.
             axes = None if work.recipe.mode == "upscale" else work.recipe.seamless
             uses = work.recipe.loras or ()
@@ -130,7 +136,8 @@ class Painter:
             ):
                 # What an adapted text encoder says must not be remembered as the model's own words.
                 prompts = self._encoder(components, spoken) if spoken else prompts
-                with prompts.knowing(learned, work.recipe.embeddings or {}), prompts.showing(shown):
+                heard = prompts.speaking_from(work.recipe.clip_skip)
+                with heard, prompts.knowing(learned, work.recipe.embeddings or {}), prompts.showing(shown):
                     for index in range(work.recipe.count):
                         if index not in work.skip:
                             self._picture = _Picture(components, prompts, work, index, self._previews, overlay)
@@ -229,6 +236,9 @@ class _Picture:
                 rgb = yield from self._walk(
                     image_to_image(self._components, self._prompts, self._recipe, source, control=control, frozen=self._thawed())
                 )
+            case "edit":
+                pictures = tuple(read_rgb(self._path(one, "source")) for one in self._recipe.inputs)
+                rgb = yield from self._walk(edit(self._components, self._prompts, self._recipe, pictures, frozen=self._thawed()))
             case "inpaint":
                 rgb = yield from self._inpaint()
             case "upscale":
@@ -341,7 +351,11 @@ def _stamp(components: Components) -> tuple[Hashable, ...]:
     """The files that words are read with, as they are now."""
     names = [name for name in components.parts if name.startswith(("text_encoder", "tokenizer"))]
     files = sorted(file for name in names for file in (components.folder / name).glob("*"))
-    return (str(components.folder), *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+    return (
+        str(components.folder),
+        components.folder.stat().st_mtime_ns,
+        *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files),
+    )
 
 
 def _references(work: Work) -> tuple[Reference, ...]:

@@ -117,8 +117,10 @@ class Stay:
 
     def use(self, names: Iterable[str]) -> None:
         """Bring the parts of one stage of a run to where they work: those that read words, the denoiser, or the autoencoder."""
-        wanted = [(self._model, name) for name in names]
-        is_reading = all(is_text_encoder(name) for _, name in wanted)
+        names = tuple(names)
+        # Another VAE in the place of the model's own is not the model's to move.
+        wanted = [(self._model, name) for name in names if name in self.parts]
+        is_reading = all(is_text_encoder(name) for name in names)
         spare = _WORDS_BYTES if is_reading else self._spare
         beside = [(self._model, name) for name in self._beside] if (self._model, self._network) in wanted else []
         if self.plan == "whole":

@@ -27,11 +27,11 @@ class LatentToRgb:
     bias: torch.Tensor
 
     @staticmethod
-    def known(family: Family, own: Mapping[str, Any] | None) -> LatentToRgb | None:
-        """The model's own map where it brings one, else its family's, if that has one."""
-        if own is None and family.preview_matrix is None:
-            return None
+    def known(family: Family, own: Mapping[str, Any] | None, channels: int) -> LatentToRgb | None:
+        """The model's own map where it brings one, else its family's, if that has one for as many channels."""
         matrix = own["matrix"] if own else family.preview_matrix
+        if matrix is None or len(matrix) != channels:
+            return None
         bias = own["bias"] if own else family.preview_bias
         return LatentToRgb(torch.tensor(matrix, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32))
 
@@ -41,6 +41,10 @@ class LatentToRgb:
         pixels = ((values.nan_to_num() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         height, width = pixels.shape[:2]
         return Sketch(width, height, pixels.tobytes(), min(max(max(width, height) * 8, EDGE_MIN), EDGE_MAX))
+
+
+# For a model whose autoencoder is not known yet: four channels of nothing.
+NO_PREVIEW = LatentToRgb(torch.zeros(4, 3), torch.zeros(3))
 
 
 def measure_preview(latents: Latents, vae: Any) -> LatentToRgb:

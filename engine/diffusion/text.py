@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from engine.contract.chunks import Run
 from engine.contract.words import Passage, Timeline, parse_timeline, parse_weights, words_at
 from engine.diffusion.conditioning import Embeds, Told, joined
+from engine.diffusion.images import Rgb
 from engine.diffusion.loading import Components
 from engine.diffusion.references import Shown
+from engine.diffusion.voices import SightedVoice, at_layer
 
 _CACHED_BYTES = 128 * 1024**2
 
@@ -23,21 +26,26 @@ class PromptCache:
 
     def __init__(self, limit_bytes: int = _CACHED_BYTES) -> None:
         self._limit = limit_bytes
-        self._said: OrderedDict[Hashable, Told] = OrderedDict()
+        self._said: OrderedDict[tuple[Any, ...], Told] = OrderedDict()
         self.bytes = 0
 
-    def get(self, key: Hashable) -> Told | None:
+    def get(self, key: tuple[Any, ...]) -> Told | None:
         found = self._said.get(key)
         if found is not None:
             self._said.move_to_end(key)
         return found
 
-    def put(self, key: Hashable, told: Told) -> None:
+    def put(self, key: tuple[Any, ...], told: Told) -> None:
         self._said[key] = told
         self.bytes += told.nbytes
         while self.bytes > self._limit:
             _, gone = self._said.popitem(last=False)
             self.bytes -= gone.nbytes
+
+    def forget(self, is_spent: Callable[[tuple[Any, ...]], bool]) -> None:
+        """Let go of what nobody asks for any more; keys as `PromptEncoder` makes them."""
+        for key in [key for key in self._said if is_spent(key)]:
+            self.bytes -= self._said.pop(key).nbytes
 
     def __len__(self) -> int:
         return len(self._said)
@@ -55,8 +63,10 @@ class PromptEncoder:
         self._voice = components.voice
         self._cache = PromptCache() if cache is None else cache
         self._key = (encoder, components.dtype, adapters)
+        self._layer: int | None = None
         self._learned: Mapping[str, torch.Tensor] = {}
         self._hashes: tuple[str, ...] = ()
+        self._sight: tuple[str, ...] = ()
         self.shown: tuple[Shown, ...] = ()
 
     @contextmanager
@@ -69,6 +79,15 @@ class PromptEncoder:
             self._learned, self._hashes = {}, ()
 
     @contextmanager
+    def speaking_from(self, layer: int | None) -> Generator[None]:
+        """While inside, words are what this layer of the text encoders makes of them, counted from the end; None is that of training."""
+        self._layer = layer
+        try:
+            yield
+        finally:
+            self._layer = None
+
+    @contextmanager
     def showing(self, shown: tuple[Shown, ...]) -> Generator[None]:
         """While inside, walks are told these reference pictures beside the words."""
         self.shown = shown
@@ -76,6 +95,19 @@ class PromptEncoder:
             yield
         finally:
             self.shown = ()
+
+    @contextmanager
+    def before(self, pictures: tuple[Rgb, ...], hashes: tuple[str, ...]) -> Generator[None]:
+        """While inside, a family whose encoder sees says everything in front of these pictures, each (H, W, 3)."""
+        voice = self._voice
+        if isinstance(voice, SightedVoice):
+            self._voice, self._sight = voice.before(pictures), hashes
+            # What was said in front of others is long, and rarely said again.
+            self._cache.forget(lambda key: key[-1] not in ((), hashes))
+        try:
+            yield
+        finally:
+            self._voice, self._sight = voice, ()
 
     def encode(self, prompt: str, negative_prompt: str | None) -> torch.Tensor:
         """(1, tokens, dim), or (2, tokens, dim) with the negative prompt first: the words alone, as long as the longer prompt needs.
@@ -105,11 +137,11 @@ class PromptEncoder:
         return self._voice.runs(passages, {name: len(vectors) for name, vectors in self._learned.items()})
 
     def _said(self, passages: tuple[Passage, ...], runs: int) -> Told:
-        key = (self._key, passages, runs, self._hashes)
+        key = (self._key, passages, runs, self._hashes, self._layer, self._sight)
         if (known := self._cache.get(key)) is not None:
             return known
         self._components.use(*self._components.encoders)
-        said = self._voice.say(passages, runs, self._learned).to(self._components.device)
+        said = at_layer(self._voice, self._layer).say(passages, runs, self._learned).to(self._components.device)
         self._cache.put(key, said)
         return said
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -12,6 +12,7 @@ from engine.contract.chunks import Placed, Run, lay_out
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
 from engine.diffusion.embeddings import Spoken, spoken
+from engine.diffusion.images import Rgb
 
 # Below this share of their mean size the values are balanced around zero, and their mean says nothing about their scale.
 _BALANCED = 0.02
@@ -31,6 +32,15 @@ class Voice(Protocol):
 
     def say(self, passages: tuple[Passage, ...], runs: int, learned: Learned) -> Told:
         """One row that is `runs` runs long, so that both halves of a guided walk have one length."""
+        ...
+
+
+@runtime_checkable
+class SightedVoice(Protocol):
+    """A voice whose encoder sees: words mean something else in front of other pictures."""
+
+    def before(self, pictures: tuple[Rgb, ...]) -> Voice:
+        """The voice in front of these pictures, each (H, W, 3)."""
         ...
 
 
@@ -68,9 +78,10 @@ class ClipPart:
 
 @dataclass(frozen=True)
 class ClipVoice:
-    """One CLIP encoder, its last layer: Stable Diffusion 1.x."""
+    """One CLIP encoder: Stable Diffusion 1.x. `layer` counts from its end; that of training is the last, 1."""
 
     part: ClipPart
+    layer: int = 1
 
     @property
     def width(self) -> int:
@@ -81,19 +92,27 @@ class ClipVoice:
 
     def say(self, passages: tuple[Passage, ...], runs: int, learned: Learned) -> Told:
         laid = self.part.filled(passages, runs, learned)
-        states = weigh(self.part.read(laid, learned).last_hidden_state, _weights(laid))
+        if self.layer == 1:
+            states = self.part.read(laid, learned).last_hidden_state
+        else:
+            # What an earlier layer says goes through the norm that stands behind the last one.
+            said = self.part.read(laid, learned, hidden=True).hidden_states[-self.layer]
+            states = getattr(self.part.encoder, "text_model", self.part.encoder).final_layer_norm(said)
+        states = weigh(states, _weights(laid))
         return Told(states.reshape(1, -1, states.shape[-1]))
 
 
 @dataclass(frozen=True)
 class TwoClipsVoice:
-    """Two CLIP encoders side by side, their last layer but one, and what the second makes of the whole prompt (Podell et al. 2023, section 2.1).
+    """Two CLIP encoders side by side, and what the second makes of the whole prompt (Podell et al. 2023, section 2.1).
 
-    `is_silent_when_empty`: the model was trained to hear zeros where nothing is said.
+    `is_silent_when_empty`: the model was trained to hear zeros where nothing is said. `layer` counts from the end of
+    both; that of training is the last but one, 2.
     """
 
     parts: tuple[ClipPart, ClipPart]
     is_silent_when_empty: bool = False
+    layer: int = 2
 
     @property
     def width(self) -> int:
@@ -103,14 +122,19 @@ class TwoClipsVoice:
         return self.parts[0].runs(passages, sizes)
 
     def say(self, passages: tuple[Passage, ...], runs: int, learned: Learned) -> Told:
-        words, pooled = read_clips(self.parts, passages, runs, learned)
+        words, pooled = read_clips(self.parts, passages, runs, learned, layer=self.layer)
         if self.is_silent_when_empty and not sentence(passages):
             words, pooled = torch.zeros_like(words), {name: torch.zeros_like(value) for name, value in pooled.items()}
         return Told(words, aside={"pooled": pooled["second"]})
 
 
+def at_layer(voice: Voice, layer: int | None) -> Voice:
+    """A voice that speaks from another layer of its encoders, counted from the end; None leaves it at that of training."""
+    return replace(voice, layer=layer) if layer is not None and isinstance(voice, ClipVoice | TwoClipsVoice) else voice
+
+
 def read_clips(
-    parts: tuple[ClipPart, ClipPart], passages: tuple[Passage, ...], runs: int, learned: Learned
+    parts: tuple[ClipPart, ClipPart], passages: tuple[Passage, ...], runs: int, learned: Learned, *, layer: int = 2
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Weighted states of both, (1, 77·k, d₁ + d₂), and what each makes of the first run as a whole, (1, p)."""
     states: list[torch.Tensor] = []
@@ -118,7 +142,7 @@ def read_clips(
     for name, part in zip(("first", "second"), parts, strict=True):
         laid = part.filled(passages, runs, learned)
         answer = part.read(laid, learned, hidden=True)
-        found = weigh(answer.hidden_states[-2], _weights(laid))
+        found = weigh(answer.hidden_states[-layer], _weights(laid))
         states.append(found.reshape(1, -1, found.shape[-1]))
         # A projected encoder answers with its projection first; another one has its pooled state.
         pooled[name] = (answer.text_embeds if hasattr(answer, "text_embeds") else answer.pooler_output)[:1]

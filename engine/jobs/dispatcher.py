@@ -240,6 +240,7 @@ class Dispatcher:
             skip=skip,
             inputs={digest: self._inputs.path(digest) for digest in recipe.inputs},
             upscaler=None if recipe.upscaler is None else self._shelves.upscalers.path(recipe.upscaler),
+            vae=None if recipe.vae_hash is None else self._shelves.vaes.path(recipe.vae or ""),
             loras=tuple(self._shelves.loras.path(use.name) for use in recipe.loras or ()),
             references=tuple(
                 (self._shelves.ip_adapters.path(use.adapter or ""), self._shelves.ip_adapters.encoder(use.image_encoder or "", folder))

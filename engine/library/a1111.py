@@ -35,6 +35,7 @@ class Parameters:
     model: str | None = None
     model_hash: str | None = None
     upscaler: str | None = None
+    vae: str | None = None
     embeddings: tuple[str, ...] = ()
     unread: dict[str, str] = field(default_factory=dict)
 
@@ -125,8 +126,9 @@ class _Mapping:
         self._take_mode()
         self._found.model = self._left.pop("Model", None)
         self._found.model_hash = self._left.pop("Model hash", None)
+        self._found.vae = self._left.pop("VAE", None)
         self._found.embeddings = tuple(read_pairs(self._left.pop("TI hashes", "")))
-        for name in ("Version", "Lora hashes"):
+        for name in ("Version", "Lora hashes", "VAE hash"):
             # Says who wrote it, or repeats what the tags say.
             self._left.pop(name, None)
         self._found.unread = self._left
@@ -185,6 +187,7 @@ _PLAIN: tuple[tuple[str, str, Callable[[str], object]], ...] = (
     ("Steps", "steps", int),
     ("CFG scale", "guidance_scale", float),
     ("Seed", "seed", int),
+    ("Clip skip", "clip_skip", int),
 )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.contract.editing import EDITORS, editor_name
 from engine.contract.errors import EngineError, InvalidRequest, ModelNotFound
 from engine.contract.families import FAMILIES, family_of, guidance_kind
 from engine.contract.models import ModelCard
@@ -22,6 +23,7 @@ from engine.library.digests import LARGE_BYTES, Digests
 from engine.library.identify import MODELS, PICKLES, identify, part_bytes, where_to
 from engine.library.noise_plan import noise_shares
 from engine.library.safe_path import safe_path
+from engine.single_files import SINGLE_FILES, is_single_file, latents_of, own_file, read_single_file, settings_of
 
 BUNDLED = Path(__file__).resolve().parents[2] / "presets" / "models"
 # Families that are drawn by the row of another: they differ in what their settings say.
@@ -49,10 +51,10 @@ class Catalogue:
         return [read_card(path, self._digests) for path in self._found().values()]
 
     def folder(self, name: str) -> Path:
-        """The folder of the model called `name`. Raises `ModelNotFound`."""
+        """The folder, or the single file, of the model called `name`. Raises `ModelNotFound`."""
         for root in self._roots:
-            if root.is_dir() and (folder := safe_path(root, name)).joinpath("model_index.json").is_file():
-                return folder
+            if root.is_dir() and ((found := safe_path(root, name)).joinpath("model_index.json").is_file() or is_single_file(found)):
+                return found
         raise ModelNotFound(f"There is no model named {name} here.", "Choose one from the list.", "model")
 
     def pinned(self, name: str) -> ModelCard:
@@ -95,24 +97,22 @@ class Catalogue:
                 # A link that leads out of the folder is not followed.
                 if path.resolve().parent != root.resolve():
                     continue
-                is_file = path.is_file() and path.suffix.lower() in (".safetensors", *PICKLES)
+                is_file = path.is_file() and path.suffix.lower() in (*SINGLE_FILES, *PICKLES)
                 if is_file or (path / "model_index.json").is_file():
                     found.setdefault(path.name, path)
         return found
 
 
 def read_card(path: Path, digests: Digests | None = None) -> ModelCard:
-    """Facts from `easel.json` where a model brings one, else what its family is usually run at. Never raises: what is wrong stands in the card."""
+    """Facts from the file that its owner wrote, else what its family is usually run at. Never raises: what is wrong stands in the card."""
     digests = digests or _DIGESTS
     known: dict[str, Any] = {
         "name": path.name, "title": path.stem if path.is_file() else path.name, "family": "", "content_hash": "", "bytes_on_disk": _size(path),
         "default_size": FAMILIES["sd1"].sizes[0], "sizes": FAMILIES["sd1"].sizes, "is_bundled": path.parent == BUNDLED,
     }  # fmt: skip
     look = _look(str(path), _stamps(path))
-    if path.is_file() or look.refusal is not None:
-        return ModelCard.model_validate(
-            known | {"family": look.family, "what": look.what, "parts": look.parts, "refusal": look.refusal or _whole(look)}
-        )
+    if look.refusal is not None:
+        return ModelCard.model_validate(known | {"family": look.family, "what": look.what, "parts": look.parts, "refusal": look.refusal})
     try:
         facts = (
             known
@@ -120,10 +120,11 @@ def read_card(path: Path, digests: Digests | None = None) -> ModelCard:
             | {"licence": _licence(path)}
             | _own_facts(path)
             | {"name": path.name, "family": look.family, "what": look.what, "parts": look.parts}
+            | {"editor": editor_name(_settings(path))}
         )
         return ModelCard.model_validate({**facts, **_measured(path, digests)})
     except (OSError, ValueError, TypeError):
-        return ModelCard.model_validate(known | {"refusal": "its easel.json is damaged. Put the original file back."})
+        return ModelCard.model_validate(known | {"refusal": f"its {own_file(path).name} is damaged. Put the original file back."})
 
 
 @dataclass(frozen=True)
@@ -147,41 +148,46 @@ def _look(name: str, _stamp: tuple[tuple[str, int, int], ...]) -> _Looked:
     except EngineError as error:
         return _Looked(refusal=str(error))
     family = _ROWS.get(found.family, found.family)
-    facts = family_of(_settings(path / "model_index.json")) if path.is_dir() else FAMILIES.get(family)
+    facts = family_of(_settings(path)) if path.is_dir() else FAMILIES.get(found.family)
     if facts is None or facts.key != family:
         return _Looked(family, found.text, parts, f"{found.text} Easel cannot draw with {found.made_for or 'this kind'} in this form yet.")
+    if path.is_file():
+        try:
+            file = read_single_file(path)
+        except EngineError as error:
+            why = error.message.partition(": ")[2] or error.message
+            return _Looked(family, found.text, parts, f"{found.text.removesuffix('.')}, but {why} {error.hint}")
+        parts = parts if file.base is None else {**part_bytes(file.base), **parts}
     return _Looked(family, found.text, parts)
-
-
-def _whole(look: _Looked) -> str:
-    """Why a single file is not drawn with."""
-    return f"{look.what} Easel cannot load single files yet: get it as a folder with a model_index.json."
 
 
 def _usual(folder: Path, family: str) -> dict[str, Any]:
     """What models of the family are usually run at."""
-    facts = FAMILIES[family]
+    facts, index = FAMILIES[family], _settings(folder)
+    editor = EDITORS.get(editor_name(index))
     # Some are distilled to one run by a note in the folder, not by their design.
-    is_distilled = bool(_settings(folder / "model_index.json").get("is_distilled"))
+    is_distilled = bool(index.get("is_distilled"))
     return {
-        "sizes": facts.sizes, "default_size": facts.sizes[0], "default_steps": facts.steps, "default_guidance": facts.guidance_scale,
+        "sizes": facts.sizes, "default_size": facts.sizes[0], "default_steps": facts.steps, "default_guidance": (editor and editor.guidance_scale) or facts.guidance_scale,
         "default_scheduler": facts.scheduler,
-        "guidance": "none" if is_distilled else guidance_kind(family, _settings(folder / "transformer" / "config.json")),
+        "guidance": "none" if is_distilled else guidance_kind(family, _settings(folder, "transformer")),
     }  # fmt: skip
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where there is none that can be read."""
+def _settings(model: Path, part: str = "model_index") -> dict[str, Any]:
+    """Those of a part; empty where there are none that can be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return settings_of(model, part)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
-def _own_facts(folder: Path) -> dict[str, Any]:
-    own = folder / "easel.json"
+def _own_facts(model: Path) -> dict[str, Any]:
+    own = own_file(model)
     facts: dict[str, Any] = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {}
+    # Other programs leave notes of that name too, with words where there is nothing to name.
+    if "vae" in facts:
+        facts["vae"] = "" if facts["vae"] in ("None", "Automatic") else str(facts["vae"]).removesuffix(".safetensors")
     return {**({"title": facts["name"]} if "name" in facts else {}), **facts}
 
 
@@ -189,8 +195,22 @@ def _measured(folder: Path, digests: Digests) -> dict[str, Any]:
     has_scorer = (folder / "scorer.safetensors").is_file() or (folder / "clip" / "config.json").is_file()
     return {
         "content_hash": _known_hash(folder, digests), "noise_curve": noise_curve(folder), "text_width": text_width(folder), "residuals": residuals(folder),
-        "attention_widths": attention_widths(folder), "has_scorer": has_scorer,
+        "attention_widths": attention_widths(folder), "has_scorer": has_scorer, "clip_layers": _clip_layers(folder), "latents": _latents(folder),
+        "wants_vae": is_single_file(folder) and read_single_file(folder).wants_vae,
     }  # fmt: skip
+
+
+def _clip_layers(model: Path) -> int | None:
+    """Of a model whose only encoders are CLIP's."""
+    layers = _settings(model, "text_encoder").get("num_hidden_layers") if (index := _settings(model)) and "unet" in index else None
+    return layers if isinstance(layers, int) else None
+
+
+def _latents(model: Path) -> tuple[int, int, float] | None:
+    try:
+        return latents_of(_settings(model, "vae"))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _licence(folder: Path) -> str:
@@ -212,16 +232,15 @@ def _size(path: Path) -> int:
 
 
 def _stamps(path: Path) -> tuple[tuple[str, int, int], ...]:
-    return tuple(
-        (str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in ([path] if path.is_file() else [path / "easel.json", *_hashed(path)]) if p.exists()
-    )
+    # What a single file borrows from lies beside it.
+    looked = [path, own_file(path), *sorted(path.parent.glob("*/model_index.json"))] if path.is_file() else [own_file(path), *_hashed(path)]
+    return tuple((str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in looked if one.exists())
 
 
 def noise_curve(folder: Path, places: int = 33) -> tuple[float, ...]:
     """Share of noise √(1 − ᾱ) from the start of the schedule to its end, read from the scheduler's settings; empty if unusual."""
     try:
-        config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
-        noise = noise_shares(config)
+        noise = noise_shares(settings_of(folder, "scheduler"))
     except (OSError, ValueError, KeyError, TypeError):
         return ()
     at = np.linspace(len(noise) - 1, 0, places).round().astype(int)
@@ -231,7 +250,7 @@ def noise_curve(folder: Path, places: int = 33) -> tuple[float, ...]:
 def text_width(folder: Path) -> int | None:
     """The width of the embeddings that the denoiser's cross-attention takes; None where its settings do not say."""
     try:
-        width = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))["cross_attention_dim"]
+        width = settings_of(folder, "unet")["cross_attention_dim"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return width if isinstance(width, int) else None
@@ -240,7 +259,7 @@ def text_width(folder: Path) -> int | None:
 def residuals(folder: Path) -> tuple[int, ...]:
     """Channels of what the denoiser's encoder passes on: its input, each layer, each halving. Empty where its settings do not say."""
     try:
-        config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
+        config = settings_of(folder, "unet")
         channels, layers = [int(one) for one in config["block_out_channels"]], config["layers_per_block"]
         counts = [int(layers)] * len(channels) if isinstance(layers, int) else [int(one) for one in layers]
     except (OSError, ValueError, KeyError, TypeError):
@@ -252,8 +271,12 @@ def residuals(folder: Path) -> tuple[int, ...]:
 
 
 def content_hash(folder: Path, digests: Digests | None = None) -> str:
-    """SHA-256 over the names and bytes of every weight and configuration file."""
+    """SHA-256 over the names and bytes of every weight and configuration file; of a single file that of its bytes, as every program has it."""
     digests = digests or _DIGESTS
+    if is_single_file(folder):
+        base = read_single_file(folder).base
+        own = digests.of(folder)
+        return own if base is None else hashlib.sha256(f"{own} {content_hash(base, digests)}".encode()).hexdigest()
     total = hashlib.sha256()
     for path in _hashed(folder):
         total.update(path.relative_to(folder).as_posix().encode())
@@ -263,7 +286,7 @@ def content_hash(folder: Path, digests: Digests | None = None) -> str:
 
 def _known_hash(folder: Path, digests: Digests) -> str:
     """The same where it costs nothing to know: for small models, and for large ones that were read before. Else empty."""
-    large = (path for path in _hashed(folder) if path.stat().st_size >= LARGE_BYTES)
+    large = (path for path in _all_hashed(folder) if path.stat().st_size >= LARGE_BYTES)
     return content_hash(folder, digests) if all(digests.known(path) for path in large) else ""
 
 
@@ -276,10 +299,17 @@ def _hashed(folder: Path) -> list[Path]:
     return sorted([*_weights(folder), *(p for p in folder.rglob("*.json") if p.name != "easel.json")])
 
 
+def _all_hashed(model: Path) -> list[Path]:
+    if not is_single_file(model):
+        return _hashed(model)
+    base = read_single_file(model).base
+    return [model, *(_hashed(base) if base else [])]
+
+
 def attention_widths(folder: Path) -> tuple[int, ...]:
     """Widths of the UNet's cross-attention layers in the order of its `attn_processors`; empty where its settings do not say."""
     try:
-        config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
+        config = settings_of(folder, "unet")
         channels, down, up = config["block_out_channels"], config["down_block_types"], config["up_block_types"]
         layers, deep = (_per_block(config.get(name, 1), len(channels)) for name in ("layers_per_block", "transformer_layers_per_block"))
         widths: list[int] = []

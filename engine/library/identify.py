@@ -5,13 +5,26 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from engine.contract.errors import DamagedFile, EngineError, IncompatibleAdapter
+from engine.fingerprints import (
+    DENOISER_AT,
+    DENOISERS,
+    FAMILY_OF_WIDTH,
+    TEXT_AT,
+    TITLES,
+    UNET_OF_WIDTH,
+    VAE_AT,
+    Shapes,
+    family_of_pipeline,
+    part_at,
+    text_width,
+    under,
+)
 from engine.headers import judge_header
-from engine.library.fingerprints import DENOISERS, FAMILY_OF_WIDTH, TITLES, UNET_OF_WIDTH, Shapes, family_of_pipeline, text_width
 from engine.library.low_rank import read_low_rank
 
 Kind = Literal[
@@ -31,9 +44,6 @@ _HOMES: dict[Kind, str] = {
     "checkpoint": "models", "denoiser": "models", "lora": "loras", "loha": "loras", "lokr": "loras", "oft": "loras", "ia3": "loras",
     "controlnet": "controlnets", "control-lora": "controlnets", "ip-adapter": "ip_adapters", "embedding": "embeddings", "upscaler": "upscalers",
 }  # fmt: skip
-_DENOISER_AT = ("model.diffusion_model.", "diffusion_model.", "transformer.", "unet.", "net.")
-_VAE_AT = ("first_stage_model.", "vae.")
-_TEXT_AT = ("cond_stage_model.", "conditioner.embedders.", "text_encoders.", "text_encoder.")
 _IMAGE_VAES = {4: "Stable Diffusion 1, 2 or SDXL", 16: "Stable Diffusion 3, FLUX.1 or Z-Image", 32: "FLUX.2"}
 _LANGUAGE_MODELS = {2560: "Z-Image or FLUX.2 klein", 3584: "Qwen-Image", 4096: "FLUX.2 klein 9B", 5120: "FLUX.2 dev"}
 _LIBRARIES = ("diffusers", "transformers")
@@ -142,13 +152,15 @@ def _steers(shapes: Shapes, words: Mapping[str, str]) -> Identity | None:
 
 
 def _denoiser(shapes: Shapes) -> Identity | None:
-    at = next((start for start in _DENOISER_AT if any(key.startswith(start) for key in shapes)), "")
-    bare = {key.removeprefix(at): shape for key, shape in shapes.items() if key.startswith(at)}
-    is_whole = all(any(key.startswith(starts) for key in shapes) for starts in (_VAE_AT, _TEXT_AT))
+    bare = under(part_at(DENOISER_AT, shapes), shapes)
+    is_whole = all(any(key.startswith(starts) for key in shapes) for starts in (VAE_AT, TEXT_AT))
     kind: Kind = "checkpoint" if is_whole else "denoiser"
     for first, last, layout in (("input_blocks.0.0.weight", "out.2.weight", "original"), ("conv_in.weight", "conv_out.weight", "diffusers")):
         if first in bare and last in bare and not any(key.startswith("decoder.") for key in bare):
-            return _unet(kind, layout, bare, channels=(bare[first], bare[last]))
+            found = _unet(kind, layout, bare, channels=(bare[first], bare[last]))
+            # A small one has a width of its own; only the first models lie beside OpenAI's text encoder.
+            is_first = not found.family and any(key.startswith("cond_stage_model.transformer.") for key in shapes)
+            return replace(found, family="sd1") if is_first else found
     mark = next((mark for mark in DENOISERS if mark.is_in(bare)), None)
     if mark is None:
         return None
@@ -190,8 +202,7 @@ def _variant(family: str, bare: Shapes) -> tuple[str, bool]:
 
 def _part(shapes: Shapes) -> Identity:
     """One part of a model, or something small."""
-    at = next((start for start in _VAE_AT if any(key.startswith(start) for key in shapes)), "")
-    bare = {key.removeprefix(at): shape for key, shape in shapes.items() if key.startswith(at)}
+    bare = under(part_at(VAE_AT, shapes), shapes)
     if found := _vae(bare) or _encoder(shapes):
         return found
     if any("motion_modules." in key for key in shapes):
@@ -248,7 +259,7 @@ def part_bytes(path: Path) -> dict[str, int]:
     """Bytes of each part of a model in 16 bit, under the names of a diffusers folder."""
     if path.is_file():
         shapes = judge_header(path).shapes
-        places = {"vae": _VAE_AT, "text_encoder": _TEXT_AT}
+        places = {"vae": VAE_AT, "text_encoder": TEXT_AT}
         sizes = {part: _half(shape for key, shape in shapes.items() if key.startswith(at)) for part, at in places.items()}
         whole = {"denoiser": _half(shapes.values()) - sum(sizes.values()), **sizes}
         return {part: size for part, size in whole.items() if size}

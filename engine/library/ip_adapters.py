@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from engine.contract.errors import IncompatibleAdapter, ModelNotFound
 from engine.contract.models import ModelCard
 from engine.contract.references import Projection, ReferenceAdapterCard, ReferenceUse
+from engine.fingerprints import FAMILY_OF_WIDTH
 from engine.library.catalogue import content_hash
-from engine.library.fingerprints import FAMILY_OF_WIDTH
 from engine.library.headers import Header, read_header
 
 BUNDLED_IP_ADAPTERS = Path(__file__).resolve().parents[2] / "presets" / "ip_adapters"

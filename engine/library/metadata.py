@@ -48,6 +48,9 @@ def _of_mode(recipe: Recipe) -> dict[str, object]:
         "Postprocess upscale by": recipe.factor,
         "Postprocess upscaler": recipe.upscaler,
         "Schedule type": None if recipe.schedule is None else SCHEDULE_LABELS[recipe.schedule],
+        "Clip skip": recipe.clip_skip,
+        "VAE": recipe.vae if recipe.vae_hash else None,
+        "VAE hash": recipe.vae_hash[:10] if recipe.vae_hash else None,
         "Tiling": None if recipe.seamless is None else True,
     }
     return {name: _number(value) if isinstance(value, float) else value for name, value in known.items() if value is not None}

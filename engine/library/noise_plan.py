@@ -5,7 +5,6 @@ For a plot. tests/diffusion/test_noise_plan.py holds it against what the schedul
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from engine.contract.schedulers import ScheduleName, SchedulerName, check_sampling, schedules_of
 from engine.contract.timesteps import schedule_timesteps
+from engine.single_files import settings_of
 
 # Classes that lay their even steps from the last timestep down to a step above 0; the others go down to 0 itself.
 _ABOVE_ZERO = ("dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2s", "unipc", "deis", "sa_solver")
@@ -31,7 +31,7 @@ def noise_plan(folder: Path, scheduler: SchedulerName, schedule: ScheduleName | 
     """
     check_sampling(scheduler, schedule, steps)
     try:
-        config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+        config = settings_of(folder, "scheduler")
         shares = noise_shares(config)
     except (OSError, ValueError, KeyError, TypeError):
         return ()

@@ -23,6 +23,7 @@ _WHERE: dict[MissingKind, str] = {
     "lora": "Put its file into data/loras, or go on without it.",
     "embedding": "Put its file into data/embeddings, or take its word out of the prompt.",
     "upscaler": "Put its file into data/upscalers, or choose another one.",
+    "vae": "Put its file into data/vaes, or go on with the model's own.",
     "control": "Put its file into data/controlnets, or choose another one.",
     "adapter": "Put its file into data/ip_adapters, or choose another one.",
     "source": "Choose the source picture again.",
@@ -31,7 +32,7 @@ _WHERE: dict[MissingKind, str] = {
 }
 _FIELDS: dict[MissingKind, str] = {"lora": "loras", "embedding": "prompt", "picture": "source", "control": "controls", "adapter": "references"}
 
-_NAMES: dict[MissingKind, str] = {"lora": "LoRA", "control": "control model", "adapter": "reference adapter"}
+_NAMES: dict[MissingKind, str] = {"lora": "LoRA", "control": "control model", "vae": "VAE", "adapter": "reference adapter"}
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,11 @@ class SettingsReader:
         if recipe.upscaler is not None:
             here = {card.name: card.content_hash for card in self.shelves.upscalers.cards()}
             missing += list(_compared("upscaler", {recipe.upscaler: recipe.upscaler_hash}, here))
+        if recipe.vae_hash is not None:
+            values, more = self._vae(values, recipe.vae, recipe.vae_hash)
+            missing += more
         # The pictures that people brought; maps are made again from theirs.
-        guides = [use.image for use in (*(recipe.controls or ()), *(recipe.references or ()))]
+        guides = [*(recipe.pictures or ()), *(use.image for use in (*(recipe.controls or ()), *(recipe.references or ())))]
         gone = [one for one in dict.fromkeys((recipe.source, recipe.mask, *guides)) if one is not None and not self._is_here(one, owner)]
         missing += [_absent(_role(recipe, digest), digest) for digest in gone]
         values = _without(values, {*gone, *(one.name for one in missing if one.kind == "upscaler" and one.state == "absent")})
@@ -95,18 +99,29 @@ class SettingsReader:
             known = {card.name: card.content_hash for card in self.shelves.upscalers.cards()}
             missing += _compared("upscaler", {found.upscaler: None}, known)
             values |= {"upscaler": found.upscaler} if found.upscaler in known else {}
+        if found.vae is not None:
+            values, more = self._vae({**values, "vae": found.vae.removesuffix(".safetensors")}, found.vae.removesuffix(".safetensors"), None)
+            missing += more
         if values.get("mode") is not None:
             missing.append(_absent("source", "source"))
         if values.get("mode") == "inpaint":
             missing.append(_absent("mask", "mask"))
         return ReadSettings(source="a1111", values=values, missing=tuple(missing), unread=found.unread)
 
+    def _vae(self, values: dict[str, Any], name: str | None, digest: str | None) -> tuple[dict[str, Any], list[Missing]]:
+        """The values without a VAE that is not here, with a word about it."""
+        here = {card.name: card.content_hash for card in self.shelves.vaes.cards()}
+        missing = list(_compared("vae", {name or "": digest}, here))
+        return (values if name in here else {key: value for key, value in values.items() if key != "vae"}), missing
+
     def _model(self, name: str | None, digest: str | None) -> tuple[ModelCard | None, list[Missing]]:
         """The model of that content, whatever its name; else the one of that name, with a word about it; else None."""
         cards = self.shelves.models.cards()
         if digest and (same := next((card for card in cards if card.content_hash.startswith(digest.lower())), None)):
             return same, []
-        card = next((card for card in cards if name is not None and card.name.lower() == name.lower()), None)
+        # Other programs leave the ending of a file out.
+        said = name.lower() if name is not None else None
+        card = next((card for card in cards if said in (card.name.lower(), card.name.lower().removesuffix(".safetensors"))), None)
         if card is None:
             return None, [_absent("model", name or digest or "")]
         return card, [_changed("model", card.name)] if digest else []

@@ -13,6 +13,7 @@ from engine.library.ip_adapters import BUNDLED_IP_ADAPTERS, IpAdapters
 from engine.library.loras import BUNDLED_LORAS, Loras
 from engine.library.styles import BUNDLED_STYLES, Styles
 from engine.library.upscalers import BUNDLED_UPSCALERS, Upscalers
+from engine.library.vaes import Vaes
 from engine.library.wildcards import BUNDLED_WILDCARDS, Wildcards
 
 
@@ -22,6 +23,7 @@ class Shelves:
 
     models: Catalogue
     upscalers: Upscalers
+    vaes: Vaes
     loras: Loras
     embeddings: Embeddings
     controlnets: ControlNets
@@ -35,6 +37,7 @@ class Shelves:
         return Shelves(
             models=Catalogue((BUNDLED, data / "models"), Digests(data / "digests.json")),
             upscalers=Upscalers((BUNDLED_UPSCALERS, data / "upscalers")),
+            vaes=Vaes((data / "vaes",)),
             loras=Loras((BUNDLED_LORAS, data / "loras")),
             embeddings=Embeddings((data / "embeddings", BUNDLED_EMBEDDINGS)),
             controlnets=ControlNets((BUNDLED_CONTROLS, data / "controlnets")),

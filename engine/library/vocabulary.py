@@ -11,12 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from engine.byte_pairs import CLIP_PAIRS, CLIP_ROOM, END, clip_pairs
 from engine.contract.chunks import Counted, lay_out
 from engine.contract.embeddings import EmbeddingCard, named_embeddings
 from engine.contract.errors import InvalidRequest
 from engine.contract.requests import PROMPT_MAX
 from engine.contract.wildcards import fill_in, parse_template
 from engine.contract.words import parse_timeline, parse_weights, words_at
+from engine.single_files import tokenizer_places
 
 # Steps over which changing words are looked at.
 _STEPS = 20
@@ -32,13 +34,13 @@ _ANGLED = re.compile(r"<\s*([A-Za-z0-9._-]{1,64})\s*>")
 def count_words(
     prompt: str, folder: Path, cards: Iterable[EmbeddingCard], *, lists: Callable[[str, str], Sequence[str]], control: str = "prompt"
 ) -> tuple[Counted, ...]:
-    """One count for each tokenizer in a model's folder. Wildcards are counted in one of their fillings."""
+    """One count for each tokenizer of a model. Wildcards are counted in one of their fillings."""
     sizes = {card.name: card.vectors for card in cards if card.refusal is None}
     texts = _said(prompt[: PROMPT_MAX + 1], lists, control)
     counted: list[Counted] = []
-    for place in sorted(folder.glob("tokenizer*")):
+    for name, place in tokenizer_places(folder):
         if (stamp := _stamp(place)) is not None:
-            counted.append(_count(texts, prompt, place, _tokenizer(str(place), stamp), sizes, control))
+            counted.append(_count(texts, prompt, name, _positions(place), _tokenizer(str(place), stamp), sizes, control))
     return tuple(counted)
 
 
@@ -50,11 +52,11 @@ def _said(prompt: str, lists: Callable[[str, str], Sequence[str]], control: str)
     return list(dict.fromkeys(words_at(timeline, step, _STEPS) for step in range(_STEPS)))
 
 
-def _count(texts: list[str], prompt: str, place: Path, tokenizer: Any, sizes: dict[str, int], control: str) -> Counted:
+def _count(texts: list[str], prompt: str, name: str, positions: int, tokenizer: Any, sizes: dict[str, int], control: str) -> Counted:
     def tokenize(text: str) -> list[int]:
         return tokenizer.encode(text, add_special_tokens=False).ids
 
-    room = _positions(place) - 2
+    room = positions - 2
     laid = [lay_out(parse_weights(text), tokenize, room=room, embeddings=sizes) for text in texts]
     longest = max(laid, key=lambda runs: (len(runs), sum(map(len, runs))))
     named = tuple(dict.fromkeys(name for text in texts for name in named_embeddings(text, sizes, control)))
@@ -63,7 +65,7 @@ def _count(texts: list[str], prompt: str, place: Path, tokenizer: Any, sizes: di
     words = {word: len(tokenize(word)) for text in texts for word in _words(_without(text, named))}
     spelled = [word for word, pieces in words.items() if pieces > 1 and (not is_large or pieces * 2 > len(word))]
     return Counted(
-        encoder=place.name,
+        encoder=name,
         tokens=sum(map(len, longest)),
         chunks=len(longest),
         room=room,
@@ -94,14 +96,14 @@ def _positions(place: Path) -> int:
     try:
         found = json.loads((place / "tokenizer_config.json").read_text(encoding="utf-8"))["model_max_length"]
     except (OSError, ValueError, KeyError, TypeError):
-        return 77
-    return found if isinstance(found, int) and 2 < found <= 4096 else 77
+        return CLIP_ROOM
+    return found if isinstance(found, int) and 2 < found <= 4096 else CLIP_ROOM
 
 
 def _stamp(place: Path) -> int | None:
     """When the tokenizer last changed; None where this is none that can be read here."""
-    files = [path for name in ("tokenizer.json", "vocab.json", "merges.txt") if (path := place / name).is_file()]
-    is_whole = any(path.name == "tokenizer.json" for path in files) or len(files) == 2
+    files = [path for name in ("tokenizer.json", "vocab.json", "merges.txt", CLIP_PAIRS.name) if (path := place / name).is_file()]
+    is_whole = any(path.name in ("tokenizer.json", CLIP_PAIRS.name) for path in files) or len(files) == 2
     return max(path.stat().st_mtime_ns for path in files) if is_whole else None
 
 
@@ -117,7 +119,11 @@ def _tokenizer(name: str, _stamp: int) -> Any:
         tokenizer.no_padding()
         return tokenizer
     # Older folders hold CLIP's byte pairs as two files; its way of splitting words is the same for all of them.
-    pairs: Any = models.BPE.from_file(str(place / "vocab.json"), str(place / "merges.txt"), end_of_word_suffix="</w>", unk_token="<|endoftext|>")
+    options: dict[str, Any] = {"end_of_word_suffix": "</w>", "unk_token": END}
+    is_ours = place == CLIP_PAIRS.parent
+    pairs: Any = (
+        models.BPE(*clip_pairs(), **options) if is_ours else models.BPE.from_file(str(place / "vocab.json"), str(place / "merges.txt"), **options)
+    )
     tokenizer = Tokenizer(pairs)
     words = Regex(r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
     normalizer: Any = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])

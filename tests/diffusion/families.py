@@ -25,6 +25,9 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
     Qwen3Config,
     Qwen3ForCausalLM,
     T5Config,
@@ -57,8 +60,13 @@ PIPELINES = {
         "txt2img": "flux.pipeline_flux:FluxPipeline",
         "img2img": "flux.pipeline_flux_img2img:FluxImg2ImgPipeline",
         "inpaint": "flux.pipeline_flux_inpaint:FluxInpaintPipeline",
+        "edit": "flux.pipeline_flux_kontext:FluxKontextPipeline",
     },
-    "flux2": {"txt2img": "flux2.pipeline_flux2_klein:Flux2KleinPipeline", "inpaint": "flux2.pipeline_flux2_klein_inpaint:Flux2KleinInpaintPipeline"},
+    "flux2": {
+        "txt2img": "flux2.pipeline_flux2_klein:Flux2KleinPipeline",
+        "inpaint": "flux2.pipeline_flux2_klein_inpaint:Flux2KleinInpaintPipeline",
+        "edit": "flux2.pipeline_flux2_klein:Flux2KleinPipeline",
+    },
     "zimage": {
         "txt2img": "z_image.pipeline_z_image:ZImagePipeline",
         "img2img": "z_image.pipeline_z_image_img2img:ZImageImg2ImgPipeline",
@@ -68,6 +76,8 @@ PIPELINES = {
         "txt2img": "qwenimage.pipeline_qwenimage:QwenImagePipeline",
         "img2img": "qwenimage.pipeline_qwenimage_img2img:QwenImageImg2ImgPipeline",
         "inpaint": "qwenimage.pipeline_qwenimage_inpaint:QwenImageInpaintPipeline",
+        "edit": "qwenimage.pipeline_qwenimage_edit:QwenImageEditPipeline",
+        "edit plus": "qwenimage.pipeline_qwenimage_edit_plus:QwenImageEditPlusPipeline",
     },
 }  # fmt: skip
 
@@ -89,12 +99,14 @@ def pipeline(components: Components, mode: str, **more: Any) -> Any:
     return pipe
 
 
-def make_family(folder: Path, key: str, **options: Any) -> Path:
-    """A folder that loads as a model of the family. `options`: flux1 takes `guidance_embeds`, sd3 `with_t5`."""
+def make_family(folder: Path, key: str, *, made_for: str = "txt2img", **options: Any) -> Path:
+    """A folder that loads as a model of the family, of the pipeline `made_for`. `options`: flux1 takes `guidance_embeds`, sd3 `with_t5`."""
     torch.manual_seed(len(key) + sum(map(ord, key)))
     parts: dict[str, Any] = _PARTS[key](**options)
     folder.mkdir(parents=True)
-    index: dict[str, Any] = {"_class_name": PIPELINES[key]["txt2img"].split(":")[1]}
+    index: dict[str, Any] = {"_class_name": PIPELINES[key][made_for].split(":")[1]}
+    if key == "qwen" and made_for.startswith("edit"):
+        parts["processor"] = _eyes(parts["tokenizer"])
     for name, part in parts.items():
         if name == "scheduler":
             (folder / name).mkdir()
@@ -128,12 +140,18 @@ def _t5(width: int) -> tuple[Any, Any]:
 
 def _qwen_tokenizer() -> Any:
     vocab = {letter: number for number, letter in enumerate(bytes_to_unicode().values())}
-    for special in ("<|endoftext|>", "<|im_start|>", "<|im_end|>"):
+    specials = ["<|im_start|>", "<|im_end|>", "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"]
+    for special in ("<|endoftext|>", *specials):
         vocab[special] = len(vocab)
     tokenizer = Qwen2Tokenizer(vocab=vocab, merges=[], model_max_length=2048)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.add_special_tokens({"additional_special_tokens": specials})
     tokenizer.chat_template = CHAT
     return tokenizer
+
+
+def _eyes(tokenizer: Any) -> Any:
+    """What puts pictures before the encoder."""
+    return Qwen2VLProcessor(Qwen2VLImageProcessor(min_pixels=56 * 56, max_pixels=12_845_056), tokenizer, Qwen2VLVideoProcessor())
 
 
 def _qwen3(width: int, layers: int) -> Any:

@@ -94,13 +94,13 @@ def test_the_cache_is_bounded_by_bytes_newest_last() -> None:
     cache, one = PromptCache(limit_bytes=10_000), Told(torch.zeros(1, 77, 8), aside={"pooled": torch.zeros(1, 8)})
     assert one.nbytes == 77 * 8 * 4 + 8 * 4
     for number in range(6):
-        cache.put(number, one)
-        cache.get(2)
+        cache.put((number,), one)
+        cache.get((2,))
     assert cache.bytes == 4 * one.nbytes
     assert len(cache) == 4
-    assert [cache.get(number) is not None for number in range(6)] == [False, False, True, True, True, True]
+    assert [cache.get((number,)) is not None for number in range(6)] == [False, False, True, True, True, True]
     # One that is larger than all of it is not kept, and throws everything else out rather than the bound away.
-    cache.put("large", Told(torch.zeros(1, 77, 100)))
+    cache.put(("large",), Told(torch.zeros(1, 77, 100)))
     assert (cache.bytes, len(cache)) == (0, 0)
 
 

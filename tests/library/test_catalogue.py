@@ -55,8 +55,7 @@ def test_every_file_says_what_it_is(models: Path) -> None:
     assert list(cards) == ["starter", "dream.safetensors", "half.safetensors", "old.ckpt", "sd15.safetensors", "second", "style.safetensors"]
     assert [name for name, card in cards.items() if card.refusal is None] == ["starter", "second"]
     assert cards["dream.safetensors"].refusal == (
-        "It is a whole model of Stable Diffusion 1, in the original layout. "
-        "Easel cannot load single files yet: get it as a folder with a model_index.json."
+        "It is a whole model of Stable Diffusion 1, in the original layout, but layers of its text encoder are missing. Copy or download it again."
     )
     assert cards["style.safetensors"].refusal == "It is a LoRA for Stable Diffusion 1, in the kohya layout. Put it into data/loras."
     assert "is a pickle, which can carry a program." in (cards["old.ckpt"].refusal or "")

@@ -129,9 +129,9 @@ FOREIGN = {
         "Steps: 28, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6.5, Seed: 1234567890, Size: 512x768, Model hash: 6ce0161689, "
         'Model: v1-5-pruned-emaonly, VAE: vae-ft-mse.safetensors, Clip skip: 2, Lora hashes: "ink: aabbccddeeff", TI hashes: "easynegative: c74b4e810b03", '
         "Version: v1.10.1",
-        {"prompt": "a red castle, (sunset:1.2) <lora:ink:0.8>\nat night", "negative_prompt": "blurry, low quality", "steps": 28, "scheduler": "dpmpp_2m",
+        {"prompt": "a red castle, (sunset:1.2) <lora:ink:0.8>\nat night", "negative_prompt": "blurry, low quality", "steps": 28, "clip_skip": 2, "scheduler": "dpmpp_2m",
          "schedule": "karras", "guidance_scale": 6.5, "seed": 1234567890, "width": 512, "height": 768},
-        {"VAE": "vae-ft-mse.safetensors", "Clip skip": "2"},
+        {},
     ),
     "A1111 1.6, schedule in the sampler's name, high resolution": (
         "castle\nSteps: 20, Sampler: DPM++ 2M SDE Karras, CFG scale: 7, Seed: 5, Size: 512x512, Denoising strength: 0.7, Hires upscale: 2, Hires upscaler: Latent",
@@ -281,7 +281,11 @@ def test_another_programs_picture_names_what_is_not_here(engine: Engine) -> None
     assert found.source == "a1111"
     assert found.values == values
     assert found.unread == unread
-    assert [(one.kind, one.name) for one in found.missing] == [("model", "v1-5-pruned-emaonly"), ("embedding", "easynegative")]
+    assert [(one.kind, one.name) for one in found.missing] == [
+        ("model", "v1-5-pruned-emaonly"),
+        ("embedding", "easynegative"),
+        ("vae", "vae-ft-mse"),
+    ]
     starter = engine.models()[0].content_hash[:10]
     by_hash = engine.read_settings(png_with(f"x\nSteps: 2, Seed: 1, Model hash: {starter}, Model: renamed"), OWNER)
     assert (by_hash.values["model"], by_hash.missing) == ("starter", ())

@@ -28,6 +28,8 @@ MEANINGS = {
     "variation_seed": "which neighbour of the picture; counts only with variation_strength",
     "variation_strength": "how far to turn towards that neighbour",
     "seamless": "edges that meet, for textures",
+    "clip_skip": "which layer of the text encoder speaks, counted from its end: 1 is the last, 2 the last but one; that of training if left out",
+    "vae": "name of a VAE in place of the model's own",
     "guidance_style": "how the prediction is led towards the words",
     "guidance_rescale": "how far guidance is brought back to the contrast of the picture without it",
     "guidance_start": "share of the steps before guidance begins; until then the prompt alone is heard",
@@ -49,6 +51,7 @@ MEANINGS = {
         f'"style_only": true for style transfer, "adapter": name}}; image is {_PICTURE}; of each its square middle is seen'
     ),
     "source": _PICTURE,
+    "pictures": f"more pictures that the prompt may speak of, in order after the source, as many as the model looks at; each is {_PICTURE}",
     "mask": f"white where it says repaint: {_PICTURE}; or a list of strokes in pixels of the source",
     "strength": "how much of the source is drawn anew",
     "fit": "how the source comes to width and height",
@@ -68,6 +71,7 @@ MEANINGS = {
 _PYTHON: dict[str, Any] = {"string": str, "integer": int, "number": float, "boolean": bool}
 _OWN_TYPES: dict[str, Any] = {
     "mask": str | list[dict[str, Any]], "loras": list[dict[str, Any]], "controls": list[dict[str, Any]], "references": list[dict[str, Any]],
+    "pictures": list[str],
 }  # fmt: skip
 # Patterns are how the engine names things; here pictures come in other forms too.
 _PICTURES = ("source", "mask")

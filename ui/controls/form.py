@@ -7,19 +7,19 @@ from typing import Any
 
 import gradio as gr
 
-from engine import GUIDANCE_FACTS, SCHEDULE_LABELS, SCHEDULER_LABELS, SCORE_LABELS, STEPS_MAX, Engine, ModelCard, Quality
+from engine import CLIP_SKIP_MAX, GUIDANCE_FACTS, SCHEDULE_LABELS, SCHEDULER_LABELS, SCORE_LABELS, STEPS_MAX, Engine, ModelCard, Quality
 from ui.canvas.rack import build_rack
 from ui.canvas.references import build_references
 from ui.canvas.source import build_source
 from ui.canvas.units import build_units
 from ui.canvas.words import build_words
 from ui.controls.guidance import build_guidance, explain_negative
-from ui.controls.model import model_or_default, size_labels, usable_models
+from ui.controls.model import clip_state, model_or_default, size_labels, usable_models, vae_choices, vae_state
 from ui.controls.more import build_more
 from ui.controls.quality import build_quality, wire_quality
 from ui.controls.sampling import build_plan, build_sampling
 from ui.forms import FIELDS, guidance_word, size_label
-from ui.tabs.image import build_image
+from ui.tabs.image import build_how, build_image
 from ui.tabs.inpaint import build_inpaint
 from ui.tabs.upscale import build_upscale
 
@@ -60,16 +60,25 @@ def build_form(card: ModelCard, engine: Engine, models: gr.HTML) -> Form:
     """The whole form, as the model of `card` likes it; `models` is where another one is chosen."""
     sizes = size_labels(card)
     source = build_source()
+    how = build_how(card)
     prompts, words = _words(card)
     look, quality = _look(card, sizes, engine.qualities(card.name))
-    fields: Fields = {"model": models, **prompts, **build_image(card), **build_inpaint(card), **build_upscale(card, engine.upscalers()), **look}
+    fields: Fields = {
+        "model": models,
+        **how,
+        **prompts,
+        **build_image(card),
+        **build_inpaint(card),
+        **build_upscale(card, engine.upscalers()),
+        **look,
+    }
     plan = build_plan()
     units = build_units(engine.controls(), engine.preprocessors(), usable_models(engine), may_fetch=engine.may_fetch)
     references = build_references(engine)
     with gr.Accordion("LoRA styles", open=False, elem_classes="fold"):
         rack = build_rack(engine.loras(), usable_models(engine), may_add=engine.may_add_loras, may_fetch=engine.may_fetch)
     guidance, beside = build_guidance(card)
-    fields.update({**guidance, **build_more(), **_expert(card)})
+    fields.update({**guidance, **build_more(), **_expert(card, engine)})
     _wire_negative(fields)
     wire_quality(quality, lambda model: engine.qualities(model_or_default(engine, model).name), fields, rack)
     with gr.Row(elem_id="go-row"):
@@ -99,7 +108,7 @@ def _words(card: ModelCard) -> tuple[Fields, dict[str, gr.HTML]]:
 
 def _look(card: ModelCard, sizes: list[str], offered: tuple[Quality, ...]) -> tuple[Fields, gr.Radio]:
     fields: Fields = {}
-    fields["size"] = gr.Radio(sizes, value=size_label(*card.default_size), label="Size", elem_id="ctl-size", elem_classes="chips")
+    fields["size"] = gr.Radio(sizes, value=size_label(*card.default_size), label="Size", elem_id="ctl-size", elem_classes="chips not-edit")
     fields["count"] = gr.Radio([1, 2, 4, 8, 16], value=1, label="How many", elem_id="ctl-count", elem_classes="chips not-upscale")
     quality = build_quality(offered)
     fields["guidance_scale"] = guidance = gr.Slider(
@@ -112,7 +121,7 @@ def _look(card: ModelCard, sizes: list[str], offered: tuple[Quality, ...]) -> tu
     return fields, quality
 
 
-def _expert(card: ModelCard) -> Fields:
+def _expert(card: ModelCard, engine: Engine) -> Fields:
     fields: Fields = {}
     with gr.Accordion("Expert", open=False, elem_classes="fold"):
         sampling = build_sampling(card)
@@ -137,6 +146,12 @@ def _expert(card: ModelCard) -> Fields:
         with gr.Column(elem_classes="group not-inpaint not-upscale"):
             ways = [("No", ""), ("Sideways", "x"), ("Up and down", "y"), ("Both", "xy")]
             fields["seamless"] = gr.Radio(ways, value="", label="Seamless texture", elem_id="ctl-seamless", elem_classes="chips")
+        with gr.Row():
+            fields["clip_skip"] = gr.Dropdown(value="", label="Clip skip", elem_id="ctl-clip_skip", min_width=120, **clip_state(card))
+            # A picture may name one that is gone; what is asked for then says so.
+            fields["vae"] = gr.Dropdown(
+                vae_choices(engine), value="", label="VAE", elem_id="ctl-vae", min_width=120, allow_custom_value=True, **vae_state(card)
+            )  # type: ignore[arg-type]
         with gr.Row():
             fields["width"] = gr.Textbox(label="Own width", placeholder="from the size", max_lines=1, elem_id="ctl-width", min_width=100)
             fields["height"] = gr.Textbox(label="Own height", placeholder="from the size", max_lines=1, elem_id="ctl-height", min_width=100)
@@ -172,6 +187,8 @@ def fits(name: str, value: Any, sizes: list[str]) -> bool:
             return value in (1, 2, 4, 8, 16)
         case "scheduler":
             return value in SCHEDULER_LABELS
+        case "pictures":
+            return isinstance(value, list) and all(isinstance(one, dict) and isinstance(one.get("url"), str) for one in value)
         case _ if name in _CHOICES:
             return isinstance(value, str) and value in _CHOICES[name]
         case "vary_x" | "vary_y" | "upscaler":
@@ -189,9 +206,9 @@ _NUMBERS = (
     "variation_strength",
 )  # fmt: skip
 _CHOICES = {
-    "fit": ("crop", "pad", "stretch"), "region": ("masked", "whole"), "fill": ("original", "blur", "neighbours", "noise"),
+    "how": ("repaint", "edit"), "fit": ("crop", "pad", "stretch"), "region": ("masked", "whole"), "fill": ("original", "blur", "neighbours", "noise"),
     "guidance_style": tuple(GUIDANCE_FACTS), "score_guidance": ("", *SCORE_LABELS), "schedule": ("", *SCHEDULE_LABELS), "factor": ("2", "4"),
-    "seamless": ("", "x", "y", "xy"), "sheet": ("", "grid", "dataset"),
+    "seamless": ("", "x", "y", "xy"), "clip_skip": ("", *map(str, range(1, CLIP_SKIP_MAX + 1))), "sheet": ("", "grid", "dataset"),
 }  # fmt: skip
 
 # The word beside the slider follows the thumb without asking the server.

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+# Where the parts of a model stand in a single file.
+DENOISER_AT = ("model.diffusion_model.", "diffusion_model.", "transformer.", "unet.", "net.")
+VAE_AT = ("first_stage_model.", "vae.")
+TEXT_AT = ("cond_stage_model.", "conditioner.embedders.", "text_encoders.", "text_encoder.")
+
 # Those that Easel has a row for, then those that it can only name, so that a sentence can say what a file is.
 TITLES = {
     "sd1": "Stable Diffusion 1", "sd2": "Stable Diffusion 2", "sdxl": "SDXL", "sdxl-refiner": "the SDXL refiner", "sd3": "Stable Diffusion 3",
@@ -84,6 +89,16 @@ PIPELINES = (
 def family_of_pipeline(name: str) -> str:
     """The family behind the class name of a pipeline; "" for one that is not known."""
     return next((family for start, family in PIPELINES if name.startswith(start)), "")
+
+
+def part_at(starts: Collection[str], names: Collection[str]) -> str:
+    """The beginning that the names of a part's tensors share; "" where none of these is used."""
+    return next((start for start in starts if any(name.startswith(start) for name in names)), "")
+
+
+def under(start: str, shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    """What stands under a beginning, without it."""
+    return {name.removeprefix(start): shape for name, shape in shapes.items() if name.startswith(start)}
 
 
 def text_width(shapes: Shapes) -> int | None:

@@ -1,0 +1,113 @@
+"""The parts of a model that lie in one checkpoint file: diffusers' own key conversion, checked on shapes before a byte of weights is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint, convert_open_clip_checkpoint
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from safetensors import safe_open
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from engine.byte_pairs import CLIP_ROOM, END, clip_pairs
+from engine.contract.errors import DamagedFile
+from engine.headers import judge_header
+from engine.single_files import SingleFile
+
+Tensors = Mapping[str, torch.Tensor]
+# OpenCLIP fills up with the first token of the list, OpenAI with the end.
+_OPEN_CLIP_PAD = "!"
+
+
+def check_parts(file: SingleFile) -> None:
+    """Whether every part comes out whole: its layers by name and size. Raises `DamagedFile`; nothing is read but the header."""
+    shapes = judge_header(file.path).shapes
+    for part, start in file.inside.items():
+        if part != "transformer":
+            tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items() if name.startswith(start)}
+            make_part(file.path, part, file.settings[part], _bare(tensors, start))
+
+
+def load_part(file: SingleFile, part: str, *, dtype: torch.dtype) -> Any:
+    """A module on the CPU, in eval mode. Raises `DamagedFile`."""
+    return make_part(file.path, part, file.settings[part], _read(file.path, file.inside[part], dtype))
+
+
+def load_vae(path: Path, start: str, settings: Mapping[str, Any], *, dtype: torch.dtype) -> Any:
+    """The same for a VAE that lies in a file of its own, its names beginning with `start`."""
+    return make_part(path, "vae", settings, _read(path, start, dtype))
+
+
+def _read(path: Path, start: str, dtype: torch.dtype) -> Tensors:
+    with safe_open(path, framework="pt", device="cpu") as stored:
+        tensors = {name: stored.get_tensor(name).to(dtype) for name in stored.keys() if name.startswith(start)}  # noqa: SIM118
+    return _bare(tensors, start)
+
+
+def clip_tokenizer(part: str) -> Any:
+    """The tokenizer of a CLIP text encoder that came without one. A second one is OpenCLIP's."""
+    vocabulary, merges = clip_pairs()
+    pad = _OPEN_CLIP_PAD if part == "tokenizer_2" else END
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=pad, model_max_length=CLIP_ROOM)  # pyright: ignore[reportArgumentType]
+
+
+def make_part(path: Path, part: str, settings: Mapping[str, Any], tensors: Tensors) -> Any:
+    """A module of these settings and weights, which carry their original names. Raises `DamagedFile` where the two do not go together."""
+    make, convert = _PARTS[part]
+    try:
+        with init_empty_weights():
+            module = make(dict(settings))
+        found = convert(module, tensors)
+    except (KeyError, ValueError, IndexError, RuntimeError, TypeError) as error:
+        raise _unfit(path, part) from error
+    wanted = module.state_dict()
+    if any(name not in found or found[name].shape != tensor.shape for name, tensor in wanted.items()):
+        raise _unfit(path, part)
+    module.load_state_dict({name: found[name] for name in wanted}, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def _bare(tensors: Tensors, start: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items()}
+
+
+def _unet(module: Any, tensors: Tensors) -> Tensors:
+    return convert_ldm_unet_checkpoint(_under("model.diffusion_model.", tensors), module.config)
+
+
+def _vae(module: Any, tensors: Tensors) -> Tensors:
+    if "encoder.down_blocks.0.resnets.0.conv1.weight" in tensors:
+        return tensors
+    return convert_ldm_vae_checkpoint(_under("first_stage_model.", tensors), module.config)
+
+
+def _clip(module: Any, tensors: Tensors) -> Tensors:
+    return {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
+
+
+def _open_clip(module: Any, tensors: Tensors) -> Tensors:
+    return convert_open_clip_checkpoint(module, _under("clip.", tensors), prefix="clip.")
+
+
+def _under(start: str, tensors: Tensors) -> dict[str, torch.Tensor]:
+    return {start + name: tensor for name, tensor in tensors.items()}
+
+
+_PARTS: dict[str, tuple[Callable[[dict[str, Any]], Any], Callable[[Any, Tensors], Tensors]]] = {
+    "unet": (UNet2DConditionModel.from_config, _unet),
+    "vae": (AutoencoderKL.from_config, _vae),
+    "text_encoder": (lambda settings: CLIPTextModel(CLIPTextConfig(**settings)), _clip),
+    "text_encoder_2": (lambda settings: CLIPTextModelWithProjection(CLIPTextConfig(**settings)), _open_clip),
+}
+
+
+def _unfit(path: Path, part: str) -> DamagedFile:
+    name = part.removesuffix("_2").replace("_", " ").replace("vae", "VAE")
+    return DamagedFile(
+        f"The {name} in {path.name} cannot be loaded: layers are missing, or have an odd size.", "Copy or download the file again.", "model"
+    )
