@@ -95,10 +95,11 @@ class Painter:
         while True:
             drawn: set[int] = set()
             try:
-                for message in self._paint(work, skipped, plan):
-                    if isinstance(message, Pixels):
-                        drawn.add(message.picture)
-                    yield message
+                with closing(self._paint(work, skipped, plan)) as messages:
+                    for message in messages:
+                        if isinstance(message, Pixels):
+                            drawn.add(message.picture)
+                        yield message
                 return
             except RuntimeError as error:
                 if not is_out_of_memory(error):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any
 
@@ -52,11 +52,19 @@ class Part:
             empty(self.module)
         elif self.place == "disk":
             adopt(self.module, self._load(target))
-        else:
+        elif place == "host":
             self.module.to(target)
-            if place == "host" and self.device.type == "cuda":
-                # The way back is twice as quick from pages that stay where they are.
-                self.module._apply(lambda values: values.pin_memory())
+            if self.device.type == "cuda":
+                # The way back is quicker from pages that stay where they are; a host that has none to spare does without.
+                with suppress(RuntimeError):
+                    self.module._apply(lambda values: values.pin_memory())
+        else:
+            try:
+                self.module.to(target)
+            except RuntimeError:
+                # Some of it came: nothing is to lie half here and half there.
+                self.module.to("cpu")
+                raise
 
     def stream(self) -> None:
         """From now on its layers come onto the device when their turn is, and leave it after. For good: the model is to be let go after that."""

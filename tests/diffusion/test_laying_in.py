@@ -187,6 +187,33 @@ def test_what_comes_back_is_what_went_to_the_bit(part: str) -> None:
     assert not any(value.is_inference() for value in module.parameters())
 
 
+@pytest.mark.parametrize("before", ["host", "disk"])
+def test_a_part_that_cannot_come_is_where_it_was(before: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device takes half of it and no more."""
+    components = load_components(STARTER, device=CPU, dtype=torch.float32)
+    assert components.stay is not None
+    part, reads = components.stay.parts["vae"], list[torch.device]()
+    again = part._load
+    part.move(before)
+
+    def fail(*_given: Any, **_named: Any) -> None:
+        reads.append(CPU)
+        if len(reads) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(part, "_load", fail)
+    monkeypatch.setattr(part.module, "to", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        part.move("device")
+    assert part.place == before
+    # From the device it was taken back; from disk nothing had come.
+    assert len(reads) == (2 if before == "host" else 1)
+    monkeypatch.setattr(part, "_load", again)
+    monkeypatch.undo()
+    part.move("device")
+    assert not next(part.module.parameters()).is_meta
+
+
 def test_weights_that_are_shared_stay_shared() -> None:
     class Tied(torch.nn.Module):
         def __init__(self) -> None:
