@@ -75,7 +75,7 @@ class Control:
 
     def __init__(self, units: tuple[Unit, ...]) -> None:
         self._units = units
-        self._maps = [_to_map(unit.map).to(unit.net.device, unit.net.dtype) for unit in units]
+        self._maps = [_to_map(unit.map).to(unit.net.dtype) for unit in units]
 
     def __call__(self, sample: torch.Tensor, timestep: torch.Tensor, told: Told, *, batch: int, index: int, calls: int) -> dict[str, Any]:
         """Keyword arguments for the UNet at model call `index` of `calls`; none where no unit is at work.
@@ -85,6 +85,8 @@ class Control:
         """
         down: list[torch.Tensor] = []
         mid: torch.Tensor | None = None
+        # The nets may be anywhere before the first call; what they are given is where they work.
+        self._maps = [shown.to(sample.device) for shown in self._maps]
         for unit, shown in zip(self._units, self._maps, strict=True):
             if unit.use.is_idle or not unit.use.acts_at(index, calls):
                 continue

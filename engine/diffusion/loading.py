@@ -17,7 +17,6 @@ from engine.contract.editing import EDITORS, Editor, editor_name
 from engine.contract.errors import DamagedFile, ModelNotFound
 from engine.contract.families import family_of
 from engine.contract.memory import Plan, is_text_encoder
-from engine.diffusion.conditioning import Told
 from engine.diffusion.families import FAMILIES, Denoiser, Family
 from engine.diffusion.parts import Part, Stay
 from engine.diffusion.preview import NO_PREVIEW, LatentToRgb, measure_preview
@@ -98,11 +97,7 @@ class Components:
 
     @property
     def denoiser(self) -> Denoiser:
-        def predict(network: Any, sample: torch.Tensor, timestep: torch.Tensor, told: Told, added: Mapping[str, Any]) -> torch.Tensor:
-            self.use(self.family.network)
-            return self.family.predict(network, sample, timestep, told, added)
-
-        return Denoiser(self.network, predict, self.family.settle)
+        return Denoiser(self.network, self.family.predict, self.family.settle, partial(self.use, self.family.network))
 
     @property
     def latent_channels(self) -> int:
