@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from tests.bench.adapters import adapter_rows
+from tests.bench.card import card_rows
 from tests.bench.controls import control_rows
 from tests.bench.drawing import drawing_rows
 from tests.bench.guidance import guidance_rows
@@ -47,9 +48,10 @@ TABLES: dict[str, dict[str, Callable[[int], Rows]]] = {
         "loading": lambda _rounds: loading_rows(),
         "pictures": picture_rows,
     },
+    "card": {"card": card_rows},
     "steering": {"adapters": adapter_rows, "controls": control_rows, "guidance": guidance_rows},
 }
-FILES = {"drawing": "latest.json", "steering": "steering.json"}
+FILES = {"drawing": "latest.json", "card": "card.json", "steering": "steering.json"}
 
 
 def table(rows: list[Row]) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import random
 import time
 from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -63,9 +64,9 @@ def ours(painter: Painter) -> Run:
     return run
 
 
-def picture_hash(painter: Painter, asked: Recipe, **work: Any) -> str:
+def picture_hash(painter: Painter, asked: Recipe, folder: Path = STARTER) -> str:
     """Twelve digits of the SHA-256 of the bytes of the last picture: what was timed really was drawn, and the same as last time."""
-    last = [message for message in painter.paint(Work("bench", asked, STARTER, **work)) if isinstance(message, Pixels)][-1]
+    last = [message for message in painter.paint(Work("bench", asked, folder)) if isinstance(message, Pixels)][-1]
     return hashlib.sha256(last.rgb).hexdigest()[:12]
 
 
