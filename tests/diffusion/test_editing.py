@@ -27,6 +27,7 @@ from engine.diffusion.latents import decode
 from engine.diffusion.loading import Components, load_components
 from engine.diffusion.modes.edit import as_seen, edit
 from engine.diffusion.text import PromptEncoder
+from engine.jobs.hosts.previews import to_jpeg
 from tests.diffusion.families import make_family, pipeline
 
 BOUND = 1e-5
@@ -187,7 +188,7 @@ def test_the_last_preview_is_the_picture(room: Path) -> None:
     components = model(room, "klein")
     *_, last = edit(components, PromptEncoder(components), recipe(components, 1, steps=12), pictures(1))
     assert float((last.denoised - last.latents).abs().max()) < 1e-4
-    assert Image.open(io.BytesIO(components.preview.jpeg(last.denoised[0]))).size[0] >= 64
+    assert Image.open(io.BytesIO(to_jpeg(components.preview.sketch(last.denoised[0])))).size[0] >= 64
 
 
 def test_the_encoder_reads_a_sentence_once_in_front_of_the_same_pictures(room: Path) -> None:
