@@ -1,5 +1,5 @@
 // More pictures that an edit looks at. The sentence calls them by their number: the source is picture 1.
-const root = element.querySelector(".pictures"), list = root.querySelector("ul"), add = root.querySelector(".pictures-add"), wrong = root.querySelector(".source-error");
+const root = element.querySelector(".pictures"), list = root.querySelector("ul"), add = root.querySelector(".pictures-add"), wrong = root.querySelector(".pictures-error");
 let trouble = ""; // what could not be brought in, until something else is done
 
 const pictures = () => (Array.isArray(props.value) ? props.value : []);

@@ -9,7 +9,7 @@ from ui.canvas.scripts import card_script
 
 _TEMPLATE = """
 <section class="pictures" id="ctl-pictures" aria-label="More pictures">
-  <ul class="units-list"></ul><div class="pictures-add"></div><p class="source-error" role="alert" hidden></p>
+  <ul class="units-list"></ul><div class="pictures-add"></div><p class="pictures-error" role="alert" hidden></p>
 </section>
 """
 
