@@ -67,7 +67,7 @@ function here(model) {
   head.append(make("h4", "", model.title));
   if (isUsed) head.append(make("span", "model-mark is-used", "in use"));
   if (model.is_default) head.append(make("span", "model-mark", "default"));
-  item.append(head, facts(model.family, model.size, model.refusal && !model.licence ? "" : model.licence || "licence not stated", model.is_bundled && "bundled", model.source && `from ${model.source}`));
+  item.append(head, facts(model.family, model.size, model.refusal && !model.licence ? "" : model.licence || "licence not stated", model.is_bundled && "bundled", model.source && `from ${model.source}`, model.edits && "edits by a sentence"));
   if (model.refusal) item.append(make("p", "models-why", `Cannot be used: ${model.refusal}`));
   else item.append(make("p", "models-note", model.note || model.what));
   if (model.fits) item.append(memory(model));
