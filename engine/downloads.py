@@ -16,6 +16,7 @@ from engine.library.hub_models import FIELD, HubModels, Stopped
 log = logging.getLogger("easel.engine")
 # The speed is that of the last seconds: a line that has become slow is soon told so.
 _WINDOW_S = 8.0
+_TELLING_BYTES = 1_000_000
 _LOOKS_MAX = 24
 _BUG = "It failed, and the studio's log says why."
 
@@ -195,6 +196,9 @@ def _view(item: _Item) -> Download:
 def _speed(item: _Item) -> float | None:
     """Bytes in a second over the last seconds, also while nothing comes; None until there is something to go by."""
     heard = list(item.heard)
-    if len(heard) < 2 or (now := time.monotonic()) - heard[0][0] < 1:
+    if len(heard) < 2:
         return None
-    return (heard[-1][1] - heard[0][1]) / (now - heard[0][0]) or None
+    took, came = time.monotonic() - heard[0][0], heard[-1][1] - heard[0][1]
+    # The first files are small, and take as long as large ones: a time told from them alone would frighten.
+    is_telling = took >= 1 and (came >= _TELLING_BYTES or took >= _WINDOW_S / 2)
+    return (came / took or None) if is_telling else None

@@ -21,7 +21,6 @@ from engine import (
     ModelOffer,
     Precision,
     Room,
-    fit,
     gigabytes,
     pictures_taken,
 )  # fmt: skip
@@ -70,7 +69,7 @@ def models_view(engine: Engine, may_manage: bool) -> dict[str, Any]:
     return {
         # What can be used stands first.
         "models": [_model_view(engine, card, room, default) for card in sorted(cards, key=lambda card: card.refusal is not None)],
-        "offers": [_offer_view(offer, room) for offer in engine.offers() if offer.name not in here],
+        "offers": [_offer_view(engine, offer) for offer in engine.offers() if offer.name not in here],
         "suggestion": suggestion.name if suggestion else None,
         "room": room_words(room, engine.settings.memory),
         "default": default,
@@ -87,7 +86,7 @@ def room_words(room: Room, choice: MemoryChoice) -> str:
 
 def look_view(engine: Engine, plan: HubModel) -> dict[str, Any]:
     """What somebody has to know before they agree."""
-    fits, free = fit(plan.parts, engine.room()), engine.disk_free()
+    fits, free = engine.fit(plan.parts), engine.disk_free()
     other: Precision = "full" if plan.precision == "half" else "half"
     return {
         "id": plan.id, "precision": plan.precision, "title": plan.title, "repository": plan.repository, "commit": plan.revision[:12],
@@ -131,8 +130,8 @@ def _model_view(engine: Engine, card: ModelCard, room: Room, default: str) -> di
     }  # fmt: skip
 
 
-def _offer_view(offer: ModelOffer, room: Room) -> dict[str, Any]:
-    fits, family = fit(offer.parts, room), FAMILY_TITLES[offer.family]
+def _offer_view(engine: Engine, offer: ModelOffer) -> dict[str, Any]:
+    fits, family = engine.fit(offer.parts), FAMILY_TITLES[offer.family]
     return {
         "name": offer.name, "title": offer.title, "family": family, "size": size_words(int(offer.disk_gb * 1e9)), "licence": offer.licence,
         "licence_link": offer.licence_link, "card": offer.card, "good_at": offer.good_at, "fits": fits.text, "is_possible": fits.is_possible,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from engine import FAMILY_TITLES, Engine, HubModel, InvalidRequest, Precision, fit
+from engine import FAMILY_TITLES, Engine, HubModel, InvalidRequest, Precision
 from engine.terminal.fetching import is_agreed, open_engine
 
 _TELL_S = 0.2
@@ -68,7 +68,7 @@ def progress() -> Callable[[int, int], None]:
 
 def _described(engine: Engine, plan: HubModel) -> str:
     """What somebody has to know before they agree."""
-    fits = fit(plan.parts, engine.room())
+    fits = engine.fit(plan.parts)
     other = "full" if plan.precision == "half" else "half"
     lines = [
         f"{plan.title}: {FAMILY_TITLES[plan.family]}, {_gigabytes(plan.size_bytes)} in {len(plan.files)} files, licence: {plan.licence or 'not stated'}.",

