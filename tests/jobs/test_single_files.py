@@ -15,7 +15,7 @@ from engine import Engine, EngineError, Settings, parse_request
 from engine.library.metadata import read_recipe
 from tests.conftest import OWNER
 from tests.diffusion.originals import make_pair, to_original
-from tests.pictures import bring, bring_mask, draw, read, scene
+from tests.pictures import bring, bring_mask, draw, is_same, read, scene
 
 FAMILIES = ("sd1", "sdxl")
 SMALL = {"width": 64, "height": 96, "steps": 2}
@@ -68,7 +68,7 @@ def test_it_draws_what_its_folder_draws_in_every_mode(engine: Engine, family: st
     }  # fmt: skip
     for mode, wish in wishes.items():
         file, folder = (draw(engine, mode, model=name, **{**SMALL, **wish})[0] for name in (f"{family}.safetensors", f"{family}-folder"))
-        assert np.array_equal(read(file), read(folder)), mode
+        assert is_same(read(file), read(folder)), mode
         assert (read_recipe(file.path).model, read_recipe(file.path).model_hash) == (f"{family}.safetensors", file.recipe.model_hash)
 
 
@@ -94,7 +94,7 @@ def test_a_file_without_text_encoder_borrows_it(engine: Engine, models: Path) ->
     to_original(models / "sdxl-folder", models / "bare.safetensors", "sdxl", without=("text_encoder", "text_encoder_2", "vae"))
     card = engine.model("bare.safetensors")
     assert card.refusal is None
-    assert np.array_equal(*(read(draw(engine, "txt2img", model=name, **SMALL)[0]) for name in ("bare.safetensors", "sdxl-folder")))
+    assert is_same(*(read(draw(engine, "txt2img", model=name, **SMALL)[0]) for name in ("bare.safetensors", "sdxl-folder")))
     shutil.copytree(models / "sdxl-folder", models / "sdxl-other")
     assert refusal(engine, "bare.safetensors").endswith(
         'it has no text encoder, and could borrow from 2 folders. Say which in bare.json, beside it: {"base": "sdxl-folder"}.'
