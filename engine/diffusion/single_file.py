@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from engine.byte_pairs import CLIP_ROOM, END, clip_pairs
 from engine.contract.errors import DamagedFile
-from engine.single_files import SingleFile, is_gguf, judge_file, own_file
+from engine.single_files import SingleFile, is_gguf, judge_file, own_file, read_single_file
 
 Tensors = Mapping[str, torch.Tensor]
 # OpenCLIP fills up with the first token of the list, OpenAI with the end.
@@ -27,7 +28,14 @@ _OPEN_CLIP_PAD = "!"
 
 def check_parts(file: SingleFile) -> None:
     """Whether every part comes out whole: its layers by name and size. Raises `DamagedFile`; nothing is read but the header."""
-    shapes = judge_file(file.path).shapes
+    stat = file.path.stat()
+    _check(file.path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _check(path: Path, _size: int, _mtime: int) -> None:
+    # An error is not remembered: what is mended is looked at again.
+    file, shapes = read_single_file(path), judge_file(path).shapes
     for part, start in file.inside.items():
         if part != "transformer":
             tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items() if name.startswith(start)}
