@@ -43,7 +43,7 @@ _CALLED: dict[Kind, str] = {
 }  # fmt: skip
 _HOMES: dict[Kind, str] = {
     "checkpoint": "models", "denoiser": "models", "lora": "loras", "loha": "loras", "lokr": "loras", "oft": "loras", "ia3": "loras",
-    "controlnet": "controlnets", "control-lora": "controlnets", "ip-adapter": "ip_adapters", "embedding": "embeddings", "upscaler": "upscalers",
+    "controlnet": "controlnets", "control-lora": "controlnets", "ip-adapter": "ip_adapters", "embedding": "embeddings", "upscaler": "upscalers", "vae": "vaes",
 }  # fmt: skip
 _IMAGE_VAES = {4: "Stable Diffusion 1, 2 or SDXL", 16: "Stable Diffusion 3, FLUX.1 or Z-Image", 32: "FLUX.2"}
 _LANGUAGE_MODELS = {2560: "Z-Image or FLUX.2 klein", 3584: "Qwen-Image", 4096: "FLUX.2 klein 9B", 5120: "FLUX.2 dev"}
@@ -108,7 +108,7 @@ def where_to(found: Identity) -> str:
     """What to do with it, where it was offered as something else."""
     if home := _HOMES.get(found.kind):
         return f"Put it into data/{home}."
-    if found.kind in ("vae", "text encoder", "image encoder"):
+    if found.kind in ("text encoder", "image encoder"):
         return "It is one part of a model: put it into the folder of the model that it belongs to."
     return "Choose another file."
 
