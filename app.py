@@ -52,6 +52,7 @@ def _serve(engine: object, host: str, port: int) -> None:
     import uvicorn
 
     from ui.server import build_app
+    from ui.wire import ThinLine
 
     app = build_app(engine)  # type: ignore[arg-type]
 
@@ -60,7 +61,7 @@ def _serve(engine: object, host: str, port: int) -> None:
             app.state.bell.close()
             super().handle_exit(sig, frame)
 
-    config = uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)
+    config = uvicorn.Config(app, host=host, port=port, http=ThinLine, log_level="warning", timeout_graceful_shutdown=3)
     with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         # Bound first: a port that is taken fails here, and 0 becomes a real number.
         print(f"Easel is at http://{host}:{listener.getsockname()[1]}", flush=True)

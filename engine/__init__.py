@@ -3,6 +3,8 @@
 from engine.contract.adapters import LORA_WEIGHT_MAX, LORAS_MAX, LoraCard, LoraUse
 from engine.contract.chunks import Counted
 from engine.contract.controls import CONTROL_WEIGHT_MAX, CONTROLS_MAX, ControlCard, ControlUse, PreprocessorCard
+from engine.contract.downloads import Download
+from engine.contract.editing import EDITING_MODELS, cannot_edit, pictures_taken
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import (
     BadNumbers,
@@ -17,6 +19,7 @@ from engine.contract.errors import (
     ModelNotFound,
     NotFound,
     OutOfMemory,
+    Unreachable,
     WorkerLost,
 )
 from engine.contract.estimate import Estimate
@@ -38,7 +41,7 @@ from engine.contract.guidance import (
     negative_prompt_reason,
     styles_of,
 )
-from engine.contract.hub import HubOffer
+from engine.contract.hub import HubModel, HubOffer, Precision
 from engine.contract.memory import Room, fit
 from engine.contract.models import ModelCard
 from engine.contract.offers import ModelOffer
@@ -62,6 +65,7 @@ from engine.contract.requests import (
     SIZE_MIN,
     SIZE_MULTIPLE,
     STEPS_MAX,
+    Edit,
     ImageToImage,
     Inpaint,
     Request,
@@ -102,6 +106,7 @@ __all__ = [
     "CONTROL_NAMES",
     "CONTROL_WEIGHT_MAX",
     "COUNT_MAX",
+    "EDITING_MODELS",
     "EXPAND_MAX",
     "FAMILIES",
     "FAMILY_TITLES",
@@ -153,7 +158,9 @@ __all__ = [
     "DatabaseMissing",
     "DeviceCode",
     "DiskFull",
+    "Download",
     "Drawn",
+    "Edit",
     "EmbeddingCard",
     "Ending",
     "Engine",
@@ -165,6 +172,7 @@ __all__ = [
     "GuidanceFacts",
     "GuidanceStyle",
     "Health",
+    "HubModel",
     "HubOffer",
     "ImageToImage",
     "IncompatibleAdapter",
@@ -187,6 +195,7 @@ __all__ = [
     "People",
     "Picture",
     "PictureFormat",
+    "Precision",
     "PreprocessorCard",
     "Progress",
     "Quality",
@@ -210,12 +219,14 @@ __all__ = [
     "Style",
     "TextToImage",
     "TrayCounts",
+    "Unreachable",
     "Upscale",
     "UpscalerCard",
     "VaeCard",
     "Watch",
     "WorkerLost",
     "apply_style",
+    "cannot_edit",
     "expand_choices",
     "fit",
     "is_loopback",
@@ -223,6 +234,7 @@ __all__ = [
     "parse_axis",
     "parse_request",
     "parse_strokes",
+    "pictures_taken",
     "samplers_of",
     "schedules_of",
     "set_up_logs",

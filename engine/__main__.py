@@ -19,6 +19,7 @@ from engine.library.passwords import hashed_line
 from engine.terminal.fetching import fetch_lora, fetch_preprocessor
 from engine.terminal.flags import add_flags
 from engine.terminal.generate import generate
+from engine.terminal.models import ACTS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -106,7 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     adapter = commands.add_parser("fetch-lora", help="bring a LoRA file from the hub into the rack: owner/name or owner/name/file.safetensors")
     adapter.add_argument("name")
     adapter.set_defaults(run=fetch_lora)
-    for fetch in (weights, adapter):
+    models = commands.add_parser("models", help="list the models that are here; look at one on the hub, or download it: models download owner/name")
+    models.add_argument("act", nargs="?", choices=tuple(ACTS), default="list")
+    models.add_argument("name", nargs="?", help="owner/name, with @revision if you like")
+    models.add_argument("--full", action="store_true", help="in 32 bit, where the hub has both")
+    models.set_defaults(run=lambda options: ACTS[options.act](options))
+    for fetch in (weights, adapter, models):
         fetch.add_argument("--yes", action="store_true", help="do not ask: size and licence are known")
         fetch.add_argument("--data", help="data folder (default: EASEL_DATA or ./data)")
     return parser

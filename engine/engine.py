@@ -18,13 +18,14 @@ from engine.contract.adapters import LoraCard
 from engine.contract.advice import advise
 from engine.contract.chunks import Counted
 from engine.contract.controls import ControlCard, PreprocessorCard
+from engine.contract.downloads import Download
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
 from engine.contract.estimate import Estimate
-from engine.contract.hub import HubOffer
+from engine.contract.hub import HubModel, HubOffer, Precision
 from engine.contract.memory import Room
 from engine.contract.models import ModelCard
-from engine.contract.offers import ModelOffer
+from engine.contract.offers import ModelOffer, suggest
 from engine.contract.quality import Quality, qualities
 from engine.contract.read_settings import ReadSettings
 from engine.contract.recipe import Recipe
@@ -39,6 +40,7 @@ from engine.contract.strokes import Stroke
 from engine.contract.styles import Style
 from engine.contract.vaes import VaeCard
 from engine.controls import ControlDesk
+from engine.downloads import Downloads
 from engine.jobs.dispatcher import Dispatcher
 from engine.jobs.estimates import Estimates
 from engine.jobs.hosts.base import Host
@@ -54,6 +56,7 @@ from engine.library.counts import Counts, count
 from engine.library.default_model import DefaultModel
 from engine.library.history import History
 from engine.library.hub_loras import HubLoras
+from engine.library.hub_models import HubModels
 from engine.library.inputs import Inputs
 from engine.library.maps import Maps
 from engine.library.masks import rasterise
@@ -61,6 +64,7 @@ from engine.library.noise_plan import noise_plan
 from engine.library.offers import read_offers
 from engine.library.passwords import People
 from engine.library.preprocessors import Preprocessors
+from engine.library.room import free_bytes
 from engine.library.settings_reader import SettingsReader
 from engine.library.sheets import Sheets
 from engine.library.shelves import Shelves
@@ -103,6 +107,8 @@ class Engine:
         self._codes = Codes(self._store, self.secret)
         self._shelves = Shelves.of(settings.data)
         self._hub_loras = HubLoras(settings.data / "loras")
+        self._hub_models = HubModels(settings.data / "models")
+        self._downloads = Downloads(self._hub_models)
         self._controls = ControlDesk(
             shelf=self._shelves.controlnets, preprocessors=Preprocessors(settings.data / "preprocessors"), maps=Maps(self._store), inputs=self._inputs,
             host=(ProcessMaps if settings.worker == "process" else InlineMaps)(device=settings.devices[0]),
@@ -409,6 +415,50 @@ class Engine:
         """Models that could be here, from the smallest to the largest."""
         return read_offers()
 
+    def suggestion(self) -> ModelOffer | None:
+        """The model to begin with on this machine's graphics card; None without one, and once any other model than the starter is here or under way."""
+        has_own = self.downloads() or any(not card.is_bundled and card.refusal is None for card in self.models())
+        return None if has_own else suggest(self.offers(), self.room())
+
+    def look_up_model(self, name: str, precision: Precision = "half") -> HubModel:
+        """What a hub id ("owner/name", with "@revision" or as the address of its page) means now: nothing of its weights is fetched.
+
+        For an operator. It asks the hub a dozen times: call it in a thread. Raises `EngineError` about the control "model".
+        """
+        return self._downloads.look(name, precision)
+
+    def download_model(self, name: str, precision: Precision = "half") -> Download:
+        """Put a model that an operator has looked at, and agreed to, into the line: `name` is the id of that look. Raises `EngineError`.
+
+        It comes behind the page; once it is whole and judged it is in `models`.
+        """
+        return self._downloads.start(name, precision)
+
+    def fetch_model(self, plan: HubModel, report: Callable[[int, int], None] | None = None) -> ModelCard:
+        """The same at once, for a terminal: it is here when this returns. What a broken line left is gone on with. Raises `EngineError`."""
+        self._hub_models.begin(plan)
+        return self._shelves.models.card(self._hub_models.fetch(plan, report).name)
+
+    def downloads(self) -> tuple[Download, ...]:
+        """Models on their way here, also those that were begun before this studio started."""
+        return self._downloads.all()
+
+    def resume_download(self, name: str) -> Download:
+        """For an operator. Raises `EngineError`."""
+        return self._downloads.resume(name)
+
+    def stop_download(self, name: str) -> None:
+        """For an operator: what has come stays. Raises `NotFound`."""
+        self._downloads.stop(name)
+
+    def remove_download(self, name: str) -> None:
+        """For an operator: what has come is thrown away. Raises `NotFound` or `Busy`."""
+        self._downloads.remove(name)
+
+    def disk_free(self) -> int:
+        """Bytes that are free where models lie."""
+        return free_bytes(self.settings.data / "models")
+
     def room(self) -> Room:
         """The memory of the device that draws, the first of several."""
         return find_room(self.settings.devices[0])
@@ -559,6 +609,7 @@ class Engine:
 
     def close(self) -> None:
         """Stop the workers; unfinished jobs stay in the journal and go on at the next start, within the picture where they were."""
+        self._downloads.close()
         self._controls.close()
         self._dispatcher.close()
         self._store.dispose()

@@ -49,13 +49,16 @@ class Resolver:
             self._inputs.get(use.image, owner, field="references")
         references = self._shelves.ip_adapters.resolve(without_nothing(request.references), card, self._shelves.models.folder(card.name))
         vae = self._shelves.vaes.resolve(request.vae, card)
-        upscaler = None
+        upscaler, sizes = None, list[tuple[int, int]]()
         if request.mode != "txt2img":
             source = self._inputs.get(request.source, owner, field="source")
             if request.mode == "upscale":
                 chosen = self._shelves.upscalers.card(request.upscaler)
                 upscaler = (chosen.name, chosen.content_hash)
                 _check_large(source.width * request.factor * source.height * request.factor, "factor")
+            elif request.mode == "edit":
+                shown = [source, *(self._inputs.get(one, owner, field="pictures") for one in request.pictures)]
+                sizes = [(one.width, one.height) for one in shown]
             elif request.mode == "inpaint":
                 self.check_mask(source, request.mask, owner)
                 width = source.width + request.expand_left + request.expand_right
@@ -74,6 +77,7 @@ class Resolver:
             find_loras=find_loras,
             controls=controls,
             references=references,
+            sizes=sizes,
             lists=self._shelves.wildcards.lines,
         )
 

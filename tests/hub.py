@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -15,12 +18,18 @@ LATER = "9f8e7d6c" * 5
 
 
 class TinyHub:
-    """Repositories by name, files by path. `breaks_at` cuts the line after so many bytes of each answer; `lies` sends other bytes."""
+    """Repositories by name, files by path. `breaks_at` cuts the line after so many bytes of each answer; `lies` sends other bytes.
+
+    As on the real one, small files are known by git's SHA-1 and all others by SHA-256. `bytes_per_s` makes it slow;
+    `broken` are files that it answers for with an error.
+    """
 
     def __init__(self, repositories: dict[str, dict[str, bytes]], card: dict[str, Any] | None = None) -> None:
         self.repositories = repositories
         self.card = card or {}
         self.gated: set[str] = set()
+        self.broken: dict[str, int] = {}
+        self.bytes_per_s: int | None = None
         self.breaks_at: int | None = None
         self.lies = False
         self.ignores_ranges = False
@@ -57,6 +66,17 @@ class TinyHub:
         return [wanted for method, path, wanted in self.asked if method == "GET" and "/resolve/" in path]
 
 
+def _promise(path: str, content: bytes) -> dict[str, Any]:
+    if path.endswith((".json", ".md", ".txt")):
+        return {"blobId": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()}
+    return {"blobId": "0" * 40, "lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}}
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """A folder as the files of a repository."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
 class _Handler(BaseHTTPRequestHandler):
     tiny: TinyHub
     protocol_version = "HTTP/1.1"
@@ -81,15 +101,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
         if revision not in (None, "main", self.tiny.commit):
             return self._send(404, b'{"error": "Revision not found"}', {"X-Error-Code": "RevisionNotFound"})
-        siblings = [
-            {
-                "rfilename": path,
-                "size": len(content),
-                "lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134},
-            }
-            for path, content in files.items()
-        ]
-        answer = {"id": name, "modelId": name, "sha": self.tiny.commit, "siblings": siblings, "cardData": self.tiny.card, "tags": [], "downloads": 0}
+        siblings = [{"rfilename": path, "size": len(content), **_promise(path, content)} for path, content in files.items()]
+        answer: dict[str, Any] = {"id": name, "modelId": name, "sha": self.tiny.commit, "siblings": siblings, "cardData": self.tiny.card, "tags": []}
+        answer |= {"downloads": 0, "gated": "auto" if name in self.tiny.gated else False}
         return self._send(200, json.dumps(answer).encode())
 
     def _file(self, name: str, revision: str, path: str) -> None:
@@ -98,23 +112,38 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.tiny.repositories.get(name, {}).get(path)
         if content is None or revision != self.tiny.commit:
             return self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+        if path in self.tiny.broken:
+            return self._send(self.tiny.broken[path], b"{}")
         if self.tiny.lies:
             content = bytes(one ^ 1 for one in content)
-        start, status = 0, 200
-        if (wanted := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))) and not self.tiny.ignores_ranges:
+        start, end, status = 0, len(content), 200
+        if (wanted := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))) and not self.tiny.ignores_ranges:
             start, status = int(wanted[1]), 206
-        rest = content[start:]
-        headers = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if status == 206 else {}
+            end = min(int(wanted[2]) + 1, end) if wanted[2] else end
+        rest = content[start:end]
+        headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(content)}"} if status == 206 else {}
         cut = len(rest) if self.tiny.breaks_at is None else self.tiny.breaks_at
         self._head(status, len(rest), headers)
         half = cut // 2
-        self.wfile.write(rest[:half])
-        self.wfile.flush()
-        self.tiny.goes_on.wait(30)
-        self.wfile.write(rest[half:cut])
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._pour(rest[:half])
+            self.tiny.goes_on.wait(30)
+            self._pour(rest[half:cut])
         if cut < len(rest):
             self.close_connection = True
         return None
+
+    def _pour(self, content: bytes) -> None:
+        """At once, or as slowly as the hub is said to be: what is slow looks anew before every piece."""
+        at = 0
+        while at < len(content):
+            pace = self.tiny.bytes_per_s
+            piece = len(content) if pace is None else max(1, pace // 20)
+            self.wfile.write(content[at : at + piece])
+            self.wfile.flush()
+            at += piece
+            if pace is not None:
+                time.sleep(0.05)
 
     def _head(self, status: int, length: int, headers: dict[str, str]) -> None:
         self.send_response(status)

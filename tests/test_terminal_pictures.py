@@ -20,6 +20,7 @@ from engine.library.catalogue import read_card
 from engine.library.metadata import read_recipe
 from engine.terminal.generate import bar
 from tests.conftest import STARTER
+from tests.diffusion.families import make_family
 from tests.diffusion.ip_adapters import make_adapter, write_adapter, write_encoder
 
 SMALL = ("--steps", "2", "--width", "64", "--height", "64", "--seed", "5")
@@ -188,6 +189,20 @@ def test_dataset_writes_classes_with_captions(easel: Easel, tmp_path: Path) -> N
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("source")
+def test_a_picture_is_edited_by_a_sentence(easel: Easel, tmp_path: Path) -> None:
+    make_family(tmp_path / "data" / "models" / "klein", "flux2")
+    Image.new("RGB", (70, 64), (20, 120, 40)).save(tmp_path / "hat.png")
+    done = easel(
+        "put the hat of picture 2 on it", "--init", "source.png", "--edit", "--picture", "hat.png", "--model", "klein", "--steps", "1", "--out", "edited.png"
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    recipe = read_recipe(tmp_path / "edited.png")
+    assert (recipe.mode, len(recipe.pictures or ()), recipe.strength) == ("edit", 1, None)
+    with Image.open(tmp_path / "edited.png") as edited, Image.open(tmp_path / "source.png") as original:
+        assert edited.size == original.size
+
+
 def test_what_was_changed_on_the_way_in_is_told(easel: Easel, tmp_path: Path) -> None:
     Image.new("RGBA", (64, 64), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     done = easel("a castle", "--init", "clear.png", *SMALL)
@@ -210,6 +225,14 @@ INIT = ("--init", "source.png")
         (("x", *INIT, "--feather", "4"), "--feather needs --mask or --outpaint."),
         (("x", *INIT, "--soft-mask"), "--soft-mask needs --mask or --outpaint."),
         (("x", *INIT, "--overlap", "64"), "--overlap needs --upscale."),
+        (("x", "--edit"), "--edit needs --init."),
+        (("x", *INIT, "--picture", "small.png"), "--picture needs --edit."),
+        (("x", *INIT, "--edit", "--mask", "mask.png"), "--edit cannot be used together with --mask."),
+        (("x", *INIT, "--edit", "--outpaint", "left=8"), "--edit cannot be used together with --outpaint."),
+        (("x", *INIT, "--edit", "--strength", "0.5"), "--edit cannot be used together with --strength."),
+        (("x", *INIT, "--edit"), "Easel starter repaints; editing by a sentence needs FLUX.1 Kontext, Qwen-Image-Edit or FLUX.2 klein."),
+        ((*INIT, "--edit"), "The prompt is empty. Say what to change"),
+        (("x", *INIT, "--edit", "--picture", "missing.png"), "Cannot read missing.png (No such file or directory). Choose another --picture."),
         (("x", "--variation-seed", "1"), "--variation-seed needs --variation-strength."),
         (("x", *INIT, "--upscale", "2", "--mask", "mask.png"), "--upscale cannot be used together with --mask."),
         (("x", *INIT, "--upscale", "2", "--outpaint", "left=8"), "--upscale cannot be used together with --outpaint."),
@@ -265,7 +288,19 @@ def test_an_out_that_cannot_be_written_is_one_sentence(easel: Easel, tmp_path: P
 def test_help_names_the_flags(easel: Easel) -> None:
     done = easel("--help")
     assert done.code == 0
-    for flag in ("--init", "--mask", "--outpaint", "--upscale", "--vary", "--dataset", "--seamless", "--variation-seed", "--soft-mask"):
+    for flag in (
+        "--init",
+        "--mask",
+        "--edit",
+        "--picture",
+        "--outpaint",
+        "--upscale",
+        "--vary",
+        "--dataset",
+        "--seamless",
+        "--variation-seed",
+        "--soft-mask",
+    ):
         assert flag in done.stdout
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from engine import DamagedFile, Engine, EngineError, LoraUse, NotFound, Recipe
 from ui.controls.model import model_or_default, offered, size_labels
 from ui.forms import FIELDS, size_label, tab_of
-from ui.guides import reference_views, unit_views
+from ui.guides import picture_views, reference_views, unit_views
 from ui.links import source_url, source_view
 from ui.owner import owner_of
 from ui.run import HIDDEN, Page, Update
@@ -49,7 +49,8 @@ def wire_carried(page: Page, offer: gr.HTML) -> None:
                 guides = unit_views(engine, recipe, owner), reference_views(engine, recipe, owner)
                 here = {card.name for card in engine.loras()}
                 rack = rack_views([use for use in recipe.loras or () if use.name in here])
-                return (*_pictures(engine, recipe, owner), rack, *guides, *fields_update(fields_of(engine, recipe)))
+                fields = {**fields_of(engine, recipe), "pictures": picture_views(engine, recipe, owner)}
+                return (*_pictures(engine, recipe, owner), rack, *guides, *fields_update(fields))
             values = data.get("values")
             values = values if isinstance(values, dict) else {}
             card = model_or_default(engine, values.get("model"))
@@ -97,7 +98,7 @@ def _pictures(engine: Engine, recipe: Recipe, owner: str) -> Update:
     except NotFound:
         return tab_of(recipe), None, gr.skip()
     if recipe.mode != "inpaint":
-        return recipe.mode, source, gr.skip()
+        return tab_of(recipe), source, gr.skip()
     base = recipe.mask
     try:
         if base is not None:

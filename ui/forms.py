@@ -18,13 +18,14 @@ _REQUESTS = {"controlnet": "txt2img"}
 OF_MODE: dict[str, dict[str, str]] = {
     "txt2img": {},
     "img2img": {"strength": "strength", "fit": "fit"},
+    "edit": {"pictures": "pictures"},
     "inpaint": {
         "inpaint_strength": "strength", "region": "region", "padding": "padding", "feather": "feather", "is_soft": "is_soft", "fill": "fill",
     },
     "upscale": {"upscale_strength": "strength", "factor": "factor", "upscaler": "upscaler", "overlap": "overlap"},
 }  # fmt: skip
 SHEET = ("sheet", "vary_x", "vary_x_values", "vary_y", "vary_y_values")
-FIELDS = ("model", *SHARED, *(name for names in OF_MODE.values() for name in names), *SHEET)
+FIELDS = ("model", "how", *SHARED, *(name for names in OF_MODE.values() for name in names), *SHEET)
 
 _PLAIN = (
     "model", "prompt", "negative_prompt", "steps", "guidance_scale", "scheduler", "schedule", "count", "guidance_style", "guidance_rescale", "guidance_start",
@@ -60,24 +61,30 @@ def nearest_size(width: int, height: int, sizes: list[str]) -> str:
     return min(sizes, key=distance)
 
 
-def request_mode(tab: str) -> str:
-    return _REQUESTS.get(tab, tab)
+def request_mode(tab: str, form: Mapping[str, Any]) -> str:
+    """What a tab with this form asks for: the Image tab repaints, or edits."""
+    return "edit" if tab == "img2img" and form.get("how") == "edit" else _REQUESTS.get(tab, tab)
 
 
 def tab_of(recipe: Recipe) -> str:
     """The tab that a picture came from."""
+    if recipe.mode == "edit":
+        return "img2img"
     return "controlnet" if recipe.mode == "txt2img" and recipe.controls else recipe.mode
 
 
 def to_request_values(form: Mapping[str, Any], mode: str = "txt2img") -> dict[str, Any]:
     """What `parse_request` takes for a request of this mode, without the pictures. Empty controls are left out: "not chosen" is never zero."""
     values = {name: form.get(name) for name in _PLAIN}
-    if (size := parse_size(form.get("size"))) is not None:
+    # An edit has the shape of its source, unless it is asked for another.
+    if mode != "edit" and (size := parse_size(form.get("size"))) is not None:
         values["width"], values["height"] = size
     values.update({name: form[name] for name in ("width", "height") if form.get(name)})
     if form.get("is_seed_kept"):
         values["seed"] = form.get("seed")
     values.update({field: form.get(name) for name, field in OF_MODE.get(mode, {}).items()})
+    if mode == "edit":
+        values["pictures"] = [one.get("hash") if isinstance(one, Mapping) else one for one in form.get("pictures") or ()]
     if mode == "upscale":
         values.pop("count")
     elif form.get("variation_strength"):
@@ -99,8 +106,12 @@ def from_recipe(recipe: Recipe, sizes: list[str]) -> dict[str, Any]:
     Controls of other modes are left out: they stay as they are.
     """
     label = size_label(recipe.width, recipe.height)
-    is_preset = label in sizes
+    is_preset = label in sizes and recipe.mode != "edit"
     own = {name: getattr(recipe, field) for name, field in OF_MODE[recipe.mode].items()}
+    if tab_of(recipe) == "img2img":
+        own["how"] = "edit" if recipe.mode == "edit" else "repaint"
+    # The page shows pictures by their addresses, which only the server can give.
+    own.pop("pictures", None)
     if "factor" in own:
         own["factor"] = str(own["factor"])
     return {

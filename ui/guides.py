@@ -55,6 +55,11 @@ def reference_views(engine: Engine, recipe: Recipe, owner: str) -> list[dict[str
     ]  # fmt: skip
 
 
+def picture_views(engine: Engine, recipe: Recipe, owner: str) -> list[dict[str, Any]]:
+    """What an edit looked at beside its source, as far as it is here."""
+    return [view for digest in recipe.pictures or () if (view := _view(engine, digest, owner)) is not None]
+
+
 def new_unit(image: dict[str, Any]) -> dict[str, Any]:
     """A unit that nothing has been chosen for yet; the page finds the control model that goes with its map."""
     return {

@@ -41,7 +41,7 @@ class Asked:
     @property
     def mode(self) -> str:
         """The mode of the request that this tab makes."""
-        return request_mode(self.tab)
+        return request_mode(self.tab, self.form)
 
 
 def beside(asked: Asked, family: str) -> Asked:

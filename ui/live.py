@@ -124,7 +124,7 @@ def plan_view(engine: Engine, given: Loose) -> dict[str, Any]:
         strength = min(max(float(given.get("strength", 1)), 0.0), 1.0)
     except (TypeError, ValueError):
         strength = 1.0
-    start = 0 if request_mode(str(given.get("mode"))) == "txt2img" else steps - (max(1, int(steps * strength)) if strength else 0)
+    start = 0 if request_mode(str(given.get("mode")), given) in ("txt2img", "edit") else steps - (max(1, int(steps * strength)) if strength else 0)
     view: dict[str, Any] = {"steps": steps, "start": start, "shares": [], "refusal": None}
     try:
         view["shares"] = list(engine.plan(scheduler, request.schedule, steps, model.name))

@@ -127,7 +127,7 @@ def wire_run(page: Page) -> None:
     page.stage.submit(take_example, None, targets, queue=False, **HIDDEN).then(generate, page.asked, page.stage, **RUN)
     form.source.upload(suggest_size, [form.source, page.mode, form.fields["model"]], form.fields["size"], queue=False, **HIDDEN)
 
-    priced = ("model", "guidance_style", "guidance_start", "guidance_end", "score_guidance", "size", "count", "steps", "scheduler", "guidance_scale", "width", "height", "strength", "inpaint_strength", "upscale_strength",
+    priced = ("model", "how", "guidance_style", "guidance_start", "guidance_end", "score_guidance", "size", "count", "steps", "scheduler", "guidance_scale", "width", "height", "strength", "inpaint_strength", "upscale_strength",
               "factor", "overlap", "sheet", "vary_x_values", "vary_y_values", "vary_x", "vary_y")  # fmt: skip
     leading = (page.mode, form.source, form.units, form.references)
     pricing = ([*leading, *inputs], form.go)

@@ -12,7 +12,7 @@ from ui.canvas.compare import pair
 from ui.controls.header import MODES
 from ui.controls.model import offered, size_labels
 from ui.forms import FIELDS, from_recipe, tab_of
-from ui.guides import new_reference, new_unit, reference_views, unit_views
+from ui.guides import new_reference, new_unit, picture_views, reference_views, unit_views
 from ui.links import source_url, source_view
 from ui.owner import owner_of
 from ui.run import HIDDEN, Page, Update
@@ -43,7 +43,8 @@ def wire_sending(page: Page) -> None:
         owner, data = owner_of(request), event_data(event)
         try:
             recipe = engine.job(str(data["job"]), owner).recipe if data.get("job") else engine.picture(str(data.get("id")), owner).recipe
-            return (*_pictures(engine, recipe, owner), *racks(recipe, owner), *fields_update(fields_of(engine, recipe)))
+            fields = {**fields_of(engine, recipe), "pictures": picture_views(engine, recipe, owner)}
+            return (*_pictures(engine, recipe, owner), *racks(recipe, owner), *fields_update(fields))
         except EngineError as error:
             gr.Warning(f"{error.message} {error.hint}")
             return tuple(gr.skip() for _ in targets)
@@ -154,7 +155,7 @@ def _pictures(engine: Engine, recipe: Recipe, owner: str) -> Update:
         return tab_of(recipe), gr.skip(), gr.skip()
     source = source_view(engine.input_image(recipe.source, owner), engine.secret)
     if recipe.mode != "inpaint":
-        return recipe.mode, source, gr.skip()
+        return tab_of(recipe), source, gr.skip()
     painted = {
         "source": recipe.source,
         "base": recipe.mask,

@@ -9,7 +9,7 @@ import gradio as gr
 from ui.run import HIDDEN, Page
 
 # What the plan of the steps depends on, in the order in which `plan.js` is told.
-_PLANNED = ("scheduler", "schedule", "steps", "guidance_scale", "strength", "inpaint_strength", "upscale_strength")
+_PLANNED = ("scheduler", "schedule", "steps", "guidance_scale", "strength", "inpaint_strength", "upscale_strength", "how")
 
 
 def wire_writing(page: Page) -> None:
@@ -32,6 +32,6 @@ _HEAR = """(text) => {
 }"""
 _HEAR_ALL = "() => { const words = window.easelWords || {}; return [words.prompt || '', words.negative_prompt || '']; }"
 _WRITE = "(prompt, negative) => window.easelWritten || [prompt, negative]"
-_PLAN = """(mode, model, rack, scheduler, schedule, steps, guidance, strength, inpaint, upscale) => ({
-  mode, model, loras: (rack || []).filter((one) => !one.is_muted).map((one) => one.name), scheduler, schedule, steps, guidance, strength: { img2img: strength, inpaint, upscale }[mode] ?? 1,
+_PLAN = """(mode, model, rack, scheduler, schedule, steps, guidance, strength, inpaint, upscale, how) => ({
+  mode, how, model, loras: (rack || []).filter((one) => !one.is_muted).map((one) => one.name), scheduler, schedule, steps, guidance, strength: { img2img: strength, inpaint, upscale }[mode] ?? 1,
 })"""

@@ -11,6 +11,7 @@
     ├── BadNumbers           the model produced no numbers that make a picture
     ├── NotFound             no such job or picture, or it belongs to somebody else
     ├── Busy                 a limit of this studio is reached
+    ├── Unreachable          the hub does not answer, or the line broke: worth another try
     ├── DatabaseBusy         another program holds the database
     └── DatabaseMissing      the database of this studio cannot be opened
 
@@ -80,6 +81,10 @@ class NotFound(EngineError):
 
 class Busy(EngineError):
     """A limit of this studio is reached."""
+
+
+class Unreachable(EngineError):
+    """The hub does not answer, or the line broke. What has come so far is kept."""
 
 
 class DatabaseBusy(EngineError):

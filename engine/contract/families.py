@@ -76,7 +76,7 @@ FAMILIES: dict[str, FamilyFacts] = {
             _MEGAPIXEL, 28, 7.0, "flow_euler", is_flow=True, multiple=16, lacks=_TRANSFORMER,
         ),
         FamilyFacts(
-            "flux1", "FLUX.1", frozenset({"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"}),
+            "flux1", "FLUX.1", frozenset({"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxKontextPipeline"}),
             _MEGAPIXEL, 28, 3.5, "flow_euler", is_flow=True, guidance="told", multiple=16, lacks=_TRANSFORMER,
         ),
         FamilyFacts(
@@ -88,7 +88,8 @@ FAMILIES: dict[str, FamilyFacts] = {
             _MEGAPIXEL, 9, 1.0, "flow_euler", is_flow=True, multiple=16, lacks=_TRANSFORMER,
         ),
         FamilyFacts(
-            "qwen", "Qwen-Image", frozenset({"QwenImagePipeline", "QwenImageImg2ImgPipeline", "QwenImageInpaintPipeline"}),
+            "qwen", "Qwen-Image",
+            frozenset({"QwenImagePipeline", "QwenImageImg2ImgPipeline", "QwenImageInpaintPipeline", "QwenImageEditPipeline", "QwenImageEditPlusPipeline"}),
             _QWEN_SIZES, 50, 4.0, "flow_euler", is_flow=True, multiple=16, lacks=_OWN_VAE,
         ),
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from engine.contract.errors import InvalidRequest
 
@@ -17,13 +19,14 @@ _NAME = re.compile(rf"(?P<repository>{_PART}/{_PART})(?:@(?P<revision>[A-Za-z0-9
 
 @dataclass(frozen=True)
 class HubFile:
-    """One file of a repository at one commit. `sha256` is empty where the hub does not say it."""
+    """One file of a repository at one commit. The hub promises `sha256` of large files, and of small ones `blob`, the SHA-1 that git names them by."""
 
     repository: str
     revision: str
     path: str
     size_bytes: int
     sha256: str = ""
+    blob: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,74 @@ class HubOffer(BaseModel):
     def id(self) -> str:
         """What to write to mean exactly this file again."""
         return f"{self.repository}@{self.revision}/{self.path}"
+
+
+def _inside(path: str) -> str:
+    if not is_inside(path):
+        raise ValueError("leads out of its folder")
+    return path
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path of a repository stays in the folder that it is put into."""
+    return bool(path) and not any(part in ("", ".", "..") for part in path.split("/")) and "\\" not in path and "\0" not in path
+
+
+_Path = Annotated[str, Field(max_length=300), AfterValidator(_inside)]
+Precision = Literal["half", "full"]
+
+
+class ModelFile(BaseModel):
+    """A file of a model on the hub, and its name in the folder that will load."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: _Path
+    target: _Path
+    size_bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    blob: Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")] = ""
+
+
+class HubModel(BaseModel):
+    """A whole model on the hub as it lies there now: exactly what would be fetched, to be agreed to before it is.
+
+    `name` will be its folder in `data/models`; `parts` are bytes in 16 bit by component; `other_bytes` is what it would weigh
+    in the other precision, None where there is only one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repository: Annotated[str, Field(pattern=rf"^{_PART}/{_PART}$")]
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    title: Annotated[str, Field(max_length=120)]
+    family: str
+    licence: str = ""
+    note: str = ""
+    is_gated: bool = False
+    precision: Precision = "half"
+    other_bytes: int | None = None
+    parts: dict[str, int] = {}
+    files: Annotated[tuple[ModelFile, ...], Field(min_length=1, max_length=2000)]
+
+    @property
+    def id(self) -> str:
+        """What to write to mean exactly this again."""
+        return f"{self.repository}@{self.revision}"
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(one.size_bytes for one in self.files)
+
+    @property
+    def hub_files(self) -> tuple[HubFile, ...]:
+        return tuple(HubFile(self.repository, self.revision, one.path, one.size_bytes, one.sha256, one.blob) for one in self.files)
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """File names that change, by part: `diffusion_pytorch_model.fp16.safetensors` is loaded under its plain name."""
+        return {one.path: PurePosixPath(one.target).name for one in self.files if one.path != one.target}
 
 
 def parse_hub_name(text: str, field: str) -> HubName:

@@ -48,7 +48,11 @@ class ModelCard(BaseModel):
     # The VAE that it is used with unless another is asked for; "" is its own. `wants_vae`: it has none.
     vae: str = ""
     wants_vae: bool = False
+    # The row of `engine.contract.editing.EDITORS` by which it edits; "" where it cannot.
+    editor: str = ""
     licence: str = ""
+    # Where it was fetched from: "owner/name@commit".
+    source: str = ""
     note: str = ""
     # The model card and the data card in short, where its folder brings them.
     about: Annotated[tuple[AboutLine, ...], Field(max_length=24)] = ()

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from engine.contract.adapters import LoraUse, merge_uses, take_tags
 from engine.contract.controls import ControlUse
+from engine.contract.editing import plan_edit
 from engine.contract.embeddings import named_embeddings
 from engine.contract.errors import DamagedFile, InvalidRequest
 from engine.contract.families import Feature, check_family
@@ -66,6 +67,7 @@ Words = Annotated[str, Field(max_length=PROMPT_MAX)]
 _NEEDED: dict[str, tuple[str, ...]] = {
     "txt2img": (),
     "img2img": ("source", "strength", "fit"),
+    "edit": ("source",),
     "inpaint": ("source", "strength", "region", "padding", "feather", "is_soft", "fill"),
     "upscale": ("source", "strength", "factor", "upscaler", "overlap"),
 }
@@ -132,6 +134,8 @@ class Recipe(BaseModel):
     score_scale: ScoreScale | None = None
     score_target: ScoreTarget | None = None
     source: InputHash | None = None
+    # What an edit looks at beside its source.
+    pictures: tuple[InputHash, ...] | None = None
     strength: Share | None = None
     fit: Fit | None = None
     mask: InputHash | None = None
@@ -210,7 +214,7 @@ class Recipe(BaseModel):
         """Hashes of the pictures that drawing this recipe needs."""
         maps = (use.map for use in self.controls or () if not use.is_idle)
         references = (use.image for use in self.references or ())
-        return tuple(one for one in (self.source, self.mask, *maps, *references) if one is not None)
+        return tuple(one for one in (self.source, *(self.pictures or ()), self.mask, *maps, *references) if one is not None)
 
     @property
     def features(self) -> frozenset[Feature]:
@@ -268,6 +272,7 @@ def resolve(
     find_loras: FindLoras = tuple,
     controls: tuple[ControlUse, ...] = (),
     references: tuple[ReferenceUse, ...] = (),
+    sizes: Sequence[tuple[int, int]] = (),
     lists: ListsFor = no_lists,
 ) -> Recipe:
     """Fill in what the request left open: the model's defaults, words left to chance and, without a seed, a random one.
@@ -275,10 +280,10 @@ def resolve(
     `upscaler` is the name and content hash of the upscaler that will run, for the mode that has one, `vae` those of a VAE
     in place of the model's own. `find_loras` gives
     adapters the hashes of their files, `controls` are the units with their maps, `references` have the hashes of their
-    adapters, `lists` gives the lines of a wildcard list by its name and the control that asks. Raises `InvalidRequest`
-    about the words, and what `find_loras` raises.
+    adapters, `sizes` are those of the pictures of an edit, `lists` gives the lines of a wildcard list by its name and the control that asks. Raises `InvalidRequest`
+    about the words and about what the model cannot do, and what `find_loras` raises.
     """
-    width, height = model.default_size
+    width, height = plan_edit(model, sizes) if request.mode == "edit" else model.default_size
     chosen = {name: value for name, value in request.model_dump().items() if value is not None}
     open_choices: dict[str, Any] = {
         "width": width, "height": height, "steps": model.default_steps, "guidance_scale": model.default_guidance,
@@ -295,6 +300,8 @@ def resolve(
     if controls:
         fixed["controls"] = controls
     chosen.pop("references")
+    if not chosen.get("pictures"):
+        chosen.pop("pictures", None)
     if references:
         fixed["references"] = references
     if upscaler is not None:

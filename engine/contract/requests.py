@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from engine.contract.adapters import LORAS_HINT, LORAS_MAX, LoraUse
 from engine.contract.controls import CONTROLS_MAX, ControlUse, unit_error
+from engine.contract.editing import EDIT_PICTURES_MAX
 from engine.contract.errors import InvalidRequest
 from engine.contract.guidance import (
     GUIDANCE_CONTROLS,
@@ -36,7 +37,7 @@ PADDING_MAX = 512
 FEATHER_MAX = 256.0
 CLIP_SKIP_MAX = 12
 
-Mode = Literal["txt2img", "img2img", "inpaint", "upscale"]
+Mode = Literal["txt2img", "img2img", "edit", "inpaint", "upscale"]
 Fit = Literal["crop", "pad", "stretch"]
 Region = Literal["masked", "whole"]
 Fill = Literal["original", "blur", "neighbours", "noise"]
@@ -64,6 +65,8 @@ CONTROL_NAMES = {
     "controls": "Control",
     "references": "Reference pictures",
     "source": "Source picture",
+    "how": "Repaint or edit",
+    "pictures": "More pictures",
     "strength": "Strength",
     "fit": "Fit",
     "mask": "Mask",
@@ -186,6 +189,17 @@ class ImageToImage(Drawing):
     fit: Fit = "crop"
 
 
+class Edit(Drawing):
+    """A source changed as a sentence says, by a model that was taught to. `pictures` are more that it may speak of, in order.
+
+    There is no strength: the sentence says how much. Without width and height it is drawn in the shape of the source.
+    """
+
+    mode: Literal["edit"] = "edit"
+    source: InputHash
+    pictures: Annotated[tuple[InputHash, ...], Field(max_length=EDIT_PICTURES_MAX - 1)] = ()
+
+
 class Inpaint(Drawing):
     """A part of a picture drawn anew, or a larger frame filled; at least one of mask and growth is given.
 
@@ -247,9 +261,9 @@ class Upscale(Drawing):
         return False
 
 
-Request = TextToImage | ImageToImage | Inpaint | Upscale
-REQUESTS: dict[str, type[TextToImage | ImageToImage | Inpaint | Upscale]] = {
-    "txt2img": TextToImage, "img2img": ImageToImage, "inpaint": Inpaint, "upscale": Upscale,
+Request = TextToImage | ImageToImage | Edit | Inpaint | Upscale
+REQUESTS: dict[str, type[TextToImage | ImageToImage | Edit | Inpaint | Upscale]] = {
+    "txt2img": TextToImage, "img2img": ImageToImage, "edit": Edit, "inpaint": Inpaint, "upscale": Upscale,
 }  # fmt: skip
 
 
@@ -265,10 +279,10 @@ def parse_request(values: Mapping[str, Any]) -> Request:
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise _in_words(error.errors(include_url=False, include_context=True)[0]) from None
+        raise _in_words(error.errors(include_url=False, include_context=True)[0], kind) from None
 
 
-def _in_words(detail: ErrorDetails) -> InvalidRequest:
+def _in_words(detail: ErrorDetails, kind: type[Request]) -> InvalidRequest:
     field = str(detail["loc"][0]) if detail["loc"] else None
     control = CONTROL_NAMES.get(field or "", field or "The request")
     if detail["type"] == "no_mask":
@@ -276,15 +290,24 @@ def _in_words(detail: ErrorDetails) -> InvalidRequest:
     if field == "controls" or detail["type"] == "control_unit":
         return unit_error(detail)
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
+        if kind is Edit and field in CONTROL_NAMES:
+            return InvalidRequest(f"{control} has no meaning in an edit: the sentence says what changes.", _NOT_IN_EDITS, field)
         return InvalidRequest(f"There is no control named {_shown(field)}.", "Remove it from the request.", field)
     if field == "source" and detail["type"] == "missing":
         return InvalidRequest("There is no source picture.", _HINTS["source"], field)
     if field == "prompt":
         if detail["type"] == "string_too_long":
             return _too_long(control, field)
-        return InvalidRequest("The prompt is empty.", "Write what you want to see, for example “a red castle at sunset”.", field)
+        hint = (
+            "Say what to change, for example “make it night”."
+            if kind is Edit
+            else "Write what you want to see, for example “a red castle at sunset”."
+        )
+        return InvalidRequest("The prompt is empty.", hint, field)
     if field == "negative_prompt" and detail["type"] == "string_too_long":
         return _too_long(control, field)
+    if field == "pictures" and detail["type"] == "too_long":
+        return InvalidRequest(f"An edit looks at {EDIT_PICTURES_MAX} pictures at most, the source included.", "Remove some of them.", field)
     if field == "references":
         return explain_reference(detail["loc"][1:], detail["type"], _shown(detail["input"]))
     return InvalidRequest(f"{control} cannot be {_shown(detail['input'])}.", _HINTS.get(field or "", "Check this value."), field)
@@ -292,6 +315,7 @@ def _in_words(detail: ErrorDetails) -> InvalidRequest:
 
 _SIZE_HINT = f"Choose {SIZE_MIN} to {SIZE_MAX} pixels, in steps of {SIZE_MULTIPLE}."
 _EXPAND_HINT = f"Choose 0 to {EXPAND_MAX} pixels."
+_NOT_IN_EDITS = "Leave it out, or choose Repaint or Inpaint."
 _SEED_HINT = f"Choose a whole number from 0 to {SEED_MAX}, or leave it open."
 _HINTS = {
     "negative_prompt": "Write words, or leave it empty.",
@@ -312,6 +336,7 @@ _HINTS = {
     "loras": LORAS_HINT,
     "references": REFERENCES_HINT,
     "source": "Drop a picture here, paste one, or send one from the results.",
+    "pictures": "Choose the picture again.",
     "strength": "Choose a number above 0, up to 1.",
     "fit": "Choose crop, pad or stretch.",
     "mask": "Paint over what should change.",

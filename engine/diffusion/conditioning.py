@@ -23,13 +23,15 @@ class Told:
     """`words` (R, tokens, dim) and the references beside them. R is rows: sets of words times pictures of the batch.
 
     `aside` is what a family wants to be told with the words, by name, each (R, …): "pooled", what a whole prompt comes to
-    (R, dim), "mask", which tokens count (R, tokens). Slices like a tensor, so that whoever runs some rows once more
-    (guidance does) takes everything along with the words.
+    (R, dim), "mask", which tokens count (R, tokens). `beside` are latents of pictures, each (R, C, h, w), that an editing
+    model reads beside its sample. Slices like a tensor, so that whoever runs some rows once more (guidance does) takes
+    everything along with the words.
     """
 
     words: torch.Tensor
     seen: tuple[Seen, ...] = ()
     aside: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+    beside: tuple[torch.Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.words)
@@ -39,6 +41,7 @@ class Told:
             self.words[rows],
             tuple(Seen(one.place, one.tokens[rows], one.weight) for one in self.seen),
             {name: value[rows] for name, value in self.aside.items()},
+            tuple(one[rows] for one in self.beside),
         )
 
     @property
@@ -46,7 +49,7 @@ class Told:
         return self.words.dtype
 
     def each(self, count: int) -> Told:
-        """Every row `count` times, one after the other. References join later."""
+        """Every row `count` times, one after the other. References and pictures beside the sample join later."""
         return Told(
             self.words.repeat_interleave(count, dim=0), aside={name: value.repeat_interleave(count, dim=0) for name, value in self.aside.items()}
         )

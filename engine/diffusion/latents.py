@@ -29,6 +29,13 @@ def encode(components: Components, pixels: torch.Tensor, rng: Sequence[torch.Gen
     return latents
 
 
+def encode_as_is(components: Components, pixels: torch.Tensor) -> torch.Tensor:
+    """(1, 3, H, W) pixels in [-1, 1] → (1, C, h, w) float32 latents, the likeliest: nothing is drawn."""
+    latents = components.family.latents.encode(components.vae, pixels.to(components.device, components.dtype), None)
+    check_latents(latents)
+    return latents
+
+
 def decode(components: Components, latents: torch.Tensor) -> torch.Tensor:
     """(B, C, h, w) float32 latents → (B, 3, H, W) pixels in about [-1, 1]. A decoder that overflows is retried once in float32."""
     vae, own = components.vae, components.family.latents

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from engine.contract.editing import EDITORS, Editor, editor_name
 from engine.contract.errors import DamagedFile, ModelNotFound
 from engine.contract.families import family_of
 from engine.diffusion.families import FAMILIES, Denoiser, Family
@@ -52,6 +53,8 @@ class Components:
     preview: LatentToRgb
     device: torch.device
     dtype: torch.dtype
+    # How it looks at pictures beside the sentence; None for a model that cannot edit.
+    editor: Editor | None = None
 
     @property
     def network(self) -> Any:
@@ -115,16 +118,17 @@ def load_components(folder: Path, *, device: torch.device, dtype: torch.dtype) -
     index, own, family, file = checked.index, checked.own, checked.family, checked.file
     load = _load if file is None else partial(_load_from, file)
     parts = {name: load(folder / name, index[name][1], dtype, device) for name in checked.parts}
-    preview = LatentToRgb.known(family, own.get("preview"))
+    preview = LatentToRgb.known(family, own.get("preview"), family.latents.channels(parts["vae"])) if "vae" in parts else NO_PREVIEW
     return Components(
         folder=folder,
         family=family,
         parts=parts,
         voice=family.voice(parts, {**family.settings, **{name: index[name] for name in family.settings if name in index}}),
         scheduler_config=_read_json(folder / "scheduler" / "scheduler_config.json") if file is None else file.settings["scheduler"],
-        preview=preview or (measure_preview(family.latents, parts["vae"]) if "vae" in parts else NO_PREVIEW),
+        preview=measure_preview(family.latents, parts["vae"]) if preview is None else preview,
         device=device,
         dtype=dtype,
+        editor=EDITORS.get(editor_name(index)),
     )
 
 
@@ -194,7 +198,7 @@ def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.devic
     cls: Any = getattr(import_module(_DIFFUSERS.get(class_name, "transformers")), class_name.removesuffix("Fast"))
     words = {"torch_dtype" if is_ours else "dtype": dtype, "use_safetensors": True}
     try:
-        if "Tokenizer" in class_name:
+        if class_name.endswith(("Tokenizer", "TokenizerFast", "Processor")):
             return cls.from_pretrained(folder, local_files_only=True)
         module = cls.from_pretrained(folder, local_files_only=True, **words).eval().requires_grad_(False).to(device)
     except (OSError, ValueError, KeyError, RuntimeError) as error:

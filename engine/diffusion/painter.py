@@ -25,6 +25,7 @@ from engine.diffusion.images import Rgb, fit, read_mask, read_rgb, to_rgb
 from engine.diffusion.latents import check_latents, decode
 from engine.diffusion.loading import Components, check_model, load_components
 from engine.diffusion.masking import Repaint, plan_repaint, put_back
+from engine.diffusion.modes.edit import edit
 from engine.diffusion.modes.img2img import image_to_image
 from engine.diffusion.modes.inpaint import inpaint
 from engine.diffusion.modes.txt2img import text_to_image
@@ -172,6 +173,9 @@ class _Picture:
                 rgb = yield from self._walk(
                     image_to_image(self._components, self._prompts, self._recipe, source, control=control, frozen=self._thawed())
                 )
+            case "edit":
+                pictures = tuple(read_rgb(self._path(one, "source")) for one in self._recipe.inputs)
+                rgb = yield from self._walk(edit(self._components, self._prompts, self._recipe, pictures, frozen=self._thawed()))
             case "inpaint":
                 rgb = yield from self._inpaint()
             case "upscale":

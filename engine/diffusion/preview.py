@@ -28,11 +28,11 @@ class LatentToRgb:
     bias: torch.Tensor
 
     @staticmethod
-    def known(family: Family, own: Mapping[str, Any] | None) -> LatentToRgb | None:
-        """The model's own map where it brings one, else its family's, if that has one."""
-        if own is None and family.preview_matrix is None:
-            return None
+    def known(family: Family, own: Mapping[str, Any] | None, channels: int) -> LatentToRgb | None:
+        """The model's own map where it brings one, else its family's, if that has one for as many channels."""
         matrix = own["matrix"] if own else family.preview_matrix
+        if matrix is None or len(matrix) != channels:
+            return None
         bias = own["bias"] if own else family.preview_bias
         return LatentToRgb(torch.tensor(matrix, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32))
 

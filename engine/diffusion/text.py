@@ -12,9 +12,10 @@ import torch
 from engine.contract.chunks import Run
 from engine.contract.words import Passage, Timeline, parse_timeline, parse_weights, words_at
 from engine.diffusion.conditioning import Embeds, Told, joined
+from engine.diffusion.images import Rgb
 from engine.diffusion.loading import Components
 from engine.diffusion.references import Shown
-from engine.diffusion.voices import at_layer
+from engine.diffusion.voices import SightedVoice, at_layer
 
 _CACHED_PROMPTS = 64
 
@@ -24,10 +25,11 @@ class PromptEncoder:
 
     def __init__(self, components: Components) -> None:
         self._voice = components.voice
-        self._cache: OrderedDict[tuple[tuple[Passage, ...], int, tuple[str, ...], int | None], Told] = OrderedDict()
+        self._cache: OrderedDict[tuple[tuple[Passage, ...], int, tuple[str, ...], int | None, tuple[str, ...]], Told] = OrderedDict()
         self._layer: int | None = None
         self._learned: Mapping[str, torch.Tensor] = {}
         self._hashes: tuple[str, ...] = ()
+        self._sight: tuple[str, ...] = ()
         self.shown: tuple[Shown, ...] = ()
 
     @contextmanager
@@ -57,6 +59,20 @@ class PromptEncoder:
         finally:
             self.shown = ()
 
+    @contextmanager
+    def before(self, pictures: tuple[Rgb, ...], hashes: tuple[str, ...]) -> Generator[None]:
+        """While inside, a family whose encoder sees says everything in front of these pictures, each (H, W, 3)."""
+        voice = self._voice
+        if isinstance(voice, SightedVoice):
+            self._voice, self._sight = voice.before(pictures), hashes
+            # What was said in front of others is long, and rarely said again.
+            for key in [key for key in self._cache if key[4] not in ((), hashes)]:
+                del self._cache[key]
+        try:
+            yield
+        finally:
+            self._voice, self._sight = voice, ()
+
     def encode(self, prompt: str, negative_prompt: str | None) -> torch.Tensor:
         """(1, tokens, dim), or (2, tokens, dim) with the negative prompt first: the words alone, as long as the longer prompt needs.
 
@@ -85,7 +101,7 @@ class PromptEncoder:
         return self._voice.runs(passages, {name: len(vectors) for name, vectors in self._learned.items()})
 
     def _said(self, passages: tuple[Passage, ...], runs: int) -> Told:
-        key = (passages, runs, self._hashes, self._layer)
+        key = (passages, runs, self._hashes, self._layer, self._sight)
         if key not in self._cache:
             self._cache[key] = at_layer(self._voice, self._layer).say(passages, runs, self._learned)
             if len(self._cache) > _CACHED_PROMPTS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -12,6 +12,7 @@ from engine.contract.chunks import Placed, Run, lay_out
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
 from engine.diffusion.embeddings import Spoken, spoken
+from engine.diffusion.images import Rgb
 
 # Below this share of their mean size the values are balanced around zero, and their mean says nothing about their scale.
 _BALANCED = 0.02
@@ -31,6 +32,15 @@ class Voice(Protocol):
 
     def say(self, passages: tuple[Passage, ...], runs: int, learned: Learned) -> Told:
         """One row that is `runs` runs long, so that both halves of a guided walk have one length."""
+        ...
+
+
+@runtime_checkable
+class SightedVoice(Protocol):
+    """A voice whose encoder sees: words mean something else in front of other pictures."""
+
+    def before(self, pictures: tuple[Rgb, ...]) -> Voice:
+        """The voice in front of these pictures, each (H, W, 3)."""
         ...
 
 

@@ -49,7 +49,7 @@ def control_cost(recipe: Recipe) -> float:
 def traits(recipe: Recipe, source: tuple[int, int] | None = None) -> Traits:
     """What of one picture of a recipe decides how long it takes."""
     plain = recipe.to_plain()
-    many = {name: len(value) for name in ("loras", "controls", "references") if isinstance(value := plain.get(name), (list, tuple))}
+    many = {name: len(value) for name in ("loras", "controls", "references", "pictures") if isinstance(value := plain.get(name), (list, tuple))}
     kind = [recipe.mode, recipe.scheduler, *(str(plain[name]) for name in ("guidance_style", "score_guidance", "upscaler") if name in plain)]
     kind += [f"{count} {name}" for name, count in many.items()]
     return Traits(" · ".join(kind), recipe.width * recipe.height / 1e6, work(recipe, source) / recipe.count)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.contract.editing import EDITORS, editor_name
 from engine.contract.errors import EngineError, InvalidRequest, ModelNotFound
 from engine.contract.families import FAMILIES, family_of, guidance_kind
 from engine.contract.models import ModelCard
@@ -119,6 +120,7 @@ def read_card(path: Path, digests: Digests | None = None) -> ModelCard:
             | {"licence": _licence(path)}
             | _own_facts(path)
             | {"name": path.name, "family": look.family, "what": look.what, "parts": look.parts}
+            | {"editor": editor_name(_settings(path))}
         )
         return ModelCard.model_validate({**facts, **_measured(path, digests)})
     except (OSError, ValueError, TypeError):
@@ -161,11 +163,12 @@ def _look(name: str, _stamp: tuple[tuple[str, int, int], ...]) -> _Looked:
 
 def _usual(folder: Path, family: str) -> dict[str, Any]:
     """What models of the family are usually run at."""
-    facts = FAMILIES[family]
+    facts, index = FAMILIES[family], _settings(folder)
+    editor = EDITORS.get(editor_name(index))
     # Some are distilled to one run by a note in the folder, not by their design.
-    is_distilled = bool(_settings(folder).get("is_distilled"))
+    is_distilled = bool(index.get("is_distilled"))
     return {
-        "sizes": facts.sizes, "default_size": facts.sizes[0], "default_steps": facts.steps, "default_guidance": facts.guidance_scale,
+        "sizes": facts.sizes, "default_size": facts.sizes[0], "default_steps": facts.steps, "default_guidance": (editor and editor.guidance_scale) or facts.guidance_scale,
         "default_scheduler": facts.scheduler,
         "guidance": "none" if is_distilled else guidance_kind(family, _settings(folder, "transformer")),
     }  # fmt: skip

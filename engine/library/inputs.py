@@ -51,7 +51,12 @@ class Inputs:
         with self._store.connect() as db:
             row = db.execute(query.limit(1)).mappings().one_or_none()
         if row is None or not self.path(digest).is_file():
-            names = {"mask": "mask", "controls": "picture of a control unit", "references": "reference picture"}
+            names = {
+                "mask": "mask",
+                "controls": "picture of a control unit",
+                "references": "reference picture",
+                "pictures": "picture beside the source",
+            }
             what = names.get(field, "source picture")
             raise NotFound(f"The {what} is not here any more.", "Choose it again.", field)
         return InputImage(hash=digest, width=row["width"], height=row["height"])

@@ -12,8 +12,17 @@ _RESERVE_BYTES = 32 * 1024 * 1024
 
 def check_room(folder: Path, bytes_needed: int = 0, *, what: str) -> None:
     """Raises `DiskFull` with `what` could not be done, where less than 32 MB, or an eighth of a small disk, would be left."""
-    while not folder.exists():
-        folder = folder.parent
-    disk = shutil.disk_usage(folder)
+    disk = shutil.disk_usage(_there(folder))
     if disk.free - bytes_needed < min(_RESERVE_BYTES, disk.total // 8):
         raise DiskFull(f"The disk is full; {what}.", "Free some space, then press Generate again.")
+
+
+def free_bytes(folder: Path) -> int:
+    """What is free on the disk of a folder that may not be there yet."""
+    return shutil.disk_usage(_there(folder)).free
+
+
+def _there(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder

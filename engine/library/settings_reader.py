@@ -73,7 +73,7 @@ class SettingsReader:
             values, more = self._vae(values, recipe.vae, recipe.vae_hash)
             missing += more
         # The pictures that people brought; maps are made again from theirs.
-        guides = [use.image for use in (*(recipe.controls or ()), *(recipe.references or ()))]
+        guides = [*(recipe.pictures or ()), *(use.image for use in (*(recipe.controls or ()), *(recipe.references or ())))]
         gone = [one for one in dict.fromkeys((recipe.source, recipe.mask, *guides)) if one is not None and not self._is_here(one, owner)]
         missing += [_absent(_role(recipe, digest), digest) for digest in gone]
         values = _without(values, {*gone, *(one.name for one in missing if one.kind == "upscaler" and one.state == "absent")})

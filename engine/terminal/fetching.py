@@ -14,7 +14,7 @@ from engine import Engine, HubOffer, NotFound, Settings
 
 def fetch_preprocessor(options: argparse.Namespace) -> int:
     """Say what would be fetched, and fetch it once somebody has agreed. Without a name, list them all."""
-    with closing(_engine(options)) as engine:
+    with closing(open_engine(options)) as engine:
         cards = {card.name: card for card in engine.preprocessors()}
         if options.name is None:
             for card in cards.values():
@@ -28,7 +28,7 @@ def fetch_preprocessor(options: argparse.Namespace) -> int:
             print(f"{card.title} is ready.")
             return 0
         print(f"{card.title}: {card.size_mb} MB from huggingface.co, licence: {card.licence}.")
-        if not _is_agreed(options):
+        if not is_agreed(options):
             return 1
         print(f"{card.title} is ready in {engine.fetch_preprocessor(card.name, progress())}.")
     return 0
@@ -36,7 +36,7 @@ def fetch_preprocessor(options: argparse.Namespace) -> int:
 
 def fetch_lora(options: argparse.Namespace) -> int:
     """Say what a hub id means now, and fetch it once somebody has agreed. Where it means several files, list them."""
-    with closing(_engine(options)) as engine:
+    with closing(open_engine(options)) as engine:
         first, *others = engine.lora_offers(options.name)
         if others:
             print(f"{first.repository} holds {len(others) + 1} adapters. Name one:")
@@ -44,7 +44,7 @@ def fetch_lora(options: argparse.Namespace) -> int:
                 print(f"  {offer.repository}/{offer.path}  {offer.size_bytes / 1e6:.1f} MB")
             return 1
         print(described(first))
-        if not _is_agreed(options):
+        if not is_agreed(options):
             return 1
         card = engine.fetch_lora(first, progress())
         print(f"{card.name} is in the rack: --lora {card.name}:0.8")
@@ -71,18 +71,20 @@ def progress() -> Callable[[int, int], None]:
     return report
 
 
-def _engine(options: argparse.Namespace) -> Engine:
+def open_engine(options: argparse.Namespace) -> Engine:
+    """The engine of the data folder that was named; nothing is started."""
     chosen: dict[str, Any] = {} if options.data is None else {"data": Path(options.data)}
     return Engine(Settings(**chosen))
 
 
-def _is_agreed(options: argparse.Namespace) -> bool:
+def is_agreed(options: argparse.Namespace) -> bool:
+    """Whether somebody says yes, now or by --yes."""
     if options.yes:
         return True
     try:
-        is_agreed = input("Fetch it? [y/N] ").strip().lower() in ("y", "yes")
+        agreed = input("Fetch it? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
-        is_agreed = False
-    if not is_agreed:
+        agreed = False
+    if not agreed:
         print("Nothing was fetched.", file=sys.stderr)
-    return is_agreed
+    return agreed

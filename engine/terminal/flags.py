@@ -56,16 +56,30 @@ FLAGS = (
 )
 _SOFT = Flag("--soft-mask", "is_soft", "grey in the mask, and its feather, mean a part of the strength", _REPAINTING)
 _NEEDS = {flag.name: flag.needs for flag in (*FLAGS, _SOFT)} | {
-    "--mask": ("--init",), "--outpaint": ("--init",), "--ref-style": ("--ref",), "--ref-adapter": ("--ref",),
+    "--mask": ("--init",), "--outpaint": ("--init",), "--edit": ("--init",), "--picture": ("--edit",), "--ref-style": ("--ref",), "--ref-adapter": ("--ref",),
 }  # fmt: skip
 # "mood.png:0.8:0-0.5": only what looks like a weight or a window is taken for one, so that a path may hold colons.
 _REFERENCE = re.compile(r"(?P<file>.+?)(?::(?P<weight>-?[\d.]+))?(?::(?P<start>[\d.]+)-(?P<end>[\d.]+))?")
 # No two of a row can be meant at once. A folder of pictures comes as a zip.
 _ONE_OF = (
     ("--upscale", "--mask"), ("--upscale", "--outpaint"), ("--fit", "--mask"), ("--fit", "--outpaint"), ("--fit", "--upscale"),
-    ("--vary", "--dataset", "a zip as --init"), ("--mask", "a zip as --init"),
+    ("--vary", "--dataset", "a zip as --init"), ("--mask", "a zip as --init"), ("--edit", "--mask"), ("--edit", "--outpaint"), ("--edit", "--upscale"),
+    ("--edit", "--strength"), ("--edit", "--fit"),
 )  # fmt: skip
-_OTHERS = ("init", "mask", "outpaint", "vary", "dataset", "clip-guidance", "classifier-guidance", "ref", "ref-style", "ref-adapter")
+_OTHERS = (
+    "init",
+    "mask",
+    "edit",
+    "picture",
+    "outpaint",
+    "vary",
+    "dataset",
+    "clip-guidance",
+    "classifier-guidance",
+    "ref",
+    "ref-style",
+    "ref-adapter",
+)
 _SIDES = ("left", "top", "right", "bottom")
 
 
@@ -77,6 +91,8 @@ class Wish:
     out: Path
     init: Path | None = None
     mask: Path | None = None
+    # More pictures that an edit looks at.
+    pictures: tuple[Path, ...] = ()
     axes: tuple[Axis, ...] = ()
     is_dataset: bool = False
     styles: tuple[str, ...] = ()
@@ -107,6 +123,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--style", metavar="NAME", action="append", help="words around yours and against its flaws; may be given several times")
     parser.add_argument("--init", metavar="FILE", type=Path, help="picture to start from, or a zip of pictures to treat alike")
     parser.add_argument("--mask", metavar="FILE", type=Path, help="picture of the same size, white where it says repaint")
+    parser.add_argument("--edit", action="store_const", const=True, help="change the picture of --init as the words say, with a model that edits")
+    parser.add_argument("--picture", metavar="FILE", type=Path, action="append", help="another picture that the words of --edit may speak of")
     parser.add_argument("--outpaint", metavar="SIDE=PIXELS", action="append", help="grow the frame: left=128,top=64")
     parser.add_argument("--lora", metavar="NAME:WEIGHT", action="append", help="an adapter of the rack: ink:0.7; several times for several")
     add_guidance_flags(parser)
@@ -145,8 +163,8 @@ def read_wish(options: argparse.Namespace) -> Wish:
     fallback = Path("easel.zip" if options.dataset or _is_zip(options.init) else "easel.png")
     units = tuple(read_unit(one) for one in options.control or ())
     wish = Wish(
-        values, options.out or fallback, options.init, options.mask, axes, bool(options.dataset), tuple(options.style or ()), _references(options),
-        units,
+        values, options.out or fallback, options.init, options.mask, tuple(options.picture or ()), axes, bool(options.dataset), tuple(options.style or ()),
+        _references(options), units,
     )  # fmt: skip
     _check_out(wish)
     return wish
@@ -157,6 +175,8 @@ def _mode(options: argparse.Namespace, fields: set[str]) -> str:
         return "upscale"
     if options.mask or options.outpaint:
         return "inpaint"
+    if options.edit:
+        return "edit"
     return "img2img" if options.init else "txt2img"
 
 

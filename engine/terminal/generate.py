@@ -76,7 +76,7 @@ def _submit_sheet(engine: Engine, wish: Wish) -> Sheet:
         for one in sources:
             if one.image is not None:
                 _tell(one.name, one.image.note)
-        return engine.submit_folder(sources, wish.values | _references(engine, wish) | _units(engine, wish), OWNER)
+        return engine.submit_folder(sources, wish.values | _pictures(engine, wish) | _references(engine, wish) | _units(engine, wish), OWNER)
     values = _with_inputs(engine, wish)
     return engine.submit_dataset(values, OWNER) if wish.is_dataset else engine.submit_grid(values, list(wish.axes), OWNER)
 
@@ -90,7 +90,12 @@ def _with_inputs(engine: Engine, wish: Wish) -> dict[str, Any]:
         _tell(wish.init.name, source.note)
         if wish.mask is not None:
             values["mask"] = engine.add_mask(source.hash, _read(wish.mask, "mask"), OWNER).hash
-    return values | _references(engine, wish) | _units(engine, wish)
+    return values | _pictures(engine, wish) | _references(engine, wish) | _units(engine, wish)
+
+
+def _pictures(engine: Engine, wish: Wish) -> dict[str, Any]:
+    found = [_with_picture(engine, path, {}, "picture")["image"] for path in wish.pictures]
+    return {"pictures": found} if found else {}
 
 
 def _references(engine: Engine, wish: Wish) -> dict[str, Any]:

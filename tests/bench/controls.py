@@ -14,11 +14,11 @@ import numpy as np
 
 from engine import Engine, Settings
 from engine.contract.controls import ControlUse
-from engine.contract.recipe import Recipe
 from engine.contract.work import Work
 from engine.diffusion.painter import Painter
 from engine.library.controlnets import BUNDLED_CONTROLS
 from tests.bench.row import Row
+from tests.bench.runs import recipe
 from tests.conftest import OWNER, STARTER
 from tests.pictures import bring, scene
 
@@ -60,7 +60,7 @@ def unit_times(rounds: int) -> tuple[list[float], list[float]]:
         for number in range(rounds + 1):
             for times, controls in ((plain, None), (steered, (use,))):
                 files = {} if controls is None else {"starter-edges": BUNDLED_CONTROLS / "starter-edges.safetensors"}
-                work = Work("bench", _recipe(number, controls), STARTER, inputs={digest: source}, controls=files)
+                work = Work("bench", recipe(20, number, controls=controls), STARTER, inputs={digest: source}, controls=files)
                 times.append(_seconds(lambda work=work: [None for _ in painter.paint(work)]))
     return plain[1:], steered[1:]
 
@@ -69,10 +69,3 @@ def _seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
-
-
-def _recipe(seed: int, controls: tuple[ControlUse, ...] | None) -> Recipe:
-    return Recipe.model_validate({
-        "model": "starter", "model_hash": "", "prompt": "a red castle", "negative_prompt": "", "steps": 20, "guidance_scale": 4.0,
-        "scheduler": "dpmpp_2m", "width": 256, "height": 256, "seed": seed, "count": 1, "controls": controls,
-    })  # fmt: skip

@@ -11,6 +11,7 @@ from engine.contract.recipe import Recipe
 from engine.contract.work import Work
 from engine.diffusion.painter import Painter
 from tests.bench.row import Row
+from tests.bench.runs import recipe
 from tests.conftest import STARTER
 
 _STEPS = 6
@@ -43,10 +44,7 @@ def step_times(rounds: int) -> dict[str, list[float]]:
 
 
 def contestants() -> dict[str, Recipe]:
-    plain = Recipe(
-        model="starter", model_hash="", prompt="a red castle at sunset", negative_prompt="blurry", steps=_STEPS, guidance_scale=4.0,
-        scheduler="dpmpp_2m", width=256, height=256, seed=0, count=1,
-    )  # fmt: skip
+    plain = recipe(_STEPS)
     recipes = {"the words alone": plain.model_copy(update={"guidance_scale": 1.0})}
     for style, facts in GUIDANCE_FACTS.items():
         own = {"guidance_style": None if style == "cfg" else style, "perturbed_scale": PERTURBED_DEFAULT if facts.needs_attention else None}

@@ -11,7 +11,6 @@ import time
 
 import torch
 
-from engine.contract.recipe import Recipe
 from tests.bench.row import Row
 from tests.conftest import STARTER
 
@@ -30,13 +29,6 @@ def _in_its_own_process() -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _recipe() -> Recipe:
-    return Recipe(
-        model="starter", model_hash="", prompt="a red castle", negative_prompt="", steps=20, guidance_scale=4.0, scheduler="dpmpp_2m", width=256,
-        height=256, seed=1, count=1,
-    )  # fmt: skip
-
-
 def _measure() -> dict[str, float]:
     torch.zeros(1)
     start = time.perf_counter()
@@ -48,7 +40,10 @@ def _measure() -> dict[str, float]:
     start = time.perf_counter()
     painter.load(STARTER)
     load = time.perf_counter() - start
-    for _ in painter.paint(Work("bench", _recipe(), STARTER)):
+    # Not before: it would bring what is timed here.
+    from tests.bench.runs import recipe
+
+    for _ in painter.paint(Work("bench", recipe(20, 1), STARTER)):
         pass
     return {"imports": imports, "load": load, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 

@@ -23,6 +23,7 @@ from engine.contract.work import Pixels, Work
 from engine.diffusion.masking import plan_repaint, put_back
 from engine.diffusion.painter import Painter
 from tests.bench.row import Row
+from tests.bench.runs import recipe
 from tests.conftest import OWNER, STARTER
 
 LARGE = (4096, 3072)
@@ -130,10 +131,7 @@ def _enlarge(edge: int) -> dict[str, float]:
 
 
 def _recipe(mode: str, **more: Any) -> Recipe:
-    return Recipe.model_validate({
-        "mode": mode, "model": "starter", "model_hash": "", "prompt": "a red castle", "negative_prompt": "", "steps": 20, "guidance_scale": 4.0,
-        "scheduler": "dpmpp_2m", "width": 256, "height": 256, "seed": 1, "count": 1, "source": "0" * 64, **more,
-    })  # fmt: skip
+    return recipe(20, 1, mode=mode, **{"source": "0" * 64, **more})
 
 
 if __name__ == "__main__":

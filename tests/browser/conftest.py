@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.get_chromium import find
 from tests.studio import Studio
 
 _QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 SHOTS = Path(__file__).parent / "shots"
+# How long a busy machine may take to show what is expected; a promise about time is measured where it is made.
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="package")

@@ -25,6 +25,9 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
     Qwen3Config,
     Qwen3ForCausalLM,
     T5Config,
@@ -42,6 +45,7 @@ CHAT = (
 )
 # Pipelines by family and mode, where diffusers has one.
 PIPELINES = {
+    "sd1": {"txt2img": "stable_diffusion.pipeline_stable_diffusion:StableDiffusionPipeline"},
     "sdxl": {
         "txt2img": "stable_diffusion_xl.pipeline_stable_diffusion_xl:StableDiffusionXLPipeline",
         "img2img": "stable_diffusion_xl.pipeline_stable_diffusion_xl_img2img:StableDiffusionXLImg2ImgPipeline",
@@ -57,8 +61,13 @@ PIPELINES = {
         "txt2img": "flux.pipeline_flux:FluxPipeline",
         "img2img": "flux.pipeline_flux_img2img:FluxImg2ImgPipeline",
         "inpaint": "flux.pipeline_flux_inpaint:FluxInpaintPipeline",
+        "edit": "flux.pipeline_flux_kontext:FluxKontextPipeline",
     },
-    "flux2": {"txt2img": "flux2.pipeline_flux2_klein:Flux2KleinPipeline", "inpaint": "flux2.pipeline_flux2_klein_inpaint:Flux2KleinInpaintPipeline"},
+    "flux2": {
+        "txt2img": "flux2.pipeline_flux2_klein:Flux2KleinPipeline",
+        "inpaint": "flux2.pipeline_flux2_klein_inpaint:Flux2KleinInpaintPipeline",
+        "edit": "flux2.pipeline_flux2_klein:Flux2KleinPipeline",
+    },
     "zimage": {
         "txt2img": "z_image.pipeline_z_image:ZImagePipeline",
         "img2img": "z_image.pipeline_z_image_img2img:ZImageImg2ImgPipeline",
@@ -68,6 +77,8 @@ PIPELINES = {
         "txt2img": "qwenimage.pipeline_qwenimage:QwenImagePipeline",
         "img2img": "qwenimage.pipeline_qwenimage_img2img:QwenImageImg2ImgPipeline",
         "inpaint": "qwenimage.pipeline_qwenimage_inpaint:QwenImageInpaintPipeline",
+        "edit": "qwenimage.pipeline_qwenimage_edit:QwenImageEditPipeline",
+        "edit plus": "qwenimage.pipeline_qwenimage_edit_plus:QwenImageEditPlusPipeline",
     },
 }  # fmt: skip
 
@@ -80,6 +91,8 @@ def pipeline(components: Components, mode: str, **more: Any) -> Any:
     parts: dict[str, Any] = dict(components.parts)
     if components.family.key == "sd3":
         parts = {"tokenizer_3": None, "text_encoder_3": None, **parts}
+    if components.family.key == "sd1":
+        more = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False, **more}
     if components.family.key == "sdxl":
         more = {"add_watermarker": False, **more}
     if components.family.key == "flux1":
@@ -89,12 +102,24 @@ def pipeline(components: Components, mode: str, **more: Any) -> Any:
     return pipe
 
 
-def make_family(folder: Path, key: str, **options: Any) -> Path:
-    """A folder that loads as a model of the family. `options`: flux1 takes `guidance_embeds`, sd3 `with_t5`."""
+def make_family(folder: Path, key: str, *, made_for: str = "txt2img", **options: Any) -> Path:
+    """A folder that loads as a model of the family, of the pipeline `made_for`. `options`: flux1 takes `guidance_embeds`, sd3 `with_t5`."""
     torch.manual_seed(len(key) + sum(map(ord, key)))
-    parts: dict[str, Any] = _PARTS[key](**options)
+    parts = make_parts(key, **options)
+    if key == "qwen" and made_for.startswith("edit"):
+        parts["processor"] = _eyes(parts["tokenizer"])
+    return save_family(folder, PIPELINES[key][made_for].split(":")[1], parts)
+
+
+def make_parts(key: str, **options: Any) -> dict[str, Any]:
+    """Tiny parts of a family, as `save_family` takes them."""
+    return _PARTS[key](**options)
+
+
+def save_family(folder: Path, pipeline_name: str, parts: dict[str, Any]) -> Path:
+    """Write parts as diffusers does. "clip" stands for the starter's tokenizer; the scheduler is its settings."""
     folder.mkdir(parents=True)
-    index: dict[str, Any] = {"_class_name": PIPELINES[key]["txt2img"].split(":")[1]}
+    index: dict[str, Any] = {"_class_name": pipeline_name}
     for name, part in parts.items():
         if name == "scheduler":
             (folder / name).mkdir()
@@ -119,7 +144,7 @@ def _clip(width: int, *, projected: bool) -> Any:
     return CLIPTextModelWithProjection(config) if projected else CLIPTextModel(config)
 
 
-def _t5(width: int) -> tuple[Any, Any]:
+def t5(width: int) -> tuple[Any, Any]:
     words = ["a", "red", "castle", "at", "sunset", "blurry", "fog", "over", "the", "sea"]
     vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"▁{word}", -2.0) for word in words), *((letter, -5.0) for letter in "▁abcdefghijklmnopqrstuvwxyz")]  # fmt: skip
     config = T5Config(vocab_size=len(vocab), d_model=width, d_kv=8, d_ff=32, num_layers=2, num_heads=2, feed_forward_proj="gated-gelu")
@@ -128,12 +153,18 @@ def _t5(width: int) -> tuple[Any, Any]:
 
 def _qwen_tokenizer() -> Any:
     vocab = {letter: number for number, letter in enumerate(bytes_to_unicode().values())}
-    for special in ("<|endoftext|>", "<|im_start|>", "<|im_end|>"):
+    specials = ["<|im_start|>", "<|im_end|>", "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"]
+    for special in ("<|endoftext|>", *specials):
         vocab[special] = len(vocab)
     tokenizer = Qwen2Tokenizer(vocab=vocab, merges=[], model_max_length=2048)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.add_special_tokens({"additional_special_tokens": specials})
     tokenizer.chat_template = CHAT
     return tokenizer
+
+
+def _eyes(tokenizer: Any) -> Any:
+    """What puts pictures before the encoder."""
+    return Qwen2VLProcessor(Qwen2VLImageProcessor(min_pixels=56 * 56, max_pixels=12_845_056), tokenizer, Qwen2VLVideoProcessor())
 
 
 def _qwen3(width: int, layers: int) -> Any:
@@ -152,7 +183,7 @@ def _kl(channels: int, *, shift: float | None) -> AutoencoderKL:
     )  # fmt: skip
 
 
-_STEPS = {
+STEPS = {
     "_class_name": "EulerDiscreteScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000,
     "prediction_type": "epsilon", "steps_offset": 1, "timestep_spacing": "leading",
 }  # fmt: skip
@@ -177,7 +208,7 @@ def _sdxl(*, in_channels: int = 4) -> dict[str, Any]:
     )  # fmt: skip
     return {
         "tokenizer": "clip", "tokenizer_2": "clip", "text_encoder": _clip(16, projected=False), "text_encoder_2": _clip(24, projected=True),
-        "unet": unet, "vae": _kl(4, shift=None), "scheduler": _STEPS,
+        "unet": unet, "vae": _kl(4, shift=None), "scheduler": STEPS,
     }  # fmt: skip
 
 
@@ -191,7 +222,7 @@ def _sd3(*, with_t5: bool = True) -> dict[str, Any]:
         "transformer": transformer, "vae": _kl(16, shift=0.06), "scheduler": FLOW,
     }  # fmt: skip
     if with_t5:
-        parts["tokenizer_3"], parts["text_encoder_3"] = _t5(48)
+        parts["tokenizer_3"], parts["text_encoder_3"] = t5(48)
     return parts
 
 
@@ -200,9 +231,9 @@ def _flux1(*, guidance_embeds: bool = True) -> dict[str, Any]:
         patch_size=1, in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=24,
         pooled_projection_dim=16, guidance_embeds=guidance_embeds, axes_dims_rope=(4, 6, 6),
     )  # fmt: skip
-    tokenizer, t5 = _t5(24)
+    tokenizer, sentences = t5(24)
     return {
-        "tokenizer": "clip", "tokenizer_2": tokenizer, "text_encoder": _clip(16, projected=False), "text_encoder_2": t5,
+        "tokenizer": "clip", "tokenizer_2": tokenizer, "text_encoder": _clip(16, projected=False), "text_encoder_2": sentences,
         "transformer": transformer, "vae": _kl(16, shift=0.12), "scheduler": DYNAMIC,
     }  # fmt: skip
 

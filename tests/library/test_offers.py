@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from engine.contract.memory import Room, fit
-from engine.contract.offers import ModelOffer
+from engine.contract.offers import ModelOffer, suggest
 from engine.fingerprints import TITLES
 from engine.library.offers import OFFERS, read_offers
 
@@ -32,8 +32,8 @@ def test_a_row_holds_together(offer: ModelOffer) -> None:
     assert (offer.revision is None) == ("revision" in offer.unverified)
     # On disk it lies in 16 or in 32 bit, or in both.
     assert 0.99 <= offer.disk_gb / sum(offer.parts_gb.values()) <= 2.05
-    assert offer.command.startswith(f"hf download {offer.hub} ")
-    assert "safetensors" in offer.command
+    assert offer.command == f"python -m engine models download {offer.id}"
+    assert offer.id.startswith(offer.hub)
 
 
 def test_memory_follows_from_the_parts() -> None:
@@ -42,6 +42,30 @@ def test_memory_follows_from_the_parts() -> None:
     assert fit(by_name["stable-diffusion-xl-base-1.0"].parts, gpu).text == "7.7 of 8 GB"
     assert fit(by_name["Z-Image-Turbo"].parts, gpu).text == "3.2 of 8 GB, in pieces"
     assert not fit(by_name["Qwen-Image"].parts, Room("this computer", 16 * 1024**3, is_host=True)).is_possible
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "title"),
+    [
+        (2, None),
+        (4, "DreamShaper 8"),
+        (6, "Segmind SSD-1B"),
+        (8, "SDXL 1.0"),
+        (12, "SDXL 1.0"),
+        (24, "Z-Image Turbo"),
+        (48, "FLUX.1 schnell"),
+        (80, "Qwen-Image"),
+    ],
+)
+def test_what_is_suggested_lies_whole_on_the_graphics_card(gigabytes: int, title: str | None) -> None:
+    found = suggest(read_offers(), Room("GPU", gigabytes * 1024**3, is_host=False))
+    assert (found.title if found else None) == title
+    if found:
+        assert fit(found.parts, Room("GPU", gigabytes * 1024**3, is_host=False)).plan == "whole"
+
+
+def test_without_a_graphics_card_the_starter_is_enough() -> None:
+    assert suggest(read_offers(), Room("this computer", 256 * 1024**3, is_host=True)) is None
 
 
 @pytest.mark.parametrize(

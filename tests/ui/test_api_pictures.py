@@ -14,7 +14,7 @@ import pytest
 from gradio_client import Client
 from PIL import Image
 
-from engine import ImageToImage, Inpaint, InvalidRequest, Request, TextToImage, Upscale, parse_request
+from engine import Edit, ImageToImage, Inpaint, InvalidRequest, Request, TextToImage, Upscale, parse_request
 from engine.library.catalogue import read_card
 from tests.conftest import STARTER
 from tests.diffusion.ip_adapters import make_adapter, write_adapter, write_encoder
@@ -77,7 +77,9 @@ def refusal(client: Client, endpoint: str, **values: Any) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(("endpoint", "kind"), [("txt2img", TextToImage), ("img2img", ImageToImage), ("inpaint", Inpaint), ("upscale", Upscale)])
+@pytest.mark.parametrize(
+    ("endpoint", "kind"), [("txt2img", TextToImage), ("img2img", ImageToImage), ("edit", Edit), ("inpaint", Inpaint), ("upscale", Upscale)]
+)
 def test_every_field_of_a_request_is_a_parameter_that_says_what_it_takes(client: Client, endpoint: str, kind: type[Request]) -> None:
     told: dict[str, Any] = client.view_api(return_format="dict", print_info=False)["named_endpoints"][f"/{endpoint}"]  # type: ignore[assignment,index]
     named = [one["parameter_name"] for one in told["parameters"]]
@@ -215,6 +217,10 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("/img2img", {"references": [{"image": "0" * 64}]}, "The reference picture is not here any more."),
     ("/img2img", {"references": [{"image": base64.b64encode(b"<html></html>").decode()}]}, "This file is not a picture."),
     ("/img2img", {"references": [7]}, "There is no picture in reference picture 1."),
+    ("/edit", {}, "Easel starter repaints; editing by a sentence needs FLUX.1 Kontext, Qwen-Image-Edit or FLUX.2 klein."),
+    ("/edit", {"pictures": ["no base64!"]}, "The picture beside the source cannot be read."),
+    ("/edit", {"pictures": ["0" * 64]}, "The picture beside the source is not here any more."),
+    ("/edit", {"pictures": 7}, "More pictures cannot be 7."),
     ("/inpaint", {}, "Nothing is masked."),
     ("/inpaint", {"mask": []}, "The mask is empty."),
     ("/inpaint", {"mask": [{"tool": "spray"}]}, "The mask cannot be read."),

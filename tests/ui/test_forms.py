@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine import Cancelled, EngineError, Failed, Finished, Loading, OutOfMemory, Progress, Queued, Recipe, parse_request
-from ui.forms import FIELDS, from_recipe, nearest_size, parse_size, size_label, to_request_values
+from ui.forms import FIELDS, from_recipe, nearest_size, parse_size, request_mode, size_label, tab_of, to_request_values
 from ui.links import judge, sign
 from ui.messages import place_in_line, seconds
 from ui.stream import stage_view
@@ -29,6 +29,7 @@ RECIPES = (
     RECIPE.model_copy(update={"width": 200, "height": 72, "seed": 2**32 - 1}),
     RECIPE.model_copy(update={"variation_seed": 5, "variation_strength": 0.25, "seamless": "xy"}),
     RECIPE.model_copy(update={"mode": "img2img", "source": "0" * 64, "strength": 0.35, "fit": "pad"}),
+    RECIPE.model_copy(update={"mode": "edit", "source": "0" * 64}),
     RECIPE.model_copy(
         update={
             "mode": "inpaint", "source": "0" * 64, "mask": "1" * 64, "strength": 0.8, "region": "whole", "padding": 64, "feather": 3.0,
@@ -58,6 +59,27 @@ def test_a_recipe_goes_into_the_form_and_comes_back() -> None:
         pictures = {name: value for name in ("source", "mask", "expand_left") if (value := getattr(recipe, name)) is not None}
         request = parse_request({**to_request_values(form, recipe.mode), **pictures})
         assert request == recipe.to_request()
+
+
+def test_the_image_tab_repaints_or_edits() -> None:
+    form = {
+        "prompt": "x",
+        "how": "edit",
+        "strength": 0.5,
+        "fit": "pad",
+        "size": "384 × 256",
+        "pictures": [{"hash": "1" * 64, "url": "/inputs/1.png"}],
+    }
+    assert [request_mode(tab, form) for tab in ("img2img", "txt2img", "inpaint", "controlnet")] == ["edit", "txt2img", "inpaint", "txt2img"]
+    assert request_mode("img2img", {**form, "how": "repaint"}) == "img2img"
+    # Neither strength nor size: the sentence says what changes, and the source has a shape.
+    assert to_request_values(form, "edit") == {"mode": "edit", "prompt": "x", "pictures": ["1" * 64]}
+    assert to_request_values({**form, "width": "512"}, "edit")["width"] == "512"
+    assert to_request_values(form, "img2img")["strength"] == 0.5
+    edited = RECIPE.model_copy(update={"mode": "edit", "source": "0" * 64})
+    assert (tab_of(edited), from_recipe(edited, SIZES)["how"]) == ("img2img", "edit")
+    assert from_recipe(RECIPES[3], SIZES)["how"] == "repaint"
+    assert "how" not in from_recipe(RECIPE, SIZES)
 
 
 def test_an_unkept_seed_is_left_open() -> None:

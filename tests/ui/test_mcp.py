@@ -17,7 +17,7 @@ from engine import TextToImage
 from tests.studio import ROOT, Studio
 from tests.ui.test_door import call
 
-TOOLS = {"txt2img", "img2img", "inpaint", "upscale", "controlnet"}
+TOOLS = {"txt2img", "img2img", "edit", "inpaint", "upscale", "controlnet"}
 
 
 @pytest.fixture(scope="module")

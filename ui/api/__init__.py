@@ -1,4 +1,4 @@
-"""The typed endpoints `/txt2img`, `/img2img`, `/inpaint` and `/upscale`: the page's bounds, the page's words, progress as it comes."""
+"""The typed endpoints `/txt2img`, `/img2img`, `/edit`, `/inpaint` and `/upscale`: the page's bounds, the page's words, progress as it comes."""
 
 from ui.api.endpoints import add_api
 

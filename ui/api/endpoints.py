@@ -10,6 +10,7 @@ import gradio as gr
 
 from engine import (
     Cancelled,
+    Edit,
     Engine,
     EngineError,
     Failed,
@@ -40,6 +41,7 @@ _CONTROLNET = ("controls",)
 _MODES: tuple[tuple[type[Request], str], ...] = (
     (TextToImage, "Draw pictures from words."),
     (ImageToImage, "Draw pictures from words and a picture."),
+    (Edit, "Change a picture as the prompt says, with a model that edits."),
     (Inpaint, "Draw a part of a picture anew, or grow its frame; mask, expand_* or both say where."),
     (Upscale, "Make a picture larger, with new detail where strength is above 0."),
 )

@@ -51,6 +51,7 @@ MEANINGS = {
         f'"style_only": true for style transfer, "adapter": name}}; image is {_PICTURE}; of each its square middle is seen'
     ),
     "source": _PICTURE,
+    "pictures": f"more pictures that the prompt may speak of, in order after the source, as many as the model looks at; each is {_PICTURE}",
     "mask": f"white where it says repaint: {_PICTURE}; or a list of strokes in pixels of the source",
     "strength": "how much of the source is drawn anew",
     "fit": "how the source comes to width and height",
@@ -70,6 +71,7 @@ MEANINGS = {
 _PYTHON: dict[str, Any] = {"string": str, "integer": int, "number": float, "boolean": bool}
 _OWN_TYPES: dict[str, Any] = {
     "mask": str | list[dict[str, Any]], "loras": list[dict[str, Any]], "controls": list[dict[str, Any]], "references": list[dict[str, Any]],
+    "pictures": list[str],
 }  # fmt: skip
 # Patterns are how the engine names things; here pictures come in other forms too.
 _PICTURES = ("source", "mask")

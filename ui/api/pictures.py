@@ -26,6 +26,10 @@ def bring(engine: Engine, asked: Mapping[str, Any], owner: str) -> tuple[dict[st
         notes.append(source.note)
         if "mask" in values:
             values["mask"] = _mask(engine, source.hash, values["mask"], owner)
+    if isinstance(values.get("pictures"), list):
+        shown = [_brought(engine, one, owner, "pictures") for one in values["pictures"]]
+        values["pictures"] = [one.hash for one in shown]
+        notes += [one.note for one in shown]
     for field in ("references", "controls"):
         if isinstance(values.get(field), list):
             values[field] = [_with_picture(engine, one, owner, field, notes) for one in values[field]]
@@ -96,5 +100,7 @@ def _decoded(text: str, field: str) -> bytes:
 
 
 def _unreadable(field: str) -> InvalidRequest:
-    what = {"mask": "mask", "references": "reference picture", "controls": "picture of a control unit"}.get(field, "source picture")
+    what = {"mask": "mask", "references": "reference picture", "controls": "picture of a control unit", "pictures": "picture beside the source"}.get(
+        field, "source picture"
+    )
     return InvalidRequest(f"The {what} cannot be read.", "Send the file in base64, the hash of one sent before, or the id of a result.", field)

@@ -1,4 +1,4 @@
-"""The Models tab: what is on this machine, what fits, and what could be here. Its value is the model that this visitor draws with."""
+"""The Models tab: what is on this machine, what fits, what could be here, and what is on its way. Its value is the model that this visitor draws with."""
 
 from __future__ import annotations
 
@@ -10,10 +10,21 @@ _TEMPLATE = """
 <section class="models" id="models-place" aria-label="Models">
   <header class="models-head"><h2>Models</h2><p class="models-room"></p></header>
   <p class="models-said" role="status"></p>
+  <div class="models-suggest" hidden></div>
+  <h3 class="models-on-their-way" hidden>On their way here</h3>
+  <ul class="models-list models-coming" aria-label="On their way here"></ul>
   <ul class="models-list models-here" aria-label="On this machine"></ul>
   <p class="models-none" hidden>No other model is here. Put a .safetensors file, or a folder with a model_index.json, into data/models; it is found the next time this tab opens.</p>
+  <form class="models-hub" hidden>
+    <h3>From the hub</h3>
+    <p class="models-hint">Any model of huggingface.co in diffusers' layout. You see its size and licence first.</p>
+    <div class="models-hub-row"><input type="text" aria-label="Model on the hub" placeholder="owner/name" maxlength="600" autocomplete="off" spellcheck="false">
+    <button type="submit">Look up</button></div>
+    <p class="models-hub-said" role="status"></p>
+    <div class="models-looked"></div>
+  </form>
   <h3 class="models-could">Could be here</h3>
-  <p class="models-hint">Openly licensed models. Nothing is downloaded from this page: run the line in a terminal beside the studio's data folder, then open this tab again.</p>
+  <p class="models-hint">Openly licensed models. Nothing is downloaded before you have seen its size and licence and said so.</p>
   <ul class="models-list models-offers" aria-label="Could be here"></ul>
 </section>
 """

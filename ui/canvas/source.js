@@ -23,7 +23,7 @@ function show() {
 
 function fitFrame() {
   // What the run starts from: the source in a frame of the chosen size, cropped, padded or stretched as chosen.
-  const value = props.value, isFitted = document.body.dataset.mode === "img2img" && frame;
+  const value = props.value, isFitted = document.body.dataset.mode === "img2img" && document.body.dataset.how !== "edit" && frame;
   const [width, height] = isFitted ? [frame.width, frame.height] : [value?.width || 1, value?.height || 1];
   $(".source-frame").style.aspectRatio = `${width} / ${height}`;
   picture.style.objectFit = isFitted ? { crop: "cover", pad: "contain", stretch: "fill" }[frame.fit] : "contain";
@@ -79,6 +79,7 @@ root.addEventListener("click", (event) => {
 window.addEventListener("easel:browse", () => file.click());
 window.addEventListener("easel:frame", (event) => { frame = event.detail; fitFrame(); });
 window.addEventListener("easel:mode", fitFrame);
+window.addEventListener("easel:how", fitFrame);
 window.addEventListener("easel:ask-source", () => window.dispatchEvent(new CustomEvent("easel:source", { detail: props.value })));
 document.addEventListener("paste", (event) => {
   const pasted = [...(event.clipboardData?.files || [])].find((one) => one.type.startsWith("image/"));

@@ -19,7 +19,7 @@ from ui.controls.more import build_more
 from ui.controls.quality import build_quality, wire_quality
 from ui.controls.sampling import build_plan, build_sampling
 from ui.forms import FIELDS, guidance_word, size_label
-from ui.tabs.image import build_image
+from ui.tabs.image import build_how, build_image
 from ui.tabs.inpaint import build_inpaint
 from ui.tabs.upscale import build_upscale
 
@@ -60,9 +60,18 @@ def build_form(card: ModelCard, engine: Engine, models: gr.HTML) -> Form:
     """The whole form, as the model of `card` likes it; `models` is where another one is chosen."""
     sizes = size_labels(card)
     source = build_source()
+    how = build_how(card)
     prompts, words = _words(card)
     look, quality = _look(card, sizes, engine.qualities(card.name))
-    fields: Fields = {"model": models, **prompts, **build_image(card), **build_inpaint(card), **build_upscale(card, engine.upscalers()), **look}
+    fields: Fields = {
+        "model": models,
+        **how,
+        **prompts,
+        **build_image(card),
+        **build_inpaint(card),
+        **build_upscale(card, engine.upscalers()),
+        **look,
+    }
     plan = build_plan()
     units = build_units(engine.controls(), engine.preprocessors(), usable_models(engine), may_fetch=engine.may_fetch)
     references = build_references(engine)
@@ -99,7 +108,7 @@ def _words(card: ModelCard) -> tuple[Fields, dict[str, gr.HTML]]:
 
 def _look(card: ModelCard, sizes: list[str], offered: tuple[Quality, ...]) -> tuple[Fields, gr.Radio]:
     fields: Fields = {}
-    fields["size"] = gr.Radio(sizes, value=size_label(*card.default_size), label="Size", elem_id="ctl-size", elem_classes="chips")
+    fields["size"] = gr.Radio(sizes, value=size_label(*card.default_size), label="Size", elem_id="ctl-size", elem_classes="chips not-edit")
     fields["count"] = gr.Radio([1, 2, 4, 8, 16], value=1, label="How many", elem_id="ctl-count", elem_classes="chips not-upscale")
     quality = build_quality(offered)
     fields["guidance_scale"] = guidance = gr.Slider(
@@ -175,6 +184,8 @@ def fits(name: str, value: Any, sizes: list[str]) -> bool:
             return value in (1, 2, 4, 8, 16)
         case "scheduler":
             return value in SCHEDULER_LABELS
+        case "pictures":
+            return isinstance(value, list) and all(isinstance(one, dict) and isinstance(one.get("url"), str) for one in value)
         case _ if name in _CHOICES:
             return isinstance(value, str) and value in _CHOICES[name]
         case "vary_x" | "vary_y" | "upscaler":
@@ -192,7 +203,7 @@ _NUMBERS = (
     "variation_strength",
 )  # fmt: skip
 _CHOICES = {
-    "fit": ("crop", "pad", "stretch"), "region": ("masked", "whole"), "fill": ("original", "blur", "neighbours", "noise"),
+    "how": ("repaint", "edit"), "fit": ("crop", "pad", "stretch"), "region": ("masked", "whole"), "fill": ("original", "blur", "neighbours", "noise"),
     "guidance_style": tuple(GUIDANCE_FACTS), "score_guidance": ("", *SCORE_LABELS), "schedule": ("", *SCHEDULE_LABELS), "factor": ("2", "4"),
     "seamless": ("", "x", "y", "xy"), "clip_skip": ("", *map(str, range(1, CLIP_SKIP_MAX + 1))), "sheet": ("", "grid", "dataset"),
 }  # fmt: skip

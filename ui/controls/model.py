@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from engine import CLIP_SKIP_MAX, FAMILIES, GUIDANCE_LABELS, Engine, ModelCard, ModelNotFound, styles_of
+from engine import CLIP_SKIP_MAX, FAMILIES, GUIDANCE_LABELS, Engine, ModelCard, ModelNotFound, cannot_edit, pictures_taken, styles_of
 from ui.forms import size_label
 
 
@@ -31,6 +31,8 @@ def offered(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
     updates = {name: gr.update(choices=menu, **({"value": values[name]} if name in values else {})) for name, menu in choices.items()}
     updates |= {name: gr.update(value=values.get(name, ""), **state(card)) for name, state in (("clip_skip", clip_state), ("vae", vae_state))}
     updates["score_guidance"] = gr.update(value=values.get("score_guidance", "") if card.has_scorer else "", **score_state(card))
+    how = values.get("how") if pictures_taken(card) else "repaint"
+    updates["how"] = gr.update(**({} if how is None else {"value": how}), **edit_state(card))
     return {**values, **updates}
 
 
@@ -60,6 +62,12 @@ def vae_state(card: ModelCard) -> dict[str, Any]:
 
 def vae_choices(engine: Engine) -> list[tuple[str, str]]:
     return [("The model's own", ""), *((card.title, card.name) for card in engine.vaes() if card.refusal is None)]
+
+
+def edit_state(card: ModelCard) -> dict[str, Any]:
+    """Whether the model changes pictures by a sentence, and why not."""
+    can_edit = pictures_taken(card) > 0
+    return {"interactive": can_edit, "info": "By a strength, or by a sentence that says what changes" if can_edit else cannot_edit(card.title)}
 
 
 def usable_models(engine: Engine) -> list[ModelCard]:

@@ -10,15 +10,6 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-KL = frozenset({"AutoencoderKL", "AutoencoderTiny"})
-FLOW_SCHEDULERS = frozenset({"FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"})
-SCHEDULERS = frozenset(
-    {
-        "DDIMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
-        "DDPMScheduler", "LMSDiscreteScheduler", "UniPCMultistepScheduler", "LCMScheduler",
-    }
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class PlainLatents:
@@ -34,14 +25,19 @@ class PlainLatents:
     def draws(self, vae: Any) -> bool:
         return isinstance(vae, AutoencoderKL)
 
-    def encode(self, vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def encode(self, vae: Any, pixels: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         answer = vae.encode(pixels)
-        latents = answer.latents if hasattr(answer, "latents") else answer.latent_dist.sample(generator)
+        latents = answer.latents if hasattr(answer, "latents") else drawn(answer.latent_dist, generator)
         return (latents.float() - (vae.config.get("shift_factor") or 0.0)) * vae.config["scaling_factor"]
 
     def decode(self, vae: Any, latents: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         scaled = latents / vae.config["scaling_factor"] + (vae.config.get("shift_factor") or 0.0)
         return vae.decode(scaled.to(dtype), return_dict=False)[0]
+
+
+def drawn(found: Any, generator: torch.Generator | None) -> torch.Tensor:
+    """A draw from what an encoder found; without a generator the likeliest."""
+    return found.mode() if generator is None else found.sample(generator)
 
 
 def to_patches(sample: torch.Tensor) -> torch.Tensor:
@@ -58,9 +54,10 @@ def from_patches(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return squares.reshape(rows, wide // 4, height, width)
 
 
-def places(height: int, width: int, *, axes: int, device: torch.device) -> torch.Tensor:
-    """Positions of a grid of tokens, (height · width, axes): row and column stand on axes 1 and 2."""
+def places(height: int, width: int, *, axes: int, device: torch.device, first: int = 0) -> torch.Tensor:
+    """Positions of a grid of tokens, (height · width, axes): row and column stand on axes 1 and 2, `first` on axis 0 tells pictures apart."""
     grid = torch.zeros(height, width, axes, device=device)
+    grid[..., 0] = first
     grid[..., 1] = torch.arange(height, device=device)[:, None]
     grid[..., 2] = torch.arange(width, device=device)[None]
     return grid.reshape(height * width, axes)

@@ -46,8 +46,8 @@ class Latents(Protocol):
         """Whether encoding draws from a generator."""
         ...
 
-    def encode(self, vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """(1, 3, H, W) in [-1, 1], in the type of the autoencoder → (1, C, h, w) float32."""
+    def encode(self, vae: Any, pixels: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        """(1, 3, H, W) in [-1, 1], in the type of the autoencoder → (1, C, h, w) float32. Without a generator nothing is left to chance."""
         ...
 
     def decode(self, vae: Any, latents: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

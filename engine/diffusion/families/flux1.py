@@ -13,9 +13,10 @@ import torch
 
 from engine.contract.chunks import Run
 from engine.contract.families import FAMILIES
+from engine.contract.parts import PARTS
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
-from engine.diffusion.families.common import FLOW_SCHEDULERS, KL, PlainLatents, even_plan, from_patches, places, to_patches
+from engine.diffusion.families.common import PlainLatents, even_plan, from_patches, places, to_patches
 from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import ClipPart, Learned, SentencePart, sentence
 
@@ -49,26 +50,22 @@ def _voice(parts: Parts, settings: Mapping[str, Any]) -> _Voice:
 
 def _predict(transformer: Any, sample: torch.Tensor, timestep: torch.Tensor, told: Told, added: Mapping[str, Any]) -> torch.Tensor:
     height, width = sample.shape[2:]
+    # Kontext reads its source as more tokens of the same picture, one place behind on the first axis.
+    grids = [(sample, 0), *((one.to(sample.dtype), number) for number, one in enumerate(told.beside, start=1))]
+    squares = torch.cat([to_patches(one) for one, _ in grids], dim=1)
+    ids = [places(one.shape[2] // 2, one.shape[3] // 2, axes=3, device=sample.device, first=number) for one, number in grids]
     tokens = transformer(
-        hidden_states=to_patches(sample), timestep=(timestep / 1000).expand(len(sample)).to(sample.dtype), guidance=told.aside.get("guidance"),
+        hidden_states=squares, timestep=(timestep / 1000).expand(len(sample)).to(sample.dtype), guidance=told.aside.get("guidance"),
         pooled_projections=told.aside["pooled"], encoder_hidden_states=told.words,
-        txt_ids=torch.zeros(told.words.shape[1], 3, device=sample.device), img_ids=places(height // 2, width // 2, axes=3, device=sample.device),
+        txt_ids=torch.zeros(told.words.shape[1], 3, device=sample.device), img_ids=torch.cat(ids),
         **added, return_dict=False,
     )[0]  # fmt: skip
-    return from_patches(tokens, height, width)
+    return from_patches(tokens[:, : height * width // 4], height, width)
 
 
 FLUX1 = Family(
     facts=FAMILIES["flux1"],
-    components={
-        "tokenizer": frozenset({"CLIPTokenizer"}),
-        "tokenizer_2": frozenset({"T5Tokenizer", "T5TokenizerFast"}),
-        "text_encoder": frozenset({"CLIPTextModel"}),
-        "text_encoder_2": frozenset({"T5EncoderModel"}),
-        "transformer": frozenset({"FluxTransformer2DModel"}),
-        "vae": KL,
-        "scheduler": FLOW_SCHEDULERS,
-    },
+    components=PARTS["flux1"].classes,
     network="transformer",
     voice=_voice,
     latents=PlainLatents(),

@@ -11,15 +11,18 @@ import torch
 
 from engine.contract.chunks import Run
 from engine.contract.families import FAMILIES
+from engine.contract.parts import PARTS
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
-from engine.diffusion.families.common import FLOW_SCHEDULERS, places
+from engine.diffusion.families.common import places
 from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import Learned, SentencePart, sentence
 
 # Tokens at once; the form of a conversation takes some of them.
 _ROOM, _FRAME = 512, 24
 _LAYERS = (9, 18, 27)
+# How far pictures to look at stand from each other on the axis of time.
+_APART = 10
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class NormalisedPatches:
     def draws(self, vae: Any) -> bool:
         return False
 
-    def encode(self, vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def encode(self, vae: Any, pixels: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         found = vae.encode(pixels).latent_dist.mode().float()
         rows, channels, height, width = found.shape
         squares = found.reshape(rows, channels, height // 2, 2, width // 2, 2).permute(0, 1, 3, 5, 2, 4)
@@ -92,12 +95,14 @@ def _predict(transformer: Any, sample: torch.Tensor, timestep: torch.Tensor, tol
     # Four axes: time, row, column, place in the sentence.
     words = torch.zeros(told.words.shape[1], 4, device=sample.device)
     words[:, 3] = torch.arange(len(words), device=sample.device)
+    grids = [(sample, 0), *((one.to(sample.dtype), _APART * number) for number, one in enumerate(told.beside, start=1))]
+    ids = torch.cat([places(*one.shape[2:], axes=4, device=sample.device, first=time) for one, time in grids])
     tokens = transformer(
-        hidden_states=sample.flatten(2).transpose(1, 2), timestep=(timestep / 1000).expand(len(sample)).to(sample.dtype), guidance=None,
+        hidden_states=torch.cat([one.flatten(2).transpose(1, 2) for one, _ in grids], dim=1), timestep=(timestep / 1000).expand(len(sample)).to(sample.dtype), guidance=None,
         encoder_hidden_states=told.words, txt_ids=words.expand(len(told), -1, -1),
-        img_ids=places(height, width, axes=4, device=sample.device).expand(len(sample), -1, -1), **added, return_dict=False,
+        img_ids=ids.expand(len(sample), -1, -1), **added, return_dict=False,
     )[0]  # fmt: skip
-    return tokens.transpose(1, 2).reshape(sample.shape)
+    return tokens[:, : height * width].transpose(1, 2).reshape(sample.shape)
 
 
 def _flow_plan(config: Mapping[str, Any], steps: int, height: int, width: int) -> dict[str, Any]:
@@ -116,13 +121,7 @@ def measured_shift(tokens: int, steps: int) -> float:
 
 FLUX2 = Family(
     facts=FAMILIES["flux2"],
-    components={
-        "tokenizer": frozenset({"Qwen2TokenizerFast", "Qwen2Tokenizer"}),
-        "text_encoder": frozenset({"Qwen3ForCausalLM"}),
-        "transformer": frozenset({"Flux2Transformer2DModel"}),
-        "vae": frozenset({"AutoencoderKLFlux2"}),
-        "scheduler": FLOW_SCHEDULERS,
-    },
+    components=PARTS["flux2"].classes,
     network="transformer",
     voice=_voice,
     latents=NormalisedPatches(),

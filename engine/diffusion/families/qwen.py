@@ -9,12 +9,16 @@ from typing import Any
 import torch
 
 from engine.contract.chunks import Run
+from engine.contract.editing import MEGAPIXEL, about_area
+from engine.contract.errors import InvalidRequest
 from engine.contract.families import FAMILIES
+from engine.contract.parts import PARTS
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
-from engine.diffusion.families.common import FLOW_SCHEDULERS, even_plan, from_patches, to_patches
+from engine.diffusion.families.common import drawn, even_plan, from_patches, to_patches
 from engine.diffusion.families.family import Family, LoraReader, Parts
-from engine.diffusion.voices import Learned, SentencePart, sentence
+from engine.diffusion.images import Rgb, resized
+from engine.diffusion.voices import Learned, SentencePart, Voice, sentence
 
 _ROOM = 1024
 # The instruction that the model was trained behind. Its first 34 tokens say nothing about the picture and are taken off again.
@@ -23,12 +27,27 @@ _LINE = (
     "of the objects and background:<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 )
 _LINE_TOKENS = 34
+# The same for a model that edits: it sees the pictures in front of the sentence.
+_EDIT_LINE = (
+    "<|im_start|>system\nDescribe the key features of the input image (color, shape, size, texture, objects, background), then explain how the "
+    "user's text instruction should alter or modify the image. Generate a new image that meets the user's requirements while maintaining "
+    "consistency with the original input where appropriate.<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+)
+_EDIT_LINE_TOKENS = 64
+_PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
+_MARKS = ("<|image_pad|>", "<|video_pad|>")
+# The later release numbers its pictures, and reads them beside the sentence at this many pixels.
+_NUMBERED, _GLANCE = "QwenImageEditPlusPipeline", 384 * 384
 
 
 @dataclass(frozen=True)
 class _Voice:
+    """`processor` puts pictures before the encoder, where the model is one that edits; `is_numbered`: it speaks of "Picture 1"."""
+
     encoder: Any
     part: SentencePart
+    processor: Any = None
+    is_numbered: bool = False
 
     @property
     def width(self) -> int:
@@ -45,6 +64,40 @@ class _Voice:
         words = answer.hidden_states[-1][:, _LINE_TOKENS:]
         return Told(words, aside={"mask": words.new_ones(1, words.shape[1])})
 
+    def before(self, pictures: tuple[Rgb, ...]) -> Voice:
+        seen = (resized(one, about_area((one.shape[1], one.shape[0]), _GLANCE if self.is_numbered else MEGAPIXEL)) for one in pictures)
+        return _SeeingVoice(self, tuple(seen))
+
+
+@dataclass(frozen=True)
+class _SeeingVoice:
+    """Words as they read in front of these pictures."""
+
+    own: _Voice
+    pictures: tuple[Rgb, ...]
+
+    @property
+    def width(self) -> int:
+        return self.own.width
+
+    def runs(self, passages: tuple[Passage, ...], sizes: Mapping[str, int]) -> list[Run]:
+        return self.own.runs(passages, sizes)
+
+    def say(self, passages: tuple[Passage, ...], runs: int, learned: Learned) -> Told:
+        text, own = sentence(passages), self.own
+        if any(mark in text for mark in _MARKS):
+            raise InvalidRequest("The prompt holds a mark that stands for a picture.", f"Take {' and '.join(_MARKS)} out of it.", "prompt")
+        shown = "".join(f"Picture {number}: {_PICTURE}" if own.is_numbered else _PICTURE for number in range(1, len(self.pictures) + 1))
+        given = own.processor(text=[_EDIT_LINE.format(shown + text)], images=list(self.pictures), padding=True, return_tensors="pt").to(
+            own.encoder.device
+        )
+        answer = own.encoder(
+            input_ids=given.input_ids, attention_mask=given.attention_mask, pixel_values=given.pixel_values, image_grid_thw=given.image_grid_thw,
+            output_hidden_states=True,
+        )  # fmt: skip
+        words = answer.hidden_states[-1][:, _EDIT_LINE_TOKENS:]
+        return Told(words, aside={"mask": words.new_ones(1, words.shape[1])})
+
 
 @dataclass(frozen=True)
 class FilmLatents:
@@ -59,8 +112,8 @@ class FilmLatents:
     def draws(self, vae: Any) -> bool:
         return True
 
-    def encode(self, vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        found = vae.encode(pixels[:, :, None]).latent_dist.sample(generator)[:, :, 0].float()
+    def encode(self, vae: Any, pixels: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        found = drawn(vae.encode(pixels[:, :, None]).latent_dist, generator)[:, :, 0].float()
         mean, spread = _statistics(vae, found.device)
         return (found - mean) / spread
 
@@ -75,18 +128,21 @@ def _statistics(vae: Any, device: torch.device) -> tuple[torch.Tensor, torch.Ten
 
 
 def _voice(parts: Parts, settings: Mapping[str, Any]) -> _Voice:
-    return _Voice(parts["text_encoder"], SentencePart(parts["tokenizer"], _ROOM))
+    is_numbered = settings["_class_name"] == _NUMBERED
+    return _Voice(parts["text_encoder"], SentencePart(parts["tokenizer"], _ROOM), parts.get("processor"), is_numbered)
 
 
 def _predict(transformer: Any, sample: torch.Tensor, timestep: torch.Tensor, told: Told, added: Mapping[str, Any]) -> torch.Tensor:
     height, width = sample.shape[2:]
     mask = told.aside["mask"]
+    pictures = [sample, *(one.to(sample.dtype) for one in told.beside)]
+    grids = [(1, one.shape[2] // 2, one.shape[3] // 2) for one in pictures]
     tokens = transformer(
-        hidden_states=to_patches(sample), timestep=(timestep / 1000).expand(len(sample)).to(sample.dtype), guidance=told.aside.get("guidance"),
+        hidden_states=torch.cat([to_patches(one) for one in pictures], dim=1), timestep=(timestep / 1000).expand(len(sample)).to(sample.dtype), guidance=told.aside.get("guidance"),
         encoder_hidden_states=told.words, encoder_hidden_states_mask=None if bool(mask.all()) else mask.long(),
-        img_shapes=[[(1, height // 2, width // 2)]] * len(sample), **added, return_dict=False,
+        img_shapes=[grids] * len(sample), **added, return_dict=False,
     )[0]  # fmt: skip
-    return from_patches(tokens, height, width)
+    return from_patches(tokens[:, : height * width // 4], height, width)
 
 
 def _settle(guided: torch.Tensor, conditional: torch.Tensor) -> torch.Tensor:
@@ -98,13 +154,8 @@ def _settle(guided: torch.Tensor, conditional: torch.Tensor) -> torch.Tensor:
 
 QWEN = Family(
     facts=FAMILIES["qwen"],
-    components={
-        "tokenizer": frozenset({"Qwen2Tokenizer", "Qwen2TokenizerFast"}),
-        "text_encoder": frozenset({"Qwen2_5_VLForConditionalGeneration"}),
-        "transformer": frozenset({"QwenImageTransformer2DModel"}),
-        "vae": frozenset({"AutoencoderKLQwenImage"}),
-        "scheduler": FLOW_SCHEDULERS,
-    },
+    components=PARTS["qwen"].classes,
+    optional=PARTS["qwen"].optional,
     network="transformer",
     voice=_voice,
     latents=FilmLatents(),
@@ -112,4 +163,5 @@ QWEN = Family(
     loras=LoraReader("QwenImageLoraLoaderMixin"),
     flow_plan=even_plan,
     settle=_settle,
+    settings={"_class_name": "QwenImagePipeline"},
 )

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from engine.contract.families import FAMILIES
+from engine.contract.parts import PARTS
 from engine.diffusion.conditioning import Told
-from engine.diffusion.families.common import KL, SCHEDULERS, PlainLatents
+from engine.diffusion.families.common import PlainLatents
 from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import ClipPart, ClipVoice
 
@@ -24,13 +25,7 @@ def _predict(unet: Any, sample: torch.Tensor, timestep: torch.Tensor, told: Told
 
 SD1 = Family(
     facts=FAMILIES["sd1"],
-    components={
-        "tokenizer": frozenset({"CLIPTokenizer"}),
-        "text_encoder": frozenset({"CLIPTextModel"}),
-        "unet": frozenset({"UNet2DConditionModel"}),
-        "vae": KL,
-        "scheduler": SCHEDULERS,
-    },
+    components=PARTS["sd1"].classes,
     voice=_voice,
     latents=PlainLatents(),
     predict=_predict,

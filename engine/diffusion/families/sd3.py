@@ -10,9 +10,10 @@ import torch
 
 from engine.contract.chunks import Run
 from engine.contract.families import FAMILIES
+from engine.contract.parts import PARTS
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
-from engine.diffusion.families.common import FLOW_SCHEDULERS, KL, PlainLatents, shift_for
+from engine.diffusion.families.common import PlainLatents, shift_for
 from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import ClipPart, Learned, SentencePart, read_clips, sentence
 
@@ -69,18 +70,8 @@ def _flow_plan(config: Mapping[str, Any], steps: int, height: int, width: int) -
 
 SD3 = Family(
     facts=FAMILIES["sd3"],
-    components={
-        "tokenizer": frozenset({"CLIPTokenizer"}),
-        "tokenizer_2": frozenset({"CLIPTokenizer"}),
-        "tokenizer_3": frozenset({"T5Tokenizer", "T5TokenizerFast"}),
-        "text_encoder": frozenset({"CLIPTextModelWithProjection"}),
-        "text_encoder_2": frozenset({"CLIPTextModelWithProjection"}),
-        "text_encoder_3": frozenset({"T5EncoderModel"}),
-        "transformer": frozenset({"SD3Transformer2DModel"}),
-        "vae": KL,
-        "scheduler": FLOW_SCHEDULERS,
-    },
-    optional=frozenset({"tokenizer_3", "text_encoder_3"}),
+    components=PARTS["sd3"].classes,
+    optional=PARTS["sd3"].optional,
     network="transformer",
     voice=_voice,
     latents=PlainLatents(),

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from engine.contract.families import FAMILIES
+from engine.contract.parts import PARTS
 from engine.diffusion.conditioning import Told
-from engine.diffusion.families.common import KL, SCHEDULERS, PlainLatents
+from engine.diffusion.families.common import PlainLatents
 from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import ClipPart, TwoClipsVoice
 
@@ -35,15 +36,7 @@ def size_inputs(sample: torch.Tensor, told: Told) -> dict[str, Any]:
 
 SDXL = Family(
     facts=FAMILIES["sdxl"],
-    components={
-        "tokenizer": frozenset({"CLIPTokenizer"}),
-        "tokenizer_2": frozenset({"CLIPTokenizer"}),
-        "text_encoder": frozenset({"CLIPTextModel"}),
-        "text_encoder_2": frozenset({"CLIPTextModelWithProjection"}),
-        "unet": frozenset({"UNet2DConditionModel"}),
-        "vae": KL,
-        "scheduler": SCHEDULERS,
-    },
+    components=PARTS["sdxl"].classes,
     voice=_voice,
     latents=PlainLatents(),
     predict=_predict,

@@ -11,9 +11,10 @@ import torch
 from engine.contract.chunks import Run
 from engine.contract.errors import InvalidRequest
 from engine.contract.families import FAMILIES
+from engine.contract.parts import PARTS
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
-from engine.diffusion.families.common import FLOW_SCHEDULERS, KL, PlainLatents, even_plan
+from engine.diffusion.families.common import PlainLatents, even_plan
 from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.families.flux2 import asked
 from engine.diffusion.voices import Learned, SentencePart, sentence
@@ -64,13 +65,7 @@ def _predict(transformer: Any, sample: torch.Tensor, timestep: torch.Tensor, tol
 
 ZIMAGE = Family(
     facts=FAMILIES["zimage"],
-    components={
-        "tokenizer": frozenset({"Qwen2Tokenizer", "Qwen2TokenizerFast"}),
-        "text_encoder": frozenset({"Qwen3Model", "Qwen3ForCausalLM"}),
-        "transformer": frozenset({"ZImageTransformer2DModel"}),
-        "vae": KL,
-        "scheduler": FLOW_SCHEDULERS,
-    },
+    components=PARTS["zimage"].classes,
     network="transformer",
     voice=_voice,
     latents=PlainLatents(),

@@ -1,0 +1,129 @@
+"""Rows about the studio that is really running: what its page's API adds to a picture, visitors side by side, from nothing to a picture, Stop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gradio_client import Client
+
+from engine import Cancelled, Engine, Progress, Settings, TextToImage
+from tests.bench.row import Row
+from tests.bench.runs import ours, race, ready_painter, recipe
+from tests.conftest import OWNER
+from tests.studio import Studio
+from tests.visitors import Visitor, at_once
+
+_LONG, _SHORT, _STEPS = 20, 4, 8
+_PICTURE_MS, _STEP_MS = 60, 2
+
+
+def page_rows(rounds: int) -> tuple[list[Row], dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder, Studio(Path(folder) / "data") as studio:
+        studio.wait_ready()
+        over, raw = overhead_rows(studio, rounds)
+        side, visitors = visitor_rows(studio)
+    starts, cold = start_rows()
+    stop, stops = stop_row(rounds)
+    return [*over, *side, *starts, stop], {"page": raw, "visitors": visitors, "starts": cold, "stops": stops}
+
+
+def overhead_rows(studio: Studio, rounds: int) -> tuple[list[Row], dict[str, Any]]:
+    """A client of the framework draws through the endpoint, and the engine draws the same in this process, in turn. Both with previews."""
+    run, client = ours(ready_painter()), Client(studio.url, verbose=False)
+
+    def through_the_page(steps: int) -> Callable[[int], None]:
+        def draw(number: int) -> None:
+            asked = {"prompt": "a red castle at sunset", "negative_prompt": "blurry", "steps": steps, "seed": number, "scheduler": "dpmpp_2m"}
+            *_, last = client.submit(**asked, guidance_scale=4.0, width=256, height=256, api_name="/txt2img")
+            assert last["state"] == "done", last
+
+        return draw
+
+    contestants: dict[tuple[str, int], Callable[[int], object]] = {}
+    for steps in (_LONG, _SHORT):
+        contestants["page", steps] = through_the_page(steps)
+        contestants["engine", steps] = lambda number, steps=steps: run(recipe(steps, number))
+    times = race(contestants, rounds)
+    client.close()
+    more = {steps: [a - b for a, b in zip(times["page", steps], times["engine", steps], strict=True)] for steps in (_LONG, _SHORT)}
+    picture_ms = statistics.median(more[_LONG]) * 1000
+    step_ms = statistics.median((a - b) / (_LONG - _SHORT) for a, b in zip(more[_LONG], more[_SHORT], strict=True)) * 1000
+    whole = statistics.median(times["page", _LONG])
+    return [
+        Row(
+            f"the page's API adds to a picture of {_LONG} steps",
+            f"{picture_ms:.0f} ms ({whole:.2f} s)",
+            f"≤ {_PICTURE_MS} ms",
+            picture_ms <= _PICTURE_MS,
+        ),
+        Row("of that to each step", f"{step_ms:.1f} ms", f"≤ {_STEP_MS} ms", step_ms <= _STEP_MS),
+    ], {f"{name}, {steps} steps": seconds for (name, steps), seconds in times.items()}
+
+
+def visitor_rows(studio: Studio) -> tuple[list[Row], dict[str, Any]]:
+    """Pictures a second of one visitor and of eight side by side; nobody may pay for the company but by waiting."""
+
+    async def three(visitor: Visitor) -> None:
+        for number in range(3):
+            await visitor.draw("a red castle at sunset", steps=_STEPS, seed=number)
+
+    seconds = {}
+    for visitors in (1, 8):
+        start = time.perf_counter()
+        asyncio.run(at_once(studio.url, visitors, three))
+        seconds[visitors] = time.perf_counter() - start
+    alone, together = (3 * visitors / took for visitors, took in seconds.items())
+    figure = f"{together:.2f} pictures a second, {alone:.2f} of one visitor ({together / alone:.2f} ×)"
+    return [Row(f"8 visitors at once, {_STEPS} steps", figure, "≥ 0.9 ×", together / alone >= 0.9)], {
+        str(key): value for key, value in seconds.items()
+    }
+
+
+def start_rows() -> tuple[list[Row], dict[str, list[float]]]:
+    """Three cold starts: until the page answers, and until the first picture is there."""
+    pages: list[float] = []
+    pictures: list[float] = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder, Studio(Path(folder) / "data") as studio:
+            pages.append(studio.started_s)
+            asyncio.run(at_once(studio.url, 1, lambda visitor: visitor.draw("a red castle at sunset", seed=1)))
+            pictures.append(time.perf_counter() - begin)
+    page, picture = statistics.median(pages), statistics.median(pictures)
+    return [
+        Row("page answers after start", f"{page:.1f} s", "< 3 s", page < 3),
+        Row("cold start to the first picture, 20 steps", f"{picture:.1f} s", "", None),
+    ], {"page": pages, "picture": pictures}
+
+
+def stop_row(rounds: int) -> tuple[Row, list[tuple[float, float]]]:
+    """From Stop to the end of the job, in the middle of one; a step of the same job beside it."""
+    pairs: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory() as folder, Engine(Settings(data=Path(folder), worker="process")) as engine:
+        for seed in range(rounds):
+            request = TextToImage.model_validate({"prompt": "a red castle", "steps": 60, "seed": seed})
+            marks: list[float] = []
+            asked = ended = 0.0
+            job = engine.submit(request, OWNER)
+            with engine.watch(job.id, owner=OWNER) as watch:
+                for event in watch:
+                    match event:
+                        case Progress(step=step):
+                            marks.append(time.perf_counter())
+                            if step >= 10 and not asked:
+                                asked = time.perf_counter()
+                                engine.cancel(job.id, owner=OWNER)
+                        case Cancelled():
+                            ended = time.perf_counter()
+                        case _:
+                            pass
+            pairs.append((ended - asked, statistics.median(b - a for a, b in itertools.pairwise(marks))))
+    stop, step = (statistics.median(values) * 1000 for values in zip(*pairs, strict=True))
+    return Row("Stop, until the job has ended", f"{stop:.0f} ms (a step is {step:.0f} ms)", "≤ a step + 50 ms", stop <= step + 50), pairs
