@@ -64,7 +64,8 @@ def _load_transformer(file: SingleFile, dtype: torch.dtype) -> Any:
     """The denoiser of a file, with the settings of the folder that it borrows from. Quantised numbers stay as they are until they are used."""
     assert file.base is not None
     settings, start = file.settings["transformer"], file.inside["transformer"]
-    make: Any = getattr(import_module("diffusers"), settings["_class_name"])
+    # As the index of the folder names it, which was held against the table of the family.
+    make: Any = getattr(import_module("diffusers"), file.settings["model_index"]["transformer"][1])
     changed = {"guidance_embeds": settings["guidance_embeds"]} if "guidance_embeds" in settings else {}
     options: dict[str, Any] = {"config": str(file.base), "subfolder": "transformer", "local_files_only": True, **changed}
     if is_gguf(file.path):

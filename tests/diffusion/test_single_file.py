@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,16 @@ def test_a_missing_layer_is_named_before_anything_is_read(pairs: dict[str, tuple
         check_model(tmp_path / "holed.safetensors")
     assert time.process_time() - begin < 1
     assert caught.value.hint == "Copy or download the file again." or caught.value.hint == "Copy or download it again."
+
+
+def test_no_line_is_opened(pairs: dict[str, tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a line was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    for family in FAMILIES:
+        assert PromptEncoder(load(pairs[family][1])).encode("a red castle", None).shape[1] == 77
 
 
 def test_settings_are_read_from_shapes_alone(pairs: dict[str, tuple[Path, Path]]) -> None:

@@ -74,6 +74,13 @@ def test_it_draws_what_its_folder_draws_in_every_mode(engine: Engine, family: st
         assert (read_recipe(file.path).model, read_recipe(file.path).model_hash) == (names[0], file.recipe.model_hash)
 
 
+def test_a_name_says_nothing(engine: Engine, models: Path) -> None:
+    shutil.copy(models / "sdxl.safetensors", models / "sd15-pruned.safetensors")
+    card = engine.model("sd15-pruned.safetensors")
+    assert (card.family, card.what) == ("sdxl", "It is a whole model of SDXL, in the original layout.")
+    assert is_same(*(read(draw(engine, "txt2img", model=name, **SMALL)[0]) for name in (card.name, "sdxl.safetensors")))
+
+
 def test_its_hash_is_the_one_that_other_programs_show(engine: Engine, models: Path) -> None:
     import hashlib
 
