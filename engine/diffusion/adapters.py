@@ -74,7 +74,7 @@ class AdapterShelf:
                     weigh_blocks(modules[network], name, lora.weight, lora.blocks, lora.path.stem)
             # What is put in is new: it has to come to where the model is, in the model's own type.
             for module in modules.values():
-                module.to(device=components.device, dtype=components.dtype)
+                _bring(module, components)
             yield any(state.parts - {network} for state in states)
         finally:
             for module in modules.values():
@@ -161,6 +161,13 @@ def _put_in(components: Components, modules: dict[str, Any], name: str, state: _
         if part != network:
             options["prefix"] = part
         put(dict(state.matrices), **options)
+
+
+def _bring(module: Any, components: Components) -> None:
+    """Only what is new is moved: the layers of a quantised model cannot be cast."""
+    for name, parameter in module.named_parameters():
+        if ".lora_" in name:
+            parameter.data = parameter.data.to(device=components.device, dtype=components.dtype)
 
 
 def _weigh(module: Any, weights: list[tuple[str, float]]) -> None:

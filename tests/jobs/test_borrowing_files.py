@@ -15,11 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine import DamagedFile, Engine, EngineError, Settings, parse_request
+from engine.diffusion.loading import load_components
 from engine.gguf_header import judge_gguf
 from engine.library.identify import identify
 from engine.library.metadata import read_recipe
 from tests.conftest import OWNER
 from tests.diffusion.families import make_family
+from tests.diffusion.loras import matrices
 from tests.pictures import bring, distance, draw, is_same, read, scene
 
 SMALL = {"width": 64, "height": 64, "steps": 2}
@@ -154,3 +156,18 @@ def test_where_the_package_is_missing_the_card_says_how_to_get_it(engine: Engine
     alone = Engine(Settings(data=tmp_path, worker="inline", device="cpu"))
     refusal = next(card.refusal or "" for card in alone.models() if card.name == "eight.gguf")
     assert refusal.endswith("but the package gguf is not installed here. Whoever runs this studio can add it: pip install -r requirements-gguf.txt.")
+
+
+def test_a_lora_goes_on_a_quantised_model_and_comes_off_again(engine: Engine) -> None:
+    models = engine.settings.data / "models"
+    network = load_components(models / "flux1", device=torch.device("cpu"), dtype=torch.float32).network
+    state = {f"transformer.{key}": value.contiguous() for key, value in matrices(network, ["to_q", "to_k", "to_v"], seed=7, scale=0.2).items()}
+    (engine.settings.data / "loras").mkdir(exist_ok=True)
+    save_file(state, engine.settings.data / "loras" / "tiny.safetensors")
+    before = read(draw(engine, "txt2img", model="eight.gguf", **SMALL)[0])
+    on = read(draw(engine, "txt2img", model="eight.gguf", loras=[{"name": "tiny", "weight": 0.8}], **SMALL)[0])
+    after = read(draw(engine, "txt2img", model="eight.gguf", **SMALL)[0])
+    whole = read(draw(engine, "txt2img", model="flux1", loras=[{"name": "tiny", "weight": 0.8}], **SMALL)[0])
+    assert np.array_equal(before, after)
+    assert distance(on, whole) < distance(on, before)
+    assert distance(on, whole) <= 3
