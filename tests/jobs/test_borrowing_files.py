@@ -98,7 +98,7 @@ def test_a_gguf_draws_nearly_the_same(engine: Engine, name: str, bound: float) -
 
 def test_a_quantised_file_keeps_its_numbers_small(engine: Engine) -> None:
     draw(engine, "txt2img", model="eight.gguf", **SMALL)
-    network = engine._hosts[0]._painter._components.network  # type: ignore[attr-defined]
+    network = next(reversed(engine._hosts[0]._painter._models.values())).network  # type: ignore[attr-defined]
     kinds = {value.dtype for value in network.state_dict().values()}
     assert torch.uint8 in kinds
 
