@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from engine.byte_pairs import CLIP_PAIRS
 from engine.contract.errors import DamagedFile
 from engine.contract.families import FAMILIES, family_of
 from engine.fingerprints import DENOISER_AT, DENOISERS, VAE_AT, Shapes, part_at, text_width, under
-from engine.headers import judge_header
+from engine.gguf_header import judge_gguf
+from engine.headers import Header, judge_header
 
-SINGLE_FILES = (".safetensors",)
+SINGLE_FILES = (".safetensors", ".gguf")
 _USUAL = Path(__file__).resolve().parents[1] / "presets" / "single_files"
 _GROUPS, _HEAD = 32, 64
 # Where the text encoders stand, by family and part; those of OpenCLIP have other names inside.
@@ -50,6 +52,15 @@ class SingleFile:
 
 def is_single_file(model: Path) -> bool:
     return model.suffix.lower() in SINGLE_FILES and model.is_file()
+
+
+def is_gguf(path: Path) -> bool:
+    return path.suffix.lower() == ".gguf"
+
+
+def judge_file(path: Path) -> Header:
+    """Names and shapes of the tensors of either kind of file. Raises `DamagedFile`."""
+    return judge_gguf(path) if is_gguf(path) else judge_header(path)
 
 
 def own_file(model: Path) -> Path:
@@ -91,11 +102,13 @@ def read_single_file(path: Path) -> SingleFile:
 
 @lru_cache(maxsize=64)
 def _read(path: Path, _stamps: tuple[tuple[str, int], ...]) -> SingleFile:
-    shapes = judge_header(path).shapes
+    shapes = judge_file(path).shapes
     at = part_at(DENOISER_AT, shapes)
     bare = under(at, shapes)
     if "input_blocks.0.0.weight" not in bare:
         return _borrowing(path, bare, at)
+    if is_gguf(path):
+        raise _unusable(path, "of this family Easel reads no GGUF.", "Get it as a .safetensors file.")
     family = "sdxl" if "label_emb.0.0.weight" in bare else "sd1"
     usual = _read_json(_USUAL / f"{family}.json")
     inside = {"unet": at}
@@ -132,11 +145,25 @@ def _borrowing(path: Path, bare: Shapes, at: str) -> SingleFile:
     mark = next((mark for mark in DENOISERS if mark.is_in(bare)), None)
     if mark is None or mark.family not in FAMILIES:
         raise _unusable(path, "Easel cannot draw with it in this form yet.", "Get the model as a folder with a model_index.json.")
+    if is_gguf(path) and find_spec("gguf") is None:
+        raise _unusable(path, "the package gguf is not installed here.", "Whoever runs this studio can add it: pip install -r requirements-gguf.txt.")
     base = _base(path, mark.family, needs={"text_encoder", "vae"}, width=None)
     assert base is not None
     parts = [name for name, entry in settings_of(base, "model_index").items() if isinstance(entry, list) and (base / name / "config.json").is_file()]
     settings = {part: settings_of(base, part) for part in (*parts, "model_index", "scheduler")}
+    settings["transformer"] = _transformer(path, mark.family, bare, settings["transformer"])
     return SingleFile(path, mark.family, settings, {"transformer": at}, base)
+
+
+def _transformer(path: Path, family: str, bare: Shapes, settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of the folder, changed by what differs between the models of one family."""
+    if family != "flux1":
+        return settings
+    taken = next((bare[name][1] for name in ("img_in.weight", "x_embedder.weight") if name in bare), None)
+    if taken != settings.get("in_channels"):
+        raise _unusable(path, f"it takes {taken} channels, and Easel has no mode that gives it those.", "Choose another one.")
+    is_told = any(name.startswith(("guidance_in.", "time_text_embed.guidance_embedder.")) for name in bare)
+    return settings | {"guidance_embeds": is_told}
 
 
 def _base(path: Path, family: str, *, needs: set[str], width: int | None) -> Path | None:
@@ -166,7 +193,7 @@ def _base(path: Path, family: str, *, needs: set[str], width: int | None) -> Pat
 def _fits(folder: Path, family: str, width: int | None) -> bool:
     try:
         facts = family_of(settings_of(folder, "model_index")) if folder.is_dir() and not folder.is_symlink() else None
-        return facts is not None and facts.key == family and width in (None, settings_of(folder, "unet").get("cross_attention_dim"))
+        return facts is not None and facts.key == family and (width is None or settings_of(folder, "unet").get("cross_attention_dim") == width)
     except (OSError, ValueError):
         return False
 

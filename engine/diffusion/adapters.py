@@ -97,7 +97,10 @@ def _key(path: Path) -> tuple[str, int, int]:
 
 
 def _settle(module: Any, components: Components) -> None:
-    """What was put in is new: it has to come to where the model works, in the type that it works in. The model's own weights stay where they are."""
+    """What was put in is new: it has to come to where the model works, in the type that it works in. The model's own weights stay where they are.
+
+    Those of a quantised one could not even be cast.
+    """
     for name, parameter in module.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.to(device=components.device, dtype=components.dtype)

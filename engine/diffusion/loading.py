@@ -24,7 +24,7 @@ from engine.diffusion.residency import Place, Residency
 from engine.diffusion.safetensors_header import check_header
 from engine.diffusion.scorer import Scorer, has_scorer, load_scorer
 from engine.diffusion.voices import Voice
-from engine.single_files import SingleFile, is_single_file, read_single_file
+from engine.single_files import SingleFile, is_gguf, is_single_file, read_single_file
 
 # Where the classes live that a model may name. Imported when one is needed: the starter's first second must not pay for all.
 _AUTOENCODERS, _TRANSFORMERS = "diffusers.models.autoencoders", "diffusers.models.transformers"
@@ -224,7 +224,10 @@ def _check_file(path: Path) -> Checked:
     file = read_single_file(path)
     counts = dict(check_model(file.base).counts) if file.base is not None else {}
     check_parts(file)
-    if path.suffix == ".safetensors":
+    if is_gguf(path):
+        # Quantised numbers stay as small as they lie there; the others count two bytes each.
+        counts["transformer"] = path.stat().st_size // 2
+    else:
         shapes = check_header(path)
         counts |= {part: sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(at)) for part, at in file.inside.items()}
     family, index = FAMILIES[file.family], file.settings["model_index"]
@@ -248,7 +251,8 @@ def _load_from(file: SingleFile, folder: Path, class_name: str, dtype: torch.dty
 
     name = folder.name
     if name in file.inside:
-        return settled(_placed(load_part(file, name, dtype=dtype), dtype, device, in_8_bits=in_8_bits), class_name)
+        # What is quantised already is not cast once more.
+        return settled(_placed(load_part(file, name, dtype=dtype), dtype, device, in_8_bits=in_8_bits and not is_gguf(file.path)), class_name)
     if "Tokenizer" in class_name and name.replace("tokenizer", "text_encoder") in file.inside:
         return clip_tokenizer(name)
     assert file.base is not None

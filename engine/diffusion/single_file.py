@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,13 @@ from accelerate import init_empty_weights
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint, convert_open_clip_checkpoint
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.quantizers.quantization_config import GGUFQuantizationConfig
 from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from engine.byte_pairs import CLIP_ROOM, END, clip_pairs
 from engine.contract.errors import DamagedFile
-from engine.headers import judge_header
-from engine.single_files import SingleFile
+from engine.single_files import SingleFile, is_gguf, judge_file, own_file, read_single_file
 
 Tensors = Mapping[str, torch.Tensor]
 # OpenCLIP fills up with the first token of the list, OpenAI with the end.
@@ -26,7 +28,14 @@ _OPEN_CLIP_PAD = "!"
 
 def check_parts(file: SingleFile) -> None:
     """Whether every part comes out whole: its layers by name and size. Raises `DamagedFile`; nothing is read but the header."""
-    shapes = judge_header(file.path).shapes
+    stat = file.path.stat()
+    _check(file.path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _check(path: Path, _size: int, _mtime: int) -> None:
+    # An error is not remembered: what is mended is looked at again.
+    file, shapes = read_single_file(path), judge_file(path).shapes
     for part, start in file.inside.items():
         if part != "transformer":
             tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items() if name.startswith(start)}
@@ -35,6 +44,8 @@ def check_parts(file: SingleFile) -> None:
 
 def load_part(file: SingleFile, part: str, *, dtype: torch.dtype) -> Any:
     """A module on the CPU, in eval mode. Raises `DamagedFile`."""
+    if part == "transformer":
+        return _load_transformer(file, dtype)
     return make_part(file.path, part, file.settings[part], _read(file.path, file.inside[part], dtype))
 
 
@@ -47,6 +58,26 @@ def _read(path: Path, start: str, dtype: torch.dtype) -> Tensors:
     with safe_open(path, framework="pt", device="cpu") as stored:
         tensors = {name: stored.get_tensor(name).to(dtype) for name in stored.keys() if name.startswith(start)}  # noqa: SIM118
     return _bare(tensors, start)
+
+
+def _load_transformer(file: SingleFile, dtype: torch.dtype) -> Any:
+    """The denoiser of a file, with the settings of the folder that it borrows from. Quantised numbers stay as they are until they are used."""
+    assert file.base is not None
+    settings, start = file.settings["transformer"], file.inside["transformer"]
+    # As the index of the folder names it, which was held against the table of the family.
+    make: Any = getattr(import_module("diffusers"), file.settings["model_index"]["transformer"][1])
+    changed = {"guidance_embeds": settings["guidance_embeds"]} if "guidance_embeds" in settings else {}
+    options: dict[str, Any] = {"config": str(file.base), "subfolder": "transformer", "local_files_only": True, **changed}
+    if is_gguf(file.path):
+        options["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
+    try:
+        stored = str(file.path) if is_gguf(file.path) else dict(_read(file.path, start, dtype))
+        module = make.from_single_file(stored, **options)
+    except (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, StopIteration) as error:
+        raise _unfit_base(file) from error
+    if any(tensor.is_meta for tensor in module.state_dict().values()):
+        raise _unfit_base(file)
+    return module.eval().requires_grad_(False)
 
 
 def clip_tokenizer(part: str) -> Any:
@@ -104,6 +135,12 @@ _PARTS: dict[str, tuple[Callable[[dict[str, Any]], Any], Callable[[Any, Tensors]
     "text_encoder": (lambda settings: CLIPTextModel(CLIPTextConfig(**settings)), _clip),
     "text_encoder_2": (lambda settings: CLIPTextModelWithProjection(CLIPTextConfig(**settings)), _open_clip),
 }
+
+
+def _unfit_base(file: SingleFile) -> DamagedFile:
+    base = file.base.name if file.base else ""
+    hint = f"Get the whole model as a folder, or name another folder as base in {own_file(file.path).name}."
+    return DamagedFile(f"The denoiser in {file.path.name} does not go with the rest of {base}.", hint, "model")
 
 
 def _unfit(path: Path, part: str) -> DamagedFile:

@@ -26,6 +26,7 @@ from engine.fingerprints import (
 )
 from engine.headers import judge_header
 from engine.library.low_rank import read_low_rank
+from engine.single_files import is_gguf, judge_file
 
 Kind = Literal[
     "checkpoint", "denoiser", "vae", "text encoder", "image encoder", "lora", "loha", "lokr", "oft", "ia3", "controlnet", "control-lora",
@@ -42,7 +43,7 @@ _CALLED: dict[Kind, str] = {
 }  # fmt: skip
 _HOMES: dict[Kind, str] = {
     "checkpoint": "models", "denoiser": "models", "lora": "loras", "loha": "loras", "lokr": "loras", "oft": "loras", "ia3": "loras",
-    "controlnet": "controlnets", "control-lora": "controlnets", "ip-adapter": "ip_adapters", "embedding": "embeddings", "upscaler": "upscalers",
+    "controlnet": "controlnets", "control-lora": "controlnets", "ip-adapter": "ip_adapters", "embedding": "embeddings", "upscaler": "upscalers", "vae": "vaes",
 }  # fmt: skip
 _IMAGE_VAES = {4: "Stable Diffusion 1, 2 or SDXL", 16: "Stable Diffusion 3, FLUX.1 or Z-Image", 32: "FLUX.2"}
 _LANGUAGE_MODELS = {2560: "Z-Image or FLUX.2 klein", 3584: "Qwen-Image", 4096: "FLUX.2 klein 9B", 5120: "FLUX.2 dev"}
@@ -81,7 +82,7 @@ class Identity:
 
 
 def identify(path: Path) -> Identity:
-    """What a `.safetensors` file or a diffusers folder is. Raises `DamagedFile` for one that cannot be used at all, in well under a second."""
+    """What a `.safetensors` or `.gguf` file or a diffusers folder is. Raises `DamagedFile` for one that cannot be used at all, in well under a second."""
     if path.is_dir():
         return _folder(path)
     if path.suffix.lower() in PICKLES:
@@ -90,7 +91,7 @@ def identify(path: Path) -> Identity:
         )
     if path.stat().st_size == 0:
         raise DamagedFile(f"{path.name} is empty.", "Copy or download it again.", "model")
-    header = judge_header(path)
+    header = judge_file(path)
     return recognise(header.shapes, header.words)
 
 
@@ -107,7 +108,7 @@ def where_to(found: Identity) -> str:
     """What to do with it, where it was offered as something else."""
     if home := _HOMES.get(found.kind):
         return f"Put it into data/{home}."
-    if found.kind in ("vae", "text encoder", "image encoder"):
+    if found.kind in ("text encoder", "image encoder"):
         return "It is one part of a model: put it into the folder of the model that it belongs to."
     return "Choose another file."
 
@@ -257,6 +258,8 @@ def _encoder(shapes: Shapes) -> Identity | None:
 
 def part_bytes(path: Path) -> dict[str, int]:
     """Bytes of each part of a model in 16 bit, under the names of a diffusers folder."""
+    if is_gguf(path):
+        return {"denoiser": path.stat().st_size}
     if path.is_file():
         shapes = judge_header(path).shapes
         places = {"vae": VAE_AT, "text_encoder": TEXT_AT}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
-from engine import DamagedFile
+from engine import DamagedFile, TextToImage
 from engine.byte_pairs import clip_pairs
+from engine.contract.recipe import resolve
+from engine.diffusion.latents import decode
 from engine.diffusion.loading import Components, check_model, load_components
+from engine.diffusion.modes.txt2img import text_to_image
 from engine.diffusion.single_file import clip_tokenizer
+from engine.diffusion.text import PromptEncoder
+from engine.library.catalogue import read_card
 from engine.single_files import read_single_file
 from tests.diffusion.originals import make_pair, to_original
 
@@ -59,6 +65,20 @@ def _settings(part: Any) -> dict[str, Any]:
     if isinstance(layers, int):
         settings["transformer_layers_per_block"] = [layers] * len(settings["block_out_channels"])
     return settings
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_picture_is_that_of_the_folder(pairs: dict[str, tuple[Path, Path]], family: str) -> None:
+    values = {"prompt": "a (red:1.2) castle", "negative_prompt": "blurry", "width": 64, "height": 96, "steps": 4, "seed": 3}
+    drawn: list[torch.Tensor] = []
+    for path in pairs[family]:
+        components, recipe = load(path), resolve(TextToImage.model_validate(values), read_card(path))
+        *_, last = text_to_image(components, PromptEncoder(components), recipe)
+        with torch.inference_mode():
+            drawn.append((decode(components, last.latents)[0] / 2 + 0.5).clamp(0, 1))
+    worst = float((drawn[0] - drawn[1]).abs().max())
+    print(f"{family}: largest difference {worst:.1e} of pixels in 0 to 1")
+    assert worst <= 1e-6
 
 
 def test_the_tokenizer_is_clips() -> None:
@@ -126,6 +146,16 @@ def test_a_missing_layer_is_named_before_anything_is_read(pairs: dict[str, tuple
         check_model(tmp_path / "holed.safetensors")
     assert time.process_time() - begin < 1
     assert caught.value.hint == "Copy or download the file again." or caught.value.hint == "Copy or download it again."
+
+
+def test_no_line_is_opened(pairs: dict[str, tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a line was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    for family in FAMILIES:
+        assert PromptEncoder(load(pairs[family][1])).encode("a red castle", None).shape[1] == 77
 
 
 def test_settings_are_read_from_shapes_alone(pairs: dict[str, tuple[Path, Path]]) -> None:

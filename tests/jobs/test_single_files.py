@@ -15,7 +15,7 @@ from engine import Engine, EngineError, Settings, parse_request
 from engine.library.metadata import read_recipe
 from tests.conftest import OWNER
 from tests.diffusion.originals import make_pair, to_original
-from tests.pictures import bring, bring_mask, draw, read, scene
+from tests.pictures import bring, bring_mask, draw, is_same, read, scene
 
 FAMILIES = ("sd1", "sdxl")
 SMALL = {"width": 64, "height": 96, "steps": 2}
@@ -66,10 +66,19 @@ def test_it_draws_what_its_folder_draws_in_every_mode(engine: Engine, family: st
         "txt2img": {}, "img2img": {"source": source, "strength": 0.6}, "inpaint": {"source": source, "mask": mask, "strength": 0.8},
         "upscale": {"source": source, "factor": 2, "strength": 0.5, "upscaler": "lanczos", "height": 64},
     }  # fmt: skip
-    for mode, wish in wishes.items():
-        file, folder = (draw(engine, mode, model=name, **{**SMALL, **wish})[0] for name in (f"{family}.safetensors", f"{family}-folder"))
-        assert np.array_equal(read(file), read(folder)), mode
-        assert (read_recipe(file.path).model, read_recipe(file.path).model_hash) == (f"{family}.safetensors", file.recipe.model_hash)
+    names = (f"{family}.safetensors", f"{family}-folder")
+    # One model after the other: each is loaded once.
+    made = {name: {mode: draw(engine, mode, model=name, **{**SMALL, **wish})[0] for mode, wish in wishes.items()} for name in names}
+    for mode, file in made[names[0]].items():
+        assert is_same(read(file), read(made[names[1]][mode])), mode
+        assert (read_recipe(file.path).model, read_recipe(file.path).model_hash) == (names[0], file.recipe.model_hash)
+
+
+def test_a_name_says_nothing(engine: Engine, models: Path) -> None:
+    shutil.copy(models / "sdxl.safetensors", models / "sd15-pruned.safetensors")
+    card = engine.model("sd15-pruned.safetensors")
+    assert (card.family, card.what) == ("sdxl", "It is a whole model of SDXL, in the original layout.")
+    assert is_same(*(read(draw(engine, "txt2img", model=name, **SMALL)[0]) for name in (card.name, "sdxl.safetensors")))
 
 
 def test_its_hash_is_the_one_that_other_programs_show(engine: Engine, models: Path) -> None:
@@ -94,7 +103,7 @@ def test_a_file_without_text_encoder_borrows_it(engine: Engine, models: Path) ->
     to_original(models / "sdxl-folder", models / "bare.safetensors", "sdxl", without=("text_encoder", "text_encoder_2", "vae"))
     card = engine.model("bare.safetensors")
     assert card.refusal is None
-    assert np.array_equal(*(read(draw(engine, "txt2img", model=name, **SMALL)[0]) for name in ("bare.safetensors", "sdxl-folder")))
+    assert is_same(*(read(draw(engine, "txt2img", model=name, **SMALL)[0]) for name in ("bare.safetensors", "sdxl-folder")))
     shutil.copytree(models / "sdxl-folder", models / "sdxl-other")
     assert refusal(engine, "bare.safetensors").endswith(
         'it has no text encoder, and could borrow from 2 folders. Say which in bare.json, beside it: {"base": "sdxl-folder"}.'

@@ -99,7 +99,7 @@ def empty(path: Path) -> Path:
 
 REFUSED: dict[str, tuple[Callable[[Path], Path], type[EngineError], str]] = {
     "a lora": (lora, IncompatibleAdapter, "model.safetensors is not a whole model. It is a LoRA for Stable Diffusion 1, in the kohya layout. Put it into data/loras."),
-    "a vae": (lambda path: write(path, TABLES["sd vae"][0]()), IncompatibleAdapter, "put it into the folder of the model that it belongs to."),
+    "a vae": (lambda path: write(path, TABLES["sd vae"][0]()), IncompatibleAdapter, "Put it into data/vaes."),
     "an unknown one": (lambda path: write(path, TABLES["something else"][0]()), IncompatibleAdapter, "It is nothing that Easel knows. Choose another file."),
     "a pickle": (pickled, DamagedFile, "model.ckpt is a pickle, which can carry a program. Get the .safetensors file of it"),
     "a pickle by another name": (renamed_pickle, DamagedFile, "is damaged: its header has an impossible length. Copy or download it again."),

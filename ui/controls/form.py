@@ -146,12 +146,9 @@ def _expert(card: ModelCard, engine: Engine) -> Fields:
         with gr.Column(elem_classes="group not-inpaint not-upscale"):
             ways = [("No", ""), ("Sideways", "x"), ("Up and down", "y"), ("Both", "xy")]
             fields["seamless"] = gr.Radio(ways, value="", label="Seamless texture", elem_id="ctl-seamless", elem_classes="chips")
-        with gr.Row():
-            fields["clip_skip"] = gr.Dropdown(value="", label="Clip skip", elem_id="ctl-clip_skip", min_width=120, **clip_state(card))
-            # A picture may name one that is gone; what is asked for then says so.
-            fields["vae"] = gr.Dropdown(
-                vae_choices(engine), value="", label="VAE", elem_id="ctl-vae", min_width=120, allow_custom_value=True, **vae_state(card)
-            )  # type: ignore[arg-type]
+        fields["clip_skip"] = gr.Dropdown(value="", label="Clip skip", elem_id="ctl-clip_skip", **clip_state(card))
+        # A picture may name one that is gone; what is asked for then says so.
+        fields["vae"] = gr.Dropdown(vae_choices(engine), value="", label="VAE", elem_id="ctl-vae", allow_custom_value=True, **vae_state(card))  # type: ignore[arg-type]
         with gr.Row():
             fields["width"] = gr.Textbox(label="Own width", placeholder="from the size", max_lines=1, elem_id="ctl-width", min_width=100)
             fields["height"] = gr.Textbox(label="Own height", placeholder="from the size", max_lines=1, elem_id="ctl-height", min_width=100)
