@@ -4,7 +4,7 @@ from engine.contract.adapters import LORA_WEIGHT_MAX, LORAS_MAX, LoraCard, LoraU
 from engine.contract.chunks import Counted
 from engine.contract.controls import CONTROL_WEIGHT_MAX, CONTROLS_MAX, ControlCard, ControlUse, PreprocessorCard
 from engine.contract.downloads import Download
-from engine.contract.editing import EDITING_MODELS, cannot_edit, pictures_taken
+from engine.contract.editing import EDITING_MODELS, cannot_edit, pictures_taken, plan_edit
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import (
     BadNumbers,
@@ -235,6 +235,7 @@ __all__ = [
     "parse_request",
     "parse_strokes",
     "pictures_taken",
+    "plan_edit",
     "samplers_of",
     "schedules_of",
     "set_up_logs",
