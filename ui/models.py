@@ -9,7 +9,21 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from engine import FAMILIES, FAMILY_TITLES, Download, Engine, EngineError, HubModel, ModelCard, ModelOffer, Precision, Room, fit, pictures_taken
+from engine import (
+    FAMILIES,
+    FAMILY_TITLES,
+    Download,
+    Engine,
+    EngineError,
+    HubModel,
+    ModelCard,
+    ModelOffer,
+    Precision,
+    Room,
+    fit,
+    pictures_taken,
+    samplers_of,
+)
 from ui.controls.about import about_view
 from ui.live import Loose, read_question
 from ui.owner import is_operator
@@ -106,7 +120,7 @@ def _model_view(engine: Engine, card: ModelCard, room: Room, default: str) -> di
         "licence": card.licence, "note": card.note, "what": card.what, "refusal": card.refusal, "fits": fits.text if fits else "",
         "is_possible": fits is None or fits.is_possible, "is_default": card.name == default, "is_bundled": card.is_bundled,
         "has_words": bool(engine.model_words(card.name)), "about": about_view(card), "source": _source(card),
-        "edits": pictures_taken(card),
+        "edits": pictures_taken(card), "samplers": samplers_of(card.family) if card.family in FAMILIES else (),
     }  # fmt: skip
 
 

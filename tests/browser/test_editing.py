@@ -189,7 +189,11 @@ def test_the_walk_of_a_flow_is_drawn_and_follows_the_size(page: Page, own: Studi
     use(page, "klein")
     tab(page, "Text")
     unfold(page, "Expert")
-    page.get_by_label("Sampler").select_option("flow_unipc")
+    # The menu is that of the model's family.
+    sampler = page.get_by_label("Sampler")
+    expect(sampler.locator("option")).to_have_text(["Flow Euler", "Flow DPM++ 2M", "Flow UniPC"])
+    expect(sampler).to_have_value("flow_euler")
+    sampler.select_option("flow_unipc")
     write(page, "a castle", steps=12)
 
     def is_walk(width: int, height: int) -> None:
@@ -219,3 +223,8 @@ def test_the_walk_of_a_flow_is_drawn_and_follows_the_size(page: Page, own: Studi
     is_walk(1344, 768)
     expect(page.locator("#plan-plot rect.is-start")).to_have_count(1)
     expect(page.locator("#plan-plot .plan-words")).to_contain_text("% noise")
+    use(page, "Easel starter")
+    tab(page, "Text")
+    expect(sampler).to_have_value("dpmpp_2m")
+    assert "flow_euler" not in sampler.locator("option").evaluate_all("all => all.map((one) => one.value)")
+    assert sampler.locator("option").count() > 12
