@@ -206,13 +206,12 @@ def test_the_walk_of_a_flow_is_drawn_and_follows_the_size(page: Page, own: Studi
         )
 
     is_walk(1024, 1024)
-    page.screenshot(path=SHOTS / "plan-flow-1440.png", full_page=True)
     chip(page, "size", "1344 × 768")
     is_walk(1344, 768)
     page.locator("#ctl-width input").fill("256")
     is_walk(256, 768)
     page.locator("#plan-plot").scroll_into_view_if_needed()
-    page.screenshot(path=SHOTS / "plan-flow-small-1440.png")
+    page.screenshot(path=SHOTS / "plan-flow-1440.png")
     # An edit is drawn in the shape of its source; a repaint begins at a bar of its own.
     page.locator("#ctl-width input").fill("")
     tab(page, "Image")
