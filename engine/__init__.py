@@ -42,7 +42,7 @@ from engine.contract.guidance import (
     styles_of,
 )
 from engine.contract.hub import HubModel, HubOffer, Precision
-from engine.contract.memory import Room, fit
+from engine.contract.memory import Fit, MemoryChoice, Room, fit, gigabytes
 from engine.contract.models import ModelCard
 from engine.contract.offers import ModelOffer
 from engine.contract.preprocessors import NO_PREPROCESSOR, Knob
@@ -167,6 +167,7 @@ __all__ = [
     "Event",
     "Failed",
     "Finished",
+    "Fit",
     "GuidanceFacts",
     "GuidanceStyle",
     "Health",
@@ -183,6 +184,7 @@ __all__ = [
     "Loading",
     "LoraCard",
     "LoraUse",
+    "MemoryChoice",
     "Missing",
     "ModelCard",
     "ModelNotFound",
@@ -227,6 +229,7 @@ __all__ = [
     "cannot_edit",
     "expand_choices",
     "fit",
+    "gigabytes",
     "is_loopback",
     "negative_prompt_reason",
     "parse_axis",

@@ -23,7 +23,7 @@ from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
 from engine.contract.estimate import Estimate
 from engine.contract.hub import HubModel, HubOffer, Precision
-from engine.contract.memory import Room
+from engine.contract.memory import Fit, Memory, Room, fit
 from engine.contract.models import ModelCard
 from engine.contract.offers import ModelOffer, suggest
 from engine.contract.quality import Quality, qualities
@@ -461,7 +461,11 @@ class Engine:
 
     def room(self) -> Room:
         """The memory of the device that draws, the first of several."""
-        return find_room(self.settings.devices[0])
+        return find_room(self.settings.devices[0], self.settings.memory_gb)
+
+    def fit(self, parts: Mapping[str, int]) -> Fit:
+        """How a model of these parts would be laid into that memory. Sizes are bytes by component."""
+        return fit(parts, self.room(), self.settings.memory)
 
     def upscalers(self) -> list[UpscalerCard]:
         return self._shelves.upscalers.cards()
@@ -649,7 +653,8 @@ class Engine:
 def _hosts(settings: Settings) -> tuple[Host, ...]:
     """One for each device."""
     kind = ProcessHost if settings.worker == "process" else InlineHost
-    return tuple(kind(device=device, dtype=settings.dtype) for device in settings.devices)
+    memory = Memory(settings.memory_gb, settings.memory)
+    return tuple(kind(device=device, dtype=settings.dtype, memory=memory) for device in settings.devices)
 
 
 def _secret(settings: Settings) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from functools import lru_cache
 
 from engine.contract.memory import Room
@@ -11,9 +12,14 @@ from engine.contract.memory import Room
 _ASK = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
 
 
+def find_room(device: str, gb: float | None = None) -> Room:
+    """The memory of "cpu", "cuda:1", "auto" …, or `gb` of it. Where there is no GPU, or none that tells, it is the computer's own."""
+    room = _found(device)
+    return room if gb is None else replace(room, bytes=int(gb * 1024**3))
+
+
 @lru_cache(maxsize=8)
-def find_room(device: str) -> Room:
-    """The memory of "cpu", "cuda:1", "auto" … Where there is no GPU, or none that tells, it is the computer's own."""
+def _found(device: str) -> Room:
     kind, _, number = device.partition(":")
     if kind in ("auto", "cuda") and (cards := _graphics_cards()):
         name, size = cards[min(int(number) if number.isdecimal() else 0, len(cards) - 1)]

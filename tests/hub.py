@@ -21,7 +21,7 @@ class TinyHub:
     """Repositories by name, files by path. `breaks_at` cuts the line after so many bytes of each answer; `lies` sends other bytes.
 
     As on the real one, small files are known by git's SHA-1 and all others by SHA-256. `bytes_per_s` makes it slow;
-    `broken` are files that it answers for with an error.
+    `broken` are files that it answers for with an error; with `sends_elsewhere` large files lie at another address.
     """
 
     def __init__(self, repositories: dict[str, dict[str, bytes]], card: dict[str, Any] | None = None) -> None:
@@ -33,12 +33,15 @@ class TinyHub:
         self.breaks_at: int | None = None
         self.lies = False
         self.ignores_ranges = False
+        self.sends_elsewhere = False
         self.status = 200
         self.commit = COMMIT
         # Held back until this is set: somebody who looks sees a fetch under way.
         self.goes_on = threading.Event()
         self.goes_on.set()
         self.asked: list[tuple[str, str, str]] = []
+        # Addresses that somebody's token was shown to.
+        self.told_tokens: list[str] = []
 
     def __enter__(self) -> TinyHub:
         hub = self
@@ -87,12 +90,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.tiny.asked.append((self.command, path, self.headers.get("Range", "")))
+        if self.headers.get("Authorization"):
+            self.tiny.told_tokens.append(path)
         if self.tiny.status != 200:
             return self._send(self.tiny.status, b"{}")
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
             return self._model(found[1], found[2])
-        if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            return self._file(*found.groups())
+        if found := re.fullmatch(r"(/store)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            if self.tiny.sends_elsewhere and not found[1] and path.endswith(".safetensors"):
+                # Another name of the same machine is another origin: nobody's token goes there.
+                return self._send(302, b"", {"Location": f"{self.tiny.endpoint.replace('127.0.0.1', 'localhost')}/store{path}"})
+            return self._file(*found.groups()[1:])
         return self._send(404, b"{}")
 
     def _model(self, name: str, revision: str | None) -> None:

@@ -87,7 +87,8 @@ def to_request_values(form: Mapping[str, Any], mode: str = "txt2img") -> dict[st
         values["seed"] = form.get("seed")
     values.update({field: form.get(name) for name, field in OF_MODE.get(mode, {}).items()})
     if mode == "edit":
-        values["pictures"] = [one.get("hash") if isinstance(one, Mapping) else one for one in form.get("pictures") or ()]
+        shown = values.get("pictures")
+        values["pictures"] = [one.get("hash") if isinstance(one, Mapping) else one for one in shown] if isinstance(shown, list) else shown
     if mode == "upscale":
         values.pop("count")
     elif form.get("variation_strength"):

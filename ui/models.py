@@ -16,14 +16,16 @@ from engine import (
     Engine,
     EngineError,
     HubModel,
+    MemoryChoice,
     ModelCard,
     ModelOffer,
     Precision,
     Room,
     fit,
+    gigabytes,
     pictures_taken,
     samplers_of,
-)
+)  # fmt: skip
 from ui.controls.about import about_view
 from ui.live import Loose, read_question
 from ui.owner import is_operator
@@ -71,11 +73,17 @@ def models_view(engine: Engine, may_manage: bool) -> dict[str, Any]:
         "models": [_model_view(engine, card, room, default) for card in sorted(cards, key=lambda card: card.refusal is not None)],
         "offers": [_offer_view(offer, room) for offer in engine.offers() if offer.name not in here],
         "suggestion": suggestion.name if suggestion else None,
-        "room": f"{room.bytes / 1024**3:.0f} GB, {room.name}",
+        "room": room_words(room, engine.settings.memory),
         "default": default,
         "may_manage": may_manage,
         **(downloads_view(engine) if may_manage else {"downloads": []}),
     }
+
+
+def room_words(room: Room, choice: MemoryChoice) -> str:
+    """ "8 GB, NVIDIA RTX 4060", and what the operator has decided about it, if anything."""
+    decided = {"everything": "all of a model at once", "lighter": "lighter than it has to be", "lightest": "as light as it can be"}.get(choice)
+    return f"{gigabytes(room.bytes)} GB, {room.name}" + (f"; models are laid in {decided}, as the studio was told" if decided else "")
 
 
 def look_view(engine: Engine, plan: HubModel) -> dict[str, Any]:
@@ -114,12 +122,12 @@ def _remove(engine: Engine, given: Loose) -> None:
 
 
 def _model_view(engine: Engine, card: ModelCard, room: Room, default: str) -> dict[str, Any]:
-    fits = fit(card.parts, room) if card.parts else None
+    fits = engine.fit(card.parts) if card.parts else None
     return {
         "name": card.name, "title": card.title, "family": FAMILY_TITLES.get(card.family, ""), "size": size_words(card.bytes_on_disk),
         "licence": card.licence, "note": card.note, "what": card.what, "refusal": card.refusal, "fits": fits.text if fits else "",
         "is_possible": fits is None or fits.is_possible, "is_default": card.name == default, "is_bundled": card.is_bundled,
-        "has_words": bool(engine.model_words(card.name)), "about": about_view(card), "source": _source(card),
+        "has_words": bool(engine.model_words(card.name)), "about": about_view(card, fits), "source": _source(card),
         "edits": pictures_taken(card), "samplers": samplers_of(card.family) if card.family in FAMILIES else (),
     }  # fmt: skip
 

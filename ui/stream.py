@@ -24,8 +24,8 @@ def stage_view(event: Event, secret: bytes, recipe: Recipe) -> dict[str, Any] | 
             return None
         case Paused(step=step):
             return {**common, "kind": "paused", "text": paused_words(step), "hint": "It goes on from there, to the same picture, when you resume it."}
-        case Finished(pictures=pictures, seconds=took):
-            return {**common, "kind": "done", "text": _made(len(pictures), took), **_shown(pictures, secret)}
+        case Finished(pictures=pictures, seconds=took, note=note):
+            return {**common, "kind": "done", "text": _made(len(pictures), took) + (f". {note}" if note else ""), **_shown(pictures, secret)}
         case Cancelled(step=step, pictures=pictures):
             text = f"Stopped after step {step}" if step else "Stopped before it began"
             # What is stopped inside an enlargement has kept its tiles.
@@ -56,7 +56,7 @@ def progress_words(event: Progress) -> str:
         words = f"Picture {event.picture + 1} of {event.count} · {words.lower()}"
     if event.left_s is not None:
         words += f" · {seconds(event.left_s)} left"
-    return words
+    return f"{words} · {event.note}" if event.note else words
 
 
 def _progress(event: Progress) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class Progress:
     left_s: float | None = None
     tile: int = 0
     tiles: int = 1
+    # A sentence about how the job goes, where something is not as usual.
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Finished:
     job_id: str
     pictures: tuple[Picture, ...]
     seconds: float
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -74,13 +74,33 @@ class Loads:
 
 
 @dataclass(frozen=True)
+class Lightened:
+    """The device ran out of memory; the work begins its picture again in a way that takes less. `what` says so to a person."""
+
+    what: str
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A preview as it leaves the device: height × width × 3 bytes, to be shown with its longer edge at `edge` pixels.
+
+    Whoever receives it makes a picture file of it: the next step does not wait for that.
+    """
+
+    width: int
+    height: int
+    rgb: bytes
+    edge: int
+
+
+@dataclass(frozen=True)
 class Stepped:
-    """Step `step` of `steps` of tile `tile` (from 0) of `tiles` of picture `picture` is done."""
+    """Step `step` of `steps` of tile `tile` (from 0) of `tiles` of picture `picture` is done. A preview that has left its host is a JPEG."""
 
     picture: int
     step: int
     steps: int
-    preview: bytes | None
+    preview: Sketch | bytes | None
     tile: int = 0
     tiles: int = 1
 
@@ -140,4 +160,4 @@ class Skipped:
     picture: int
 
 
-HostMessage = Loads | Stepped | TilePixels | Pixels | Partial | Stopped | Frozen | Skipped
+HostMessage = Loads | Lightened | Stepped | TilePixels | Pixels | Partial | Stopped | Frozen | Skipped

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections import OrderedDict
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Hashable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,14 +50,14 @@ class AdapterShelf:
         self._states: OrderedDict[tuple[str, int, int, str], _State] = OrderedDict()
 
     @contextmanager
-    def applied(self, components: Components, loras: tuple[Lora, ...]) -> Generator[bool]:
-        """The model with these adapters, and whether its text encoder is changed too. Afterwards it is bit for bit what it was.
+    def applied(self, components: Components, loras: tuple[Lora, ...]) -> Generator[tuple[Hashable, ...]]:
+        """The model with these adapters, and by what its text encoders are changed too. Afterwards it is bit for bit what it was.
 
         Nothing is ever fused into the weights: adding and taking away again would leave rounding behind. Raises
         `DamagedFile` or `IncompatibleAdapter` about the control "loras", with the model untouched.
         """
         if not loras:
-            yield False
+            yield ()
             return
         states = [self._state(lora.path, components) for lora in loras]
         names = [f"easel{number}" for number in range(len(loras))]
@@ -72,24 +72,35 @@ class AdapterShelf:
             for lora, name in zip(loras, names, strict=True):
                 if lora.blocks is not None:
                     weigh_blocks(modules[network], name, lora.weight, lora.blocks, lora.path.stem)
-            # What is put in is new: it has to come to where the model is, in the model's own type.
             for module in modules.values():
-                module.to(device=components.device, dtype=components.dtype)
-            yield any(state.parts - {network} for state in states)
+                _settle(module, components)
+            yield tuple((_key(lora.path), lora.weight) for lora, state in zip(loras, states, strict=True) if state.parts - {network})
         finally:
             for module in modules.values():
                 _detach(module, names)
 
     def _state(self, path: Path, components: Components) -> _State:
-        stat = path.stat()
         # Names are read in the way of a family; the same file may be asked of two.
-        key = (str(path), stat.st_size, stat.st_mtime_ns, components.family.key)
+        key = (*_key(path), components.family.key)
         if key not in self._states:
             self._states[key] = _read(path, components)
             while len(self._states) > self._kept:
                 self._states.popitem(last=False)
         self._states.move_to_end(key)
         return self._states[key]
+
+
+def _key(path: Path) -> tuple[str, int, int]:
+    """A file as it is now."""
+    stat = path.stat()
+    return (str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def _settle(module: Any, components: Components) -> None:
+    """What was put in is new: it has to come to where the model works, in the type that it works in. The model's own weights stay where they are."""
+    for name, parameter in module.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.to(device=components.device, dtype=components.dtype)
 
 
 def _read(path: Path, components: Components) -> _State:
@@ -154,6 +165,8 @@ def _attach(components: Components, modules: dict[str, Any], name: str, state: _
 def _put_in(components: Components, modules: dict[str, Any], name: str, state: _State) -> None:
     loader, network = _loader(components), components.family.network
     for part in sorted(state.parts):
+        # Layers are made for weights that are there.
+        components.use(part)
         put: Any = getattr(loader, f"load_lora_into_{part}" if part == network else "load_lora_into_text_encoder")
         options: dict[str, Any] = {"adapter_name": name, network if part == network else "text_encoder": modules[part]}
         if "network_alphas" in inspect.signature(put).parameters:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -47,6 +47,16 @@ class Told:
     @property
     def dtype(self) -> torch.dtype:
         return self.words.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """What the words and what stands beside them take; references are counted elsewhere."""
+        return self.words.nbytes + sum(value.nbytes for value in (*self.aside.values(), *self.beside))
+
+    def to(self, device: torch.device) -> Told:
+        """On the device that draws, wherever the words were read."""
+        aside = {name: value.to(device) for name, value in self.aside.items()}
+        return replace(self, words=self.words.to(device), aside=aside, beside=tuple(one.to(device) for one in self.beside))
 
     def each(self, count: int) -> Told:
         """Every row `count` times, one after the other. References and pictures beside the sample join later."""

@@ -28,6 +28,7 @@ from engine.diffusion.control_lora import KIND, expand_control
 from engine.diffusion.families.sdxl import size_inputs
 from engine.diffusion.images import Rgb, fit, resize
 from engine.diffusion.loading import Components
+from engine.diffusion.parts import Stay
 from engine.diffusion.safetensors_header import check_header
 
 _KEPT = 4
@@ -43,6 +44,7 @@ class Unit:
     net: ControlNetModel
     use: ControlUse
     map: Rgb
+    path: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Control:
 
     def __init__(self, units: tuple[Unit, ...]) -> None:
         self._units = units
-        self._maps = [_to_map(unit.map).to(unit.net.device, unit.net.dtype) for unit in units]
+        self._maps = [_to_map(unit.map).to(unit.net.dtype) for unit in units]
 
     def __call__(self, sample: torch.Tensor, timestep: torch.Tensor, told: Told, *, batch: int, index: int, calls: int) -> dict[str, Any]:
         """Keyword arguments for the UNet at model call `index` of `calls`; none where no unit is at work.
@@ -83,6 +85,8 @@ class Control:
         """
         down: list[torch.Tensor] = []
         mid: torch.Tensor | None = None
+        # The nets may be anywhere before the first call; what they are given is where they work.
+        self._maps = [shown.to(sample.device) for shown in self._maps]
         for unit, shown in zip(self._units, self._maps, strict=True):
             if unit.use.is_idle or not unit.use.acts_at(index, calls):
                 continue
@@ -119,11 +123,12 @@ def _to_map(image: Rgb) -> torch.Tensor:
 
 
 class ControlShelf:
-    """Controls read for the model that is loaded, kept by file, newest last. Another model clears it."""
+    """Controls read for the model that is loaded, kept by file, newest last, and counted with it. Another model clears it."""
 
     def __init__(self, kept: int = _KEPT) -> None:
         self._kept = kept
         self._unet: UNet2DConditionModel | None = None
+        self._stay: Stay | None = None
         self._nets: OrderedDict[tuple[str, str | None], ControlNetModel] = OrderedDict()
 
     def has(self, components: Components, path: Path, content_hash: str | None) -> bool:
@@ -132,16 +137,31 @@ class ControlShelf:
     def net(self, components: Components, path: Path, content_hash: str | None) -> ControlNetModel:
         """Raises `DamagedFile` or `IncompatibleAdapter` about "controls", with the model untouched."""
         if self._unet is not components.unet:
-            self._nets.clear()
-            self._unet = components.unet
+            self._drop(len(self._nets))
+            self._unet, self._stay = components.unet, components.stay
         key = (str(path), content_hash)
         if key not in self._nets:
             # Let go first: a full one is a third of its model.
-            while len(self._nets) >= self._kept:
-                self._nets.popitem(last=False)
+            self._drop(len(self._nets) + 1 - self._kept)
+            # It is read with the model's own weights beside it.
+            components.use(components.family.network)
             self._nets[key] = load_control(path, components.unet)
+            if self._stay is not None:
+                self._stay.hold(name_of(path, content_hash), self._nets[key], lambda _device: load_control(path, components.unet))
         self._nets.move_to_end(key)
         return self._nets[key]
+
+    def _drop(self, count: int) -> None:
+        """Let go of the `count` that were used longest ago."""
+        for _ in range(count):
+            (path, content_hash), _ = self._nets.popitem(last=False)
+            if self._stay is not None:
+                self._stay.forget([name_of(Path(path), content_hash)])
+
+
+def name_of(path: Path, content_hash: str | None) -> str:
+    """What a control is called beside the parts of a model."""
+    return f"control {path} {content_hash or ''}"
 
 
 def load_control(path: Path, unet: UNet2DConditionModel) -> ControlNetModel:

@@ -117,6 +117,7 @@ def denoise(
     def predict(sample: torch.Tensor, timestep: torch.Tensor, index: int, told: Told) -> torch.Tensor:
         """One run of the model: scaled `sample` (B, C, h, w) told n things, n·B rows → (n·B, C, h, w) float32."""
         rows = len(told) // batch
+        model.ready()
         added = {} if control is None else control(sample.repeat(rows, 1, 1, 1), timestep, told, batch=batch, index=index, calls=total)
         if extra is not None:
             sample = torch.cat([sample, extra], dim=1)

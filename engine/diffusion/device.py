@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import statistics
 import time
 
 import torch
+
+from engine.contract.memory import Room
+from engine.diffusion.residency import Residency
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -26,6 +31,40 @@ def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
     if device.type == "mps":
         return torch.float16
     return torch.bfloat16 if bfloat16_wins() else torch.float32
+
+
+def pick_room(device: torch.device, gb: float | None) -> Room:
+    """The memory that may be used: `gb` of it, or all that there is."""
+    is_own = device.type == "cuda"
+    if gb is not None:
+        found = int(gb * 1024**3)
+    else:
+        found = torch.cuda.get_device_properties(device).total_memory if is_own else host_bytes()
+    return Room(device_name(device), found, is_host=not is_own)
+
+
+def pick_residency(room: Room, gb: float | None) -> Residency:
+    """The budget for models: of the computer's own memory only half is theirs, unless somebody has said how much."""
+    if room.is_host:
+        return Residency(device_bytes=room.bytes if gb is not None else room.bytes // 2, host_bytes=None)
+    return Residency(device_bytes=room.bytes, host_bytes=host_bytes() // 2)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    # The CPU allocator has no exception type of its own.
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error)
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back what nobody holds any more, so that the next try finds it."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def host_bytes() -> int:
+    """The computer's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def bfloat16_wins(*, margin: float = 1.5) -> bool:

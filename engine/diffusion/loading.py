@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,8 +16,11 @@ import torch
 from engine.contract.editing import EDITORS, Editor, editor_name
 from engine.contract.errors import DamagedFile, ModelNotFound
 from engine.contract.families import family_of
+from engine.contract.memory import Plan, is_text_encoder
 from engine.diffusion.families import FAMILIES, Denoiser, Family
+from engine.diffusion.parts import Part, Stay
 from engine.diffusion.preview import NO_PREVIEW, LatentToRgb, measure_preview
+from engine.diffusion.residency import Place, Residency
 from engine.diffusion.safetensors_header import check_header
 from engine.diffusion.scorer import Scorer, has_scorer, load_scorer
 from engine.diffusion.voices import Voice
@@ -36,6 +40,7 @@ _DIFFUSERS = {
     "UNet2DConditionModel": "diffusers.models.unets.unet_2d_condition",
     "ZImageTransformer2DModel": f"{_TRANSFORMERS}.transformer_z_image",
 }
+_SECOND_COPIES = (".fp16.", ".bf16.", "non_ema")
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Components:
     """A loaded model. Modules are in eval mode on `device` in `dtype` and are never changed by a run.
 
     `folder` is where it lies, a single file too. `parts` are its modules and tokenizers by their names in `model_index.json`.
+    Where there is a `stay`, modules come and go within a budget: whoever calls one says so first, with `use`.
     """
 
     folder: Path
@@ -53,8 +59,19 @@ class Components:
     preview: LatentToRgb
     device: torch.device
     dtype: torch.dtype
+    stay: Stay | None = None
     # How it looks at pictures beside the sentence; None for a model that cannot edit.
     editor: Editor | None = None
+
+    def use(self, *names: str) -> None:
+        """Bring these parts, all of one stage of a run, to where they work."""
+        if self.stay is not None:
+            self.stay.use(names)
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """The names of the parts that read words."""
+        return tuple(name for name, part in self.parts.items() if is_text_encoder(name) and isinstance(part, torch.nn.Module))
 
     @property
     def network(self) -> Any:
@@ -80,7 +97,7 @@ class Components:
 
     @property
     def denoiser(self) -> Denoiser:
-        return Denoiser(self.network, self.family.predict, self.family.settle)
+        return Denoiser(self.network, self.family.predict, self.family.settle, partial(self.use, self.family.network))
 
     @property
     def latent_channels(self) -> int:
@@ -112,24 +129,58 @@ class Components:
         return self.family.latents.scale(self.vae)
 
 
-def load_components(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Components:
-    """Load a model folder or file. Raises `DamagedFile` or `ModelNotFound` before the device is touched."""
+def load_components(
+    folder: Path, *, device: torch.device, dtype: torch.dtype, residency: Residency | None = None, plan: Plan = "whole"
+) -> Components:
+    """Load a model folder or file, each part where `plan` has it. Raises `DamagedFile` or `ModelNotFound` before the device is touched."""
     checked = check_model(folder)
     index, own, family, file = checked.index, checked.own, checked.family, checked.file
-    load = _load if file is None else partial(_load_from, file)
-    parts = {name: load(folder / name, index[name][1], dtype, device) for name in checked.parts}
+    residency = residency or Residency(device_bytes=sum(checked.sizes(dtype).values()), host_bytes=None)
+    parts, stay = _load_parts(folder, checked, device, dtype, residency, plan)
     preview = LatentToRgb.known(family, own.get("preview"), family.latents.channels(parts["vae"])) if "vae" in parts else NO_PREVIEW
+    if preview is None:
+        stay.use(["vae"])
+        preview = measure_preview(family.latents, parts["vae"])
     return Components(
         folder=folder,
         family=family,
         parts=parts,
         voice=family.voice(parts, {**family.settings, **{name: index[name] for name in family.settings if name in index}}),
         scheduler_config=_read_json(folder / "scheduler" / "scheduler_config.json") if file is None else file.settings["scheduler"],
-        preview=measure_preview(family.latents, parts["vae"]) if preview is None else preview,
+        preview=preview,
         device=device,
         dtype=dtype,
+        stay=stay,
         editor=EDITORS.get(editor_name(index)),
     )
+
+
+def _load_parts(
+    folder: Path, checked: Checked, device: torch.device, dtype: torch.dtype, residency: Residency, plan: Plan
+) -> tuple[dict[str, Any], Stay]:
+    """Everything is read once. What the plan does not want on the device leaves it before the next part comes."""
+    parts: dict[str, Any] = {}
+    kept: dict[str, Part] = {}
+    sizes, network, is_split = checked.sizes(dtype), checked.family.network, residency.is_split
+    first: Place = "device" if plan == "whole" or not is_split else "host"
+    try:
+        for name in checked.parts:
+            source = _load if checked.file is None else partial(_load_from, checked.file)
+            load = partial(source, folder / name, checked.index[name][1], dtype, in_8_bits=plan == "in 8 bits" and name == network)
+            if name in sizes:
+                residency.make_room(sizes[name], place=first, kept=[(str(folder), one) for one in kept])
+            parts[name] = load(device if first == "device" else torch.device("cpu"))
+            if isinstance(parts[name], torch.nn.Module):
+                kept[name] = Part(parts[name], load, device, place=first)
+                residency.hold((str(folder), name), kept[name])
+                if plan == "one part at a time" or (plan == "in 8 bits" and not is_split):
+                    residency.rest([(str(folder), name)])
+        if plan == "in pieces" or (plan == "in 8 bits" and is_split):
+            kept[network].stream()
+    except BaseException:
+        residency.forget((str(folder), name) for name in kept)
+        raise
+    return parts, Stay(residency, str(folder), kept, network, plan)
 
 
 @dataclass(frozen=True)
@@ -140,8 +191,14 @@ class Checked:
     own: dict[str, Any]
     family: Family
     parts: list[str]
+    # Numbers in the weights of each part, where they are known.
+    counts: Mapping[str, int]
     # What it is where it is no folder.
     file: SingleFile | None = None
+
+    def sizes(self, dtype: torch.dtype) -> dict[str, int]:
+        """Bytes of each part in memory."""
+        return {name: count * dtype.itemsize for name, count in self.counts.items()}
 
 
 def check_model(folder: Path) -> Checked:
@@ -152,21 +209,28 @@ def check_model(folder: Path) -> Checked:
     own = _read_json(folder / "easel.json") if (folder / "easel.json").is_file() else {}
     family = _family(folder, index, own)
     parts = _check_classes(folder, index, family)
+    counts: dict[str, int] = {}
     for file in sorted(folder.rglob("*.safetensors")):
-        check_header(file)
-    return Checked(index, own, family, parts)
+        count = sum(math.prod(shape) for shape in check_header(file).values())
+        # The same weights in half precision may lie beside the full ones.
+        if file.parent.name in parts and not any(mark in file.name for mark in _SECOND_COPIES):
+            counts[file.parent.name] = counts.get(file.parent.name, 0) + count
+    return Checked(index, own, family, parts, counts)
 
 
 def _check_file(path: Path) -> Checked:
     from engine.diffusion.single_file import check_parts
 
     file = read_single_file(path)
-    if file.base is not None:
-        check_model(file.base)
+    counts = dict(check_model(file.base).counts) if file.base is not None else {}
     check_parts(file)
+    if path.suffix == ".safetensors":
+        shapes = check_header(path)
+        counts |= {part: sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(at)) for part, at in file.inside.items()}
     family, index = FAMILIES[file.family], file.settings["model_index"]
     names = [name for name in family.components if name != "scheduler" and index.get(name) not in (None, [None, None])]
-    return Checked(index, {}, family, [name for name in names if name != "vae" or not file.wants_vae], file)
+    parts = [name for name in names if name != "vae" or not file.wants_vae]
+    return Checked(index, {}, family, parts, {name: count for name, count in counts.items() if name in parts}, file)
 
 
 def _family(folder: Path, index: dict[str, Any], own: dict[str, Any]) -> Family:
@@ -178,20 +242,20 @@ def _family(folder: Path, index: dict[str, Any], own: dict[str, Any]) -> Family:
     return family
 
 
-def _load_from(file: SingleFile, folder: Path, class_name: str, dtype: torch.dtype, device: torch.device) -> Any:
+def _load_from(file: SingleFile, folder: Path, class_name: str, dtype: torch.dtype, device: torch.device, *, in_8_bits: bool = False) -> Any:
     """A part of a single file, or of the folder that it borrows from."""
     from engine.diffusion.single_file import clip_tokenizer, load_part
 
     name = folder.name
     if name in file.inside:
-        return settled(load_part(file, name, dtype=dtype).to(device), class_name)
+        return settled(_placed(load_part(file, name, dtype=dtype), dtype, device, in_8_bits=in_8_bits), class_name)
     if "Tokenizer" in class_name and name.replace("tokenizer", "text_encoder") in file.inside:
         return clip_tokenizer(name)
     assert file.base is not None
-    return _load(file.base / name, class_name, dtype, device)
+    return _load(file.base / name, class_name, dtype, device, in_8_bits=in_8_bits)
 
 
-def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.device) -> Any:
+def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.device, *, in_8_bits: bool = False) -> Any:
     # Only names of the family's table come this far.
     is_ours = class_name in _DIFFUSERS
     # The library has dropped the word that told its quick tokenizers from slow ones; folders still have it.
@@ -200,10 +264,20 @@ def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.devic
     try:
         if class_name.endswith(("Tokenizer", "TokenizerFast", "Processor")):
             return cls.from_pretrained(folder, local_files_only=True)
-        module = cls.from_pretrained(folder, local_files_only=True, **words).eval().requires_grad_(False).to(device)
+        module = cls.from_pretrained(folder, local_files_only=True, **words).eval().requires_grad_(False)
+        module = _placed(module, dtype, device, in_8_bits=in_8_bits)
+    except torch.OutOfMemoryError:
+        # No fault of the file's.
+        raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise DamagedFile(f"The {folder.name} of {folder.parent.name} cannot be loaded.", "Copy or download the model again.", "model") from error
     return settled(module, class_name)
+
+
+def _placed(module: Any, dtype: torch.dtype, device: torch.device, *, in_8_bits: bool) -> Any:
+    if in_8_bits:
+        module.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+    return module.to(device)
 
 
 def settled(module: Any, class_name: str) -> Any:

@@ -1,27 +1,31 @@
-"""What a host drives: keeps a model resident and turns work into messages."""
+"""What a host drives: keeps models resident within a budget and turns work into messages."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Hashable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
 import torch
 
 from engine.contract.errors import DamagedFile, OutOfMemory
+from engine.contract.memory import Memory, MemoryChoice, Plan, Room, fit, lighter, went_on
 from engine.contract.recipe import Recipe
 from engine.contract.requests import SIZE_MIN
-from engine.contract.work import Frozen, HostMessage, Loads, Partial, Pixels, Skipped, Stepped, TilePixels, Work
+from engine.contract.work import Frozen, HostMessage, Lightened, Loads, Partial, Pixels, Sketch, Skipped, Stepped, TilePixels, Work
 from engine.diffusion.adapters import AdapterShelf, Lora
-from engine.diffusion.controlnet import ControlShelf, Overlay, Unit
+from engine.diffusion.controlnet import ControlShelf, Overlay, Unit, name_of
 from engine.diffusion.denoise import Step
-from engine.diffusion.device import device_name, pick_device, pick_dtype
+from engine.diffusion.device import device_name, is_out_of_memory, pick_device, pick_dtype, pick_residency, pick_room, release_memory
 from engine.diffusion.embeddings import load_embeddings
 from engine.diffusion.freezing import FrozenWalk, freeze, thaw
-from engine.diffusion.images import Rgb, fit, read_mask, read_rgb, to_rgb
+from engine.diffusion.images import Rgb, read_mask, read_rgb, to_rgb
+from engine.diffusion.images import fit as fit_picture
 from engine.diffusion.latents import check_latents, decode
 from engine.diffusion.loading import Components, check_model, load_components
 from engine.diffusion.masking import Repaint, plan_repaint, put_back
@@ -30,10 +34,10 @@ from engine.diffusion.modes.img2img import image_to_image
 from engine.diffusion.modes.inpaint import inpaint
 from engine.diffusion.modes.txt2img import text_to_image
 from engine.diffusion.modes.upscale import Enlarging, TileDone, TileStep, upscale
-from engine.diffusion.preview import picture_jpeg
+from engine.diffusion.preview import picture_sketch
 from engine.diffusion.references import Reference, ReferenceShelf
 from engine.diffusion.seamless import seamless
-from engine.diffusion.text import PromptEncoder
+from engine.diffusion.text import PromptCache, PromptEncoder
 from engine.diffusion.vaes import VaeShelf
 
 log = logging.getLogger("easel.painter")
@@ -41,14 +45,22 @@ Messages = Generator[HostMessage, None, Rgb]
 
 
 class Painter:
-    """One model on one device. Runs change nothing in it, so stopping anywhere leaves it clean."""
+    """Models on one device, one at work. Runs change nothing in them, so stopping anywhere leaves them clean."""
 
-    def __init__(self, *, device: str = "auto", dtype: str = "auto", previews: bool = True) -> None:
+    def __init__(
+        self, *, device: str = "auto", dtype: str = "auto", previews: bool = True, memory: Memory | None = None, room: Room | None = None
+    ) -> None:
+        """`room` stands for the device's own memory where a test wants another one."""
+        memory = memory or Memory()
         self._device = pick_device(device)
         self._dtype = pick_dtype(dtype, self._device)
         self._previews = previews
-        self._components: Components | None = None
-        self._prompts: PromptEncoder | None = None
+        self._room = room or pick_room(self._device, memory.gb)
+        self._choice: MemoryChoice = memory.choice
+        self._residency = pick_residency(self._room, self._room.bytes if room else memory.gb)
+        # Models of which something is in memory, the one in use last.
+        self._models: OrderedDict[Path, Components] = OrderedDict()
+        self._said = PromptCache()
         self._shelf = AdapterShelf()
         self._references = ReferenceShelf()
         self._controls = ControlShelf()
@@ -59,25 +71,54 @@ class Painter:
     def device_name(self) -> str:
         return device_name(self._device)
 
-    def load(self, folder: Path) -> tuple[Components, PromptEncoder]:
-        """The model of this folder, from memory when it is the resident one."""
-        if self._components is None or self._prompts is None or self._components.folder != folder:
-            # A damaged folder leaves the model that is here. A sound one needs its room: two at once may not fit.
-            check_model(folder)
-            self._components = self._prompts = None
-            self._components = load_components(folder, device=self._device, dtype=self._dtype)
-            self._prompts = PromptEncoder(self._components)
-        return self._components, self._prompts
+    def load(self, folder: Path, plan: Plan | None = None) -> tuple[Components, PromptEncoder]:
+        """The model of this folder, what of it is in memory from there. `plan` is how it is laid in if it is not here yet."""
+        if folder not in self._models:
+            # A damaged folder leaves the models that are here.
+            sizes = check_model(folder).sizes(self._dtype)
+            plan = plan or fit(sizes, self._room, self._choice).plan
+            log.info("%s: %s", folder.name, plan)
+            self._models[folder] = load_components(folder, device=self._device, dtype=self._dtype, residency=self._residency, plan=plan)
+        self._models.move_to_end(folder)
+        components = self._models[folder]
+        for other in [one for one in self._models.values() if one is not components and one.stay is not None and one.stay.is_gone]:
+            self._forget(other)
+        return components, self._encoder(components)
 
     def paint(self, work: Work, skipped: Callable[[], frozenset[int]] = frozenset) -> Generator[HostMessage, None, None]:
         """Draw each picture of the work in turn. One at a time gives each picture the bytes that it has alone.
 
-        `skipped` is asked after each step: a picture in it is left as it is, and the next one begun.
+        `skipped` is asked after each step: a picture in it is left as it is, and the next one begun. A device that runs
+        out of memory is asked once more, under a plan that takes less and draws the same picture.
         """
-        if self._components is None or self._components.folder != work.model_folder:
+        plan: Plan | None = None
+        while True:
+            drawn: set[int] = set()
+            try:
+                with closing(self._paint(work, skipped, plan)) as messages:
+                    for message in messages:
+                        if isinstance(message, Pixels):
+                            drawn.add(message.picture)
+                        yield message
+                return
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                below = None if plan is not None else self._lighter(work.model_folder)
+                if below is None:
+                    raise _out_of_memory(work.recipe) from error
+                plan = below
+            # Behind the `except`: what the frames of the error held is free here.
+            self._residency.rest_all()
+            release_memory(self._device)
+            work = replace(work, skip=work.skip | drawn)
+            yield Lightened(went_on(plan))
+
+    def _paint(self, work: Work, skipped: Callable[[], frozenset[int]], plan: Plan | None) -> Generator[HostMessage, None, None]:
+        if work.model_folder not in self._models or not _is_warm(self._models[work.model_folder]):
             yield Loads(f"Loading {work.recipe.model}")
         try:
-            components, prompts = self.load(work.model_folder)
+            components, prompts = self.load(work.model_folder, plan)
             if work.vae is not None and not self._vaes.has(components, work.vae):
                 yield Loads(f"Loading the VAE {work.recipe.vae}")
             components = self._vaes.on(components, work.vae)
@@ -89,27 +130,50 @@ class Painter:
             overlay = yield from self._overlay(components, work)
             nets = {id(unit.net): unit.net for unit in overlay.units}.values()
             with (
-                self._shelf.applied(components, loras) as is_spoken,
+                self._laid_in(components, plan, overlay),
+                self._shelf.applied(components, loras) as spoken,
                 self._references.applied(components, _references(work)) as shown,
                 seamless([components.network, components.vae, *nets], axes),
             ):
                 # What an adapted text encoder says must not be remembered as the model's own words.
-                prompts = PromptEncoder(components) if is_spoken else prompts
+                prompts = self._encoder(components, spoken) if spoken else prompts
                 heard = prompts.speaking_from(work.recipe.clip_skip)
                 with heard, prompts.knowing(learned, work.recipe.embeddings or {}), prompts.showing(shown):
                     for index in range(work.recipe.count):
                         if index not in work.skip:
                             self._picture = _Picture(components, prompts, work, index, self._previews, overlay)
                             yield from _unless(self._picture.draw(), index, skipped)
-        except torch.OutOfMemoryError as error:
-            raise _out_of_memory(work.recipe) from error
-        except RuntimeError as error:
-            # The CPU allocator has no exception type of its own.
-            if "not enough memory" in str(error) or "can't allocate memory" in str(error):
-                raise _out_of_memory(work.recipe) from error
-            raise
         finally:
             self._picture = None
+
+    def _encoder(self, components: Components, adapters: tuple[Hashable, ...] = ()) -> PromptEncoder:
+        return PromptEncoder(components, cache=self._said, encoder=_stamp(components), adapters=adapters)
+
+    def _lighter(self, folder: Path) -> Plan | None:
+        """The plan below the one that a model has or would have."""
+        sizes = check_model(folder).sizes(self._dtype)
+        known = self._models.get(folder)
+        now = known.stay.plan if known is not None and known.stay is not None else fit(sizes, self._room, self._choice).plan
+        return lighter(now, sizes, self._room)
+
+    @contextmanager
+    def _laid_in(self, components: Components, plan: Plan | None, overlay: Overlay) -> Generator[None]:
+        """The model as its own plan has it, or for one work as `plan` has it, and the controls of the work beside it."""
+        stay = components.stay
+        assert stay is not None
+        was_streamed = stay.is_streamed
+        try:
+            with stay.under(plan or stay.plan), stay.beside(name_of(unit.path, unit.use.control_hash) for unit in overlay.units):
+                yield
+        finally:
+            if stay.is_streamed and not was_streamed:
+                # Its layers cannot be told to stay again; the next work reads it anew.
+                self._forget(components)
+
+    def _forget(self, components: Components) -> None:
+        assert components.stay is not None
+        self._models.pop(components.folder, None)
+        self._residency.forget(components.stay.keys)
 
     def freeze(self) -> Frozen | None:
         """What is being drawn, to go on from later; None after the last step of a picture, which is better finished.
@@ -134,7 +198,7 @@ class Painter:
             path = work.controls[use.control]
             if not self._controls.has(components, path, use.control_hash):
                 yield Loads(f"Loading the control {use.control}")
-            units.append(Unit(self._controls.net(components, path, use.control_hash), use, read_rgb(work.inputs[use.map])))
+            units.append(Unit(self._controls.net(components, path, use.control_hash), use, read_rgb(work.inputs[use.map]), path))
         return Overlay(tuple(units))
 
 
@@ -168,7 +232,7 @@ class _Picture:
                 control = self._overlay.over(self._recipe.width, self._recipe.height).control()
                 rgb = yield from self._walk(text_to_image(self._components, self._prompts, self._recipe, control=control, frozen=self._thawed()))
             case "img2img":
-                source = fit(self._source(), self._recipe.width, self._recipe.height, self._recipe.fit or "crop")
+                source = fit_picture(self._source(), self._recipe.width, self._recipe.height, self._recipe.fit or "crop")
                 control = self._overlay.over(self._recipe.width, self._recipe.height).control()
                 rgb = yield from self._walk(
                     image_to_image(self._components, self._prompts, self._recipe, source, control=control, frozen=self._thawed())
@@ -216,7 +280,7 @@ class _Picture:
         for step in steps:
             check_latents(step.latents)
             self._at, latents = step, step.latents
-            preview = self._components.preview.jpeg(step.denoised[0]) if self._previews else None
+            preview = self._components.preview.sketch(step.denoised[0]) if self._previews else None
             yield Stepped(self._index, self._shown(step), self._recipe.steps_run, preview)
             if step.index + 1 == self._recipe.stopped_after_calls:
                 latents = step.denoised
@@ -226,7 +290,10 @@ class _Picture:
 
     def _decoded(self, latents: torch.Tensor) -> Rgb:
         with torch.inference_mode():
-            return to_rgb(decode(self._components, latents)[0])
+            # A texture that tiles is decoded whole: its edges see each other.
+            stay = self._components.stay
+            spare = stay.spare if stay is not None and not self._recipe.seamless else None
+            return to_rgb(decode(self._components, latents, spare_bytes=spare)[0])
 
     def _inpaint(self) -> Messages:
         recipe = self._recipe
@@ -264,8 +331,8 @@ class _Picture:
         # Second-order samplers call the model more often than the person asked for steps.
         return ceil((step.index + 1) * self._recipe.steps_run / step.total)
 
-    def _picture_preview(self, canvas: Rgb) -> bytes | None:
-        return picture_jpeg(canvas) if self._previews else None
+    def _picture_preview(self, canvas: Rgb) -> Sketch | None:
+        return picture_sketch(canvas) if self._previews else None
 
     def _source(self) -> Rgb:
         return read_rgb(self._path(self._recipe.source or "", "source"))
@@ -275,6 +342,21 @@ class _Picture:
         if path is None:
             raise DamagedFile("The source picture is not here any more.", "Choose it again.", field)
         return path
+
+
+def _is_warm(components: Components) -> bool:
+    return components.stay is None or components.stay.is_warm
+
+
+def _stamp(components: Components) -> tuple[Hashable, ...]:
+    """The files that words are read with, as they are now."""
+    names = [name for name in components.parts if name.startswith(("text_encoder", "tokenizer"))]
+    files = sorted(file for name in names for file in (components.folder / name).glob("*"))
+    return (
+        str(components.folder),
+        components.folder.stat().st_mtime_ns,
+        *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files),
+    )
 
 
 def _references(work: Work) -> tuple[Reference, ...]:

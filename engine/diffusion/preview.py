@@ -1,8 +1,7 @@
-"""Previews: predicted clean latents to a small JPEG by a linear map. About 1 ms, nothing of the decoder."""
+"""Previews: predicted clean latents to a few coloured pixels by a linear map, nothing of the decoder. The host makes a picture file of them."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine.contract.work import Sketch
 from engine.diffusion.families.family import Family, Latents
 
 EDGE_MIN, EDGE_MAX = 256, 384
-_QUALITY = 65
 # Edge of the sheet on which an unknown autoencoder is measured, in pixels.
 _SHEET = 256
 
@@ -36,12 +35,12 @@ class LatentToRgb:
         bias = own["bias"] if own else family.preview_bias
         return LatentToRgb(torch.tensor(matrix, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32))
 
-    def jpeg(self, denoised: torch.Tensor) -> bytes:
-        """One picture's (C, h, w) predicted clean latents → JPEG with its longer edge between 256 and 384 px."""
+    def sketch(self, denoised: torch.Tensor) -> Sketch:
+        """One picture's (C, h, w) predicted clean latents, a pixel each, to be shown with the longer edge between 256 and 384 px."""
         values = denoised.float().cpu().permute(1, 2, 0) @ self.matrix + self.bias
         pixels = ((values.nan_to_num() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        image = Image.fromarray(pixels)
-        return _small_jpeg(image, min(max(max(image.size) * 8, EDGE_MIN), EDGE_MAX))
+        height, width = pixels.shape[:2]
+        return Sketch(width, height, pixels.tobytes(), min(max(max(width, height) * 8, EDGE_MIN), EDGE_MAX))
 
 
 # For a model whose autoencoder is not known yet: four channels of nothing.
@@ -67,16 +66,9 @@ def measure_preview(latents: Latents, vae: Any) -> LatentToRgb:
     return LatentToRgb(solved[:-1], solved[-1])
 
 
-def picture_jpeg(picture: NDArray[np.uint8]) -> bytes:
-    """A picture (H, W, 3) as a JPEG with its longer edge at 384 px."""
+def picture_sketch(picture: NDArray[np.uint8]) -> Sketch:
+    """A picture (H, W, 3), to be shown with its longer edge at 384 px."""
     image = Image.fromarray(picture)
-    # Averaged by whole numbers first: a preview of twelve megapixels must not cost more than a step.
-    return _small_jpeg(image.reduce(max(1, max(image.size) // (2 * EDGE_MAX))), EDGE_MAX)
-
-
-def _small_jpeg(image: Image.Image, edge: int) -> bytes:
-    scale = edge / max(image.size)
-    image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BICUBIC)
-    file = io.BytesIO()
-    image.save(file, format="JPEG", quality=_QUALITY)
-    return file.getvalue()
+    # Averaged by whole numbers: a preview of twelve megapixels must not cost more than a step.
+    small = image.reduce(max(1, max(image.size) // (2 * EDGE_MAX)))
+    return Sketch(small.width, small.height, small.tobytes(), EDGE_MAX)

@@ -31,11 +31,14 @@ from engine.diffusion.conditioning import Embeds, Seen, Told, tell
 from engine.diffusion.image_encoder import ImageEncoder, load_image_encoder
 from engine.diffusion.images import Rgb, read_rgb
 from engine.diffusion.loading import Components
+from engine.diffusion.parts import Stay
 from engine.diffusion.safetensors_header import check_header
 
 _FILES_KEPT = 2
 _TOKENS_KEPT = 64
 _PARTS = ("image_proj", "ip_adapter")
+# What the image encoder is called beside the parts of a model.
+_ENCODER = "image encoder"
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ class ReferenceShelf:
         self._files: OrderedDict[Path, _File] = OrderedDict()
         self._tokens: OrderedDict[tuple[object, ...], tuple[torch.Tensor, torch.Tensor]] = OrderedDict()
         self._encoder: ImageEncoder | None = None
+        # Where it is counted: with the model for which it was read.
+        self._stay: Stay | None = None
 
     @contextmanager
     def applied(self, components: Components, references: Sequence[Reference]) -> Generator[tuple[Shown, ...]]:
@@ -111,6 +116,7 @@ class ReferenceShelf:
             yield ()
             return
         unet: Any = components.unet
+        components.use(components.family.network)
         files = [self._file(reference) for reference in references]
         looking = _convert(unet, files, [reference.adapter.stem for reference in references])
         shown = tuple(Shown(reference.use, *self._look(components, reference, file)) for reference, file in zip(references, files, strict=True))
@@ -156,8 +162,16 @@ class ReferenceShelf:
         if known is None or known.folder != folder or known.model.dtype != components.dtype:
             # Let go first: two at once may not fit.
             self._encoder = None
+            if self._stay is not None:
+                self._stay.forget([_ENCODER])
+            self._stay = components.stay
             self._encoder = load_image_encoder(folder, device=components.device, dtype=components.dtype)
+            if self._stay is not None:
+                dtype = components.dtype
+                self._stay.hold(_ENCODER, self._encoder.model, lambda device: load_image_encoder(folder, device=device, dtype=dtype).model)
         assert self._encoder is not None
+        if self._stay is not None:
+            self._stay.bring(_ENCODER)
         return self._encoder
 
 

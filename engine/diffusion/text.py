@@ -1,11 +1,12 @@
-"""Prompts to what a model is told: the grammar of prompts over the steps, in the voice of the model's family, and a small cache."""
+"""Prompts to what a model is told: the grammar of prompts over the steps, in the voice of the model's family, and a cache of what was said."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -17,15 +18,51 @@ from engine.diffusion.loading import Components
 from engine.diffusion.references import Shown
 from engine.diffusion.voices import SightedVoice, at_layer
 
-_CACHED_PROMPTS = 64
+_CACHED_BYTES = 128 * 1024**2
+
+
+class PromptCache:
+    """What encoders made of prompts, for all models at once, newest last, within a number of bytes."""
+
+    def __init__(self, limit_bytes: int = _CACHED_BYTES) -> None:
+        self._limit = limit_bytes
+        self._said: OrderedDict[tuple[Any, ...], Told] = OrderedDict()
+        self.bytes = 0
+
+    def get(self, key: tuple[Any, ...]) -> Told | None:
+        found = self._said.get(key)
+        if found is not None:
+            self._said.move_to_end(key)
+        return found
+
+    def put(self, key: tuple[Any, ...], told: Told) -> None:
+        self._said[key] = told
+        self.bytes += told.nbytes
+        while self.bytes > self._limit:
+            _, gone = self._said.popitem(last=False)
+            self.bytes -= gone.nbytes
+
+    def forget(self, is_spent: Callable[[tuple[Any, ...]], bool]) -> None:
+        """Let go of what nobody asks for any more; keys as `PromptEncoder` makes them."""
+        for key in [key for key in self._said if is_spent(key)]:
+            self.bytes -= self._said.pop(key).nbytes
+
+    def __len__(self) -> int:
+        return len(self._said)
 
 
 class PromptEncoder:
-    """Embeddings of prompts for one loaded model. A repeated prompt costs no encoder run."""
+    """Embeddings of prompts for one loaded model. A repeated prompt costs no encoder run.
 
-    def __init__(self, components: Components) -> None:
+    `encoder` names the text encoders as they are on disk, `adapters` what changes them in this run: the same words are
+    remembered apart for each.
+    """
+
+    def __init__(self, components: Components, *, cache: PromptCache | None = None, encoder: Hashable = None, adapters: Hashable = ()) -> None:
+        self._components = components
         self._voice = components.voice
-        self._cache: OrderedDict[tuple[tuple[Passage, ...], int, tuple[str, ...], int | None, tuple[str, ...]], Told] = OrderedDict()
+        self._cache = PromptCache() if cache is None else cache
+        self._key = (encoder, components.dtype, adapters)
         self._layer: int | None = None
         self._learned: Mapping[str, torch.Tensor] = {}
         self._hashes: tuple[str, ...] = ()
@@ -66,8 +103,7 @@ class PromptEncoder:
         if isinstance(voice, SightedVoice):
             self._voice, self._sight = voice.before(pictures), hashes
             # What was said in front of others is long, and rarely said again.
-            for key in [key for key in self._cache if key[4] not in ((), hashes)]:
-                del self._cache[key]
+            self._cache.forget(lambda key: key[-1] not in ((), hashes))
         try:
             yield
         finally:
@@ -101,13 +137,13 @@ class PromptEncoder:
         return self._voice.runs(passages, {name: len(vectors) for name, vectors in self._learned.items()})
 
     def _said(self, passages: tuple[Passage, ...], runs: int) -> Told:
-        key = (passages, runs, self._hashes, self._layer, self._sight)
-        if key not in self._cache:
-            self._cache[key] = at_layer(self._voice, self._layer).say(passages, runs, self._learned)
-            if len(self._cache) > _CACHED_PROMPTS:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(key)
-        return self._cache[key]
+        key = (self._key, passages, runs, self._hashes, self._layer, self._sight)
+        if (known := self._cache.get(key)) is not None:
+            return known
+        self._components.use(*self._components.encoders)
+        said = at_layer(self._voice, self._layer).say(passages, runs, self._learned).to(self._components.device)
+        self._cache.put(key, said)
+        return said
 
 
 @dataclass(frozen=True)

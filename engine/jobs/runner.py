@@ -11,7 +11,7 @@ from typing import Literal
 from engine.contract.errors import EngineError, WorkerLost
 from engine.contract.events import Cancelled, Drawn, Event, Failed, Finished, Loading, Paused, Progress, Skipped
 from engine.contract.results import Job, Picture
-from engine.contract.work import Frozen, Loads, Partial, Pixels, Stepped, Stopped, TilePixels, Work
+from engine.contract.work import Frozen, Lightened, Loads, Partial, Pixels, Stepped, Stopped, TilePixels, Work
 from engine.contract.work import Skipped as LeftOut
 from engine.jobs.audience import Audience
 from engine.jobs.hosts.base import Host
@@ -34,6 +34,8 @@ class Run:
     host: Host
     wishes: Wishes = field(default_factory=Wishes)
     since: float = field(default_factory=time.monotonic)
+    # What its owner should know about how it went; "" while all is as usual.
+    note: str = ""
 
 
 class Runner:
@@ -61,8 +63,11 @@ class Runner:
                 match message:
                     case Loads(what):
                         self._audience.send(Loading(job.id, what))
+                    case Lightened(what):
+                        run.note = what
+                        self._audience.send(Loading(job.id, what))
                     case Stepped():
-                        self._audience.send(self._progress(job, message))
+                        self._audience.send(self._progress(job, message, run.note))
                     case TilePixels():
                         self._keeper.tile(job, message)
                     case Partial():
@@ -110,11 +115,13 @@ class Runner:
             case _:
                 return ending_of(after, self._history), None
 
-    def _progress(self, job: Job, at: Stepped) -> Progress:
+    def _progress(self, job: Job, at: Stepped, note: str) -> Progress:
         whole = self._line.seconds(job.recipe)
         share = (at.picture + (at.tile + at.step / at.steps) / at.tiles) / job.recipe.count
         left_s = None if whole is None else whole * (1 - share)
-        return Progress(job.id, at.picture, job.recipe.count, at.step, at.steps, at.preview, left_s, at.tile, at.tiles)
+        # A host has made a file of it.
+        preview = at.preview if isinstance(at.preview, bytes) else None
+        return Progress(job.id, at.picture, job.recipe.count, at.step, at.steps, preview, left_s, at.tile, at.tiles, note)
 
     def _end(self, run: Run, state: Literal["done", "cancelled"], done: dict[int, Picture], steps: int) -> Event | None:
         job, pictures = run.job, tuple(done[index] for index in sorted(done))
@@ -122,7 +129,7 @@ class Runner:
             return None
         if state == "cancelled":
             return Cancelled(job.id, steps, pictures)
-        return Finished(job.id, pictures, time.monotonic() - run.since)
+        return Finished(job.id, pictures, time.monotonic() - run.since, run.note)
 
     def _put_aside(self, run: Run, frozen: Frozen) -> Event | None:
         """For its owner, or because the studio closes: then it waits for the next start."""

@@ -13,7 +13,7 @@ from tests.browser.conftest import SHOTS, open_studio
 from tests.browser.hands import bring, chip, generate, picture_of, size_shown, stage, tab, unfold, write
 from tests.browser.test_sources import give
 from tests.diffusion.families import make_family
-from tests.studio import Studio
+from tests.studio import Studio, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -73,8 +73,12 @@ def test_the_switch_answers_the_keyboard_and_changes_what_is_asked_for(page: Pag
     use(page, "klein")
     prompt = page.locator("#ctl-prompt textarea")
     expect(prompt).to_have_attribute("placeholder", "A red mushroom in a forest by day")
-    page.locator("#ctl-how").get_by_label("Repaint", exact=True).focus()
-    page.keyboard.press("ArrowRight")
+    repaint = page.locator("#ctl-how").get_by_label("Repaint", exact=True)
+    expect(repaint).to_be_enabled()
+    repaint.focus()
+    # The framework gives each radio a name of its own: every choice is a stop of its own.
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
     is_edit(page, is_chosen=True)
     expect(page.locator("#ctl-size")).to_be_hidden()
     expect(prompt).to_have_attribute("placeholder", "Say what to change: make it night")
@@ -132,12 +136,12 @@ def test_an_edit_is_drawn_reused_and_read_back_from_its_file(page: Page, browser
     is_edit(page, is_chosen=True)
     expect(page.locator(".picture-card")).to_have_count(2)
     generate(page)
-    stage(page, "done")
-    rows = own.rows("select recipe from jobs order by rowid")
-    recipes = [str(row[0]) for row in rows]
-    assert len(recipes) >= 2
-    assert recipes[-1] == recipes[-2]
-    assert '"mode":"edit"' in recipes[-1]
+    # The first picture is still on the stage until the next one is asked for.
+    wait_for(lambda: len(own.rows("select recipe from jobs")) == 2, 30, "the second job")
+    first, second = (str(row[0]) for row in own.rows("select recipe from jobs"))
+    assert first == second
+    assert '"mode":"edit"' in first
+    assert first.count('"pictures":[') == 1
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,9 @@ def shots(page: Page, name: str) -> None:
         for width in (1440, 390):
             page.set_viewport_size({"width": width, "height": 900 if width == 1440 else 844})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.evaluate(
+                "Promise.allSettled(document.getAnimations().filter((one) => one.effect.getTiming().iterations !== Infinity).map((one) => one.finished))"
+            )
             page.screenshot(path=SHOTS / f"{name}-{width}-{theme}.png")
     page.set_viewport_size({"width": 1440, "height": 900})
 
@@ -144,6 +147,7 @@ def test_a_model_is_downloaded_followed_over_a_reload_and_drawn_with(models: Pag
     item = coming(models, "first")
     expect(models.locator(".models-said")).to_contain_text("first is on its way. You can go on drawing.")
     expect(item).to_contain_text(f"from ada/first @ {COMMIT[:12]}")
+    expect(models.locator(".models-suggest")).to_be_hidden()
     until(models, "first", 5)
     expect(item.locator(".models-whole")).to_contain_text("of 37.")
     expect(item.locator(".models-whole")).to_contain_text("MB/s · ")
@@ -202,6 +206,7 @@ def test_a_download_that_fails_says_why_and_the_studio_draws_on(models: Page, hu
     item = coming(models, "second")
     expect(item).to_contain_text("The hub does not let this machine read ada/second (403). Its owner has to let you in", timeout=60_000)
     expect(item).to_contain_text("failed")
+    expect(models.locator(".models-said")).to_contain_text("second could not be brought here.")
     item.scroll_into_view_if_needed()
     shots(models, "models-failed")
     assert own.health()["ready"]

@@ -59,8 +59,8 @@ def test_each_model_says_what_it_is_and_what_fits(models: Page) -> None:
     offers = models.locator(".models-offers .model")
     assert offers.count() >= 12
     expect(offers.first).to_contain_text("Memory:")
-    offers.first.get_by_text("How it comes here").click()
-    expect(offers.first.locator("code")).to_contain_text("hf download ")
+    offers.first.get_by_text("From a terminal").click()
+    expect(offers.first.locator("code")).to_contain_text("python -m engine models download ")
     # What runs stays in sight.
     expect(models.locator(".stage")).to_be_visible()
     models.screenshot(path=SHOTS / "models-1440.png")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.contract.memory import Room, fit, gigabytes
+from engine.contract.memory import MemoryChoice, Plan, Room, fit, gigabytes, ladder, lighter, tile_edge, went_on
 from engine.machine import find_room
 
 GB = 1024**3
@@ -17,6 +17,10 @@ def gpu(size: float) -> Room:
     return Room("GPU", int(size * GB), is_host=False)
 
 
+def host(size: float) -> Room:
+    return Room("this computer", int(size * GB), is_host=True)
+
+
 @pytest.mark.parametrize(
     ("parts", "room", "plan", "text"),
     [
@@ -25,13 +29,16 @@ def gpu(size: float) -> Room:
         (SDXL, gpu(7), "text encoder on CPU", "6.2 of 7 GB, text encoder on CPU"),
         (SDXL, gpu(6.05), "one part at a time", "6 of 6 GB, one part at a time"),
         (SDXL, gpu(4), "in pieces", "1.9 of 4 GB, in pieces"),
-        (SDXL, gpu(1), "too large", "needs 1.9 GB, and there are 1"),
+        (SDXL, gpu(1.7), "in 8 bits", "1.6 of 1.7 GB, in 8 bits"),
+        (SDXL, gpu(1), "in 8 bits", "needs 1.6 GB, and there are 1"),
         (FLUX, gpu(24), "text encoder on CPU", "24 of 24 GB, text encoder on CPU"),
         (FLUX, gpu(12), "in pieces", "4.8 of 12 GB, in pieces"),
         (FLUX, gpu(80), "whole", "33 of 80 GB"),
-        # The computer's own memory: there is nowhere else to put a part.
-        (FLUX, Room("this computer", 24 * GB, is_host=True), "too large", "needs 33 GB, and there are 24"),
-        (STARTER, Room("this computer", 16 * GB, is_host=True), "whole", "0.2 of 16 GB"),
+        # The computer's own memory: there is nowhere else to put a part but back on disk.
+        (FLUX, host(24), "one part at a time", "24 of 24 GB, one part at a time"),
+        (FLUX, host(16), "in 8 bits", "13 of 16 GB, in 8 bits"),
+        (FLUX, host(8), "in 8 bits", "needs 13 GB, and there are 8"),
+        (STARTER, host(16), "whole", "0.2 of 16 GB"),
     ],
 )
 def test_the_quickest_plan_that_fits_is_named(parts: dict[str, int], room: Room, plan: str, text: str) -> None:
@@ -41,14 +48,86 @@ def test_the_quickest_plan_that_fits_is_named(parts: dict[str, int], room: Room,
 
 
 def test_more_memory_never_makes_a_plan_slower() -> None:
-    order = ("too large", "in pieces", "one part at a time", "text encoder on CPU", "whole")
+    order = ("in 8 bits", "in pieces", "one part at a time", "text encoder on CPU", "whole")
     for parts in (SDXL, FLUX, STARTER):
-        ranks = [order.index(fit(parts, gpu(size / 4)).plan) for size in range(1, 200)]
-        assert ranks == sorted(ranks)
+        for room in (gpu, host):
+            ranks = [order.index(fit(parts, room(size / 4)).plan) for size in range(1, 200)]
+            assert ranks == sorted(ranks)
+
+
+def test_each_plan_of_a_ladder_takes_less_than_the_one_above() -> None:
+    for parts in (SDXL, FLUX, STARTER, {"unet": GB}):
+        for room in (gpu(8), host(8)):
+            needed = [size for _, size in ladder(parts, room)]
+            assert needed == sorted(needed, reverse=True)
+            assert len(set(needed)) == len(needed)
+
+
+@pytest.mark.parametrize(
+    ("choice", "room", "plan"),
+    [
+        ("automatic", gpu(24), "whole"),
+        ("everything", gpu(4), "whole"),
+        ("everything", gpu(24), "whole"),
+        ("lighter", gpu(24), "text encoder on CPU"),
+        ("lighter", gpu(7), "one part at a time"),
+        ("lighter", gpu(1), "in 8 bits"),
+        ("lightest", gpu(24), "in 8 bits"),
+        ("lighter", host(24), "one part at a time"),
+        ("lightest", host(24), "in 8 bits"),
+    ],
+)
+def test_the_operator_has_the_last_word(choice: MemoryChoice, room: Room, plan: str) -> None:
+    assert fit(SDXL, room, choice).plan == plan
+
+
+def test_what_the_operator_wants_is_still_said_where_it_does_not_fit() -> None:
+    found = fit(SDXL, gpu(4), "everything")
+    assert not found.is_possible
+    assert found.text == "needs 7.7 GB, and there are 4"
+
+
+@pytest.mark.parametrize(
+    ("plan", "room", "below"),
+    [
+        ("whole", gpu(24), "text encoder on CPU"),
+        ("text encoder on CPU", gpu(24), "one part at a time"),
+        ("one part at a time", gpu(24), "in pieces"),
+        # The last one draws another picture: nobody is brought there without a word.
+        ("in pieces", gpu(24), None),
+        ("in 8 bits", gpu(24), None),
+        ("whole", host(24), "one part at a time"),
+        ("one part at a time", host(24), None),
+    ],
+)
+def test_below_a_plan_is_one_that_draws_the_same_picture(plan: Plan, room: Room, below: Plan | None) -> None:
+    assert lighter(plan, SDXL, room) == below
+
+
+def test_a_lighter_plan_is_told_in_one_sentence() -> None:
+    assert went_on("text encoder on CPU") == "Ran out of memory; went on with the text encoder on the CPU."
+    assert went_on("one part at a time") == "Ran out of memory; went on with one part of the model at a time."
+    assert went_on("in pieces") == "Ran out of memory; went on with the model in pieces."
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "spare", "edge"),
+    [
+        (512, 512, 512 * 512 * 1000, None),
+        (1024, 1024, 512 * 512 * 1000, 512),
+        (1024, 1024, 1024 * 1024 * 1000 - 1, 960),
+        (2048, 512, 600 * 600 * 1000, 576),
+        # No tile is so small that its edges are most of it.
+        (1024, 1024, 1000, 256),
+        (256, 192, 1000, None),
+    ],
+)
+def test_only_pictures_above_the_threshold_are_decoded_in_tiles(width: int, height: int, spare: int, edge: int | None) -> None:
+    assert tile_edge(width, height, 1000, spare) == edge
 
 
 def test_a_model_without_a_separate_text_encoder_is_not_told_to_move_one() -> None:
-    assert {fit({"unet": 8 * GB}, gpu(size)).plan for size in range(1, 20)} == {"too large", "in pieces", "whole"}
+    assert {fit({"unet": 8 * GB}, gpu(size)).plan for size in range(1, 20)} == {"in 8 bits", "in pieces", "whole"}
 
 
 @pytest.mark.parametrize(
@@ -62,3 +141,4 @@ def test_the_room_is_found_without_a_gpu() -> None:
     room = find_room("cpu")
     assert room.is_host
     assert room.bytes > GB
+    assert find_room("cpu", 3).bytes == 3 * GB

@@ -103,7 +103,7 @@ def pipeline(components: Components, mode: str, **more: Any) -> Any:
 
 
 def make_family(folder: Path, key: str, *, made_for: str = "txt2img", **options: Any) -> Path:
-    """A folder that loads as a model of the family, of the pipeline `made_for`. `options`: flux1 takes `guidance_embeds`, sd3 `with_t5`."""
+    """A folder that loads as a model of the family, of the pipeline `made_for`. `options`: flux1 takes `guidance_embeds`, sd3 `with_t5`, qwen `zero_cond_t`."""
     torch.manual_seed(len(key) + sum(map(ord, key)))
     parts = make_parts(key, **options)
     if key == "qwen" and made_for.startswith("edit"):
@@ -276,7 +276,7 @@ def _zimage() -> dict[str, Any]:
     return {"tokenizer": _qwen_tokenizer(), "text_encoder": _qwen3(16, 3), "transformer": transformer, "vae": _kl(16, shift=0.12), "scheduler": FLOW}
 
 
-def _qwen() -> dict[str, Any]:
+def _qwen(*, zero_cond_t: bool = False) -> dict[str, Any]:
     text = {
         "vocab_size": 272, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
         "max_position_embeddings": 4096, "bos_token_id": 256, "eos_token_id": 258, "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0},
@@ -284,7 +284,14 @@ def _qwen() -> dict[str, Any]:
     vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16, "fullatt_block_indexes": [0]}
     encoder = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, image_token_id=259, video_token_id=260, vision_start_token_id=261, vision_end_token_id=262))  # fmt: skip
     transformer = QwenImageTransformer2DModel(
-        in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=16, axes_dims_rope=(4, 6, 6)
+        in_channels=16,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        axes_dims_rope=(4, 6, 6),
+        zero_cond_t=zero_cond_t,
     )
     vae = AutoencoderKLQwenImage(
         base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True],

@@ -80,9 +80,9 @@ def theirs(components: Components, loras: list[tuple[Path, Any]]) -> torch.Tenso
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_equals_diffusers_and_leaves_no_trace(components: Components, files: dict[str, Path], layout: str) -> None:
     shelf, before = AdapterShelf(), drawn(components)
-    with shelf.applied(components, (Lora(files[layout], 0.7),)) as is_spoken:
+    with shelf.applied(components, (Lora(files[layout], 0.7),)) as spoken:
         ours = drawn(components)
-    assert is_spoken == (layout == "text")
+    assert bool(spoken) == (layout == "text")
     difference = float((ours - theirs(components, [(files[layout], 0.7)])).abs().max())
     print(f"{layout}: largest difference to diffusers {difference:.1e}, to no adapter {float((ours - before).abs().max()):.2f}")
     assert difference <= 1e-5

@@ -28,6 +28,7 @@ from engine.diffusion.modes.inpaint import inpaint
 from engine.diffusion.modes.txt2img import text_to_image
 from engine.diffusion.preview import measure_preview
 from engine.diffusion.text import PromptEncoder
+from engine.jobs.hosts.previews import to_jpeg
 from tests.conftest import STARTER
 from tests.diffusion.families import PIPELINES, make_family, pipeline
 from tests.diffusion.loras import matrices
@@ -200,7 +201,7 @@ def test_the_last_preview_is_the_picture(room: Path, name: str) -> None:
     components = model(room, name)
     *_, last = text_to_image(components, PromptEncoder(components), recipe(components, steps=12))
     assert float((last.denoised - last.latents).abs().max()) < 1e-4 if components.family.facts.is_flow else torch.isfinite(last.denoised).all()
-    assert Image.open(io.BytesIO(components.preview.jpeg(last.denoised[0]))).size[0] >= 128
+    assert Image.open(io.BytesIO(to_jpeg(components.preview.sketch(last.denoised[0])))).size[0] >= 128
 
 
 @pytest.mark.parametrize("name", ["sdxl", "flux1 dev"])

@@ -13,22 +13,21 @@ import pytest
 import torch
 from PIL import Image
 
-from engine import BadNumbers, Cancelled, Engine, Failed, Finished, OutOfMemory, Progress, TextToImage
+from engine import BadNumbers, Cancelled, Engine, Failed, Finished, Loading, OutOfMemory, Progress, TextToImage
 from engine.diffusion.loading import Components
 from engine.diffusion.painter import Painter
 from engine.jobs.hosts.inline import InlineHost
 from tests.conftest import OWNER, events_of
 from tests.faults.figures import Figures
 from tests.studio import resident_mb
+from ui.stream import stage_view
 
 Make = Callable[..., TextToImage]
 
 
 def components_of(engine: Engine) -> Components:
-    """The resident model of an engine that draws in this process."""
-    components = painter_of(engine)._components
-    assert components is not None
-    return components
+    """The model that an engine that draws in this process used last."""
+    return next(reversed(painter_of(engine)._models.values()))
 
 
 def painter_of(engine: Engine) -> Painter:
@@ -70,7 +69,7 @@ def written(folder: Path) -> int:
 def test_no_memory_at_any_step_is_said_with_advice_and_leaves_nothing(
     inline_engine: Engine, request_of: Make, tmp_path: Path, figure: Figures
 ) -> None:
-    """No memory at a random step, 20 times; each try leaves 32 MB in the frame that raises"""
+    """No memory from a random step on, 20 times, so that the lighter try fails too; each leaves 32 MB in the frame that raises"""
     before, rng = draw(inline_engine, request_of()), random.Random(6)
     advised, sizes_mb = 0, []
     unet = components_of(inline_engine).unet
@@ -80,7 +79,7 @@ def test_no_memory_at_any_step_is_said_with_advice_and_leaves_nothing(
         def raise_at(call: int, _answer: Any, at: int = at) -> None:
             # What a traceback would keep alive, if anybody kept the traceback.
             ballast = torch.ones(8 * 2**20)
-            if call == at:
+            if call >= at:
                 raise torch.OutOfMemoryError(f"CUDA out of memory beside {ballast.nbytes} bytes")
 
         with hooked(unet, raise_at):
@@ -97,6 +96,33 @@ def test_no_memory_at_any_step_is_said_with_advice_and_leaves_nothing(
     figure("grown by", sizes_mb[-1] - sizes_mb[0], "MB", at_most=64)
     figure("pictures kept", written(tmp_path), equals=1)
     assert draw(inline_engine, request_of()) == before
+
+
+@pytest.mark.fault("out of memory")
+def test_one_lighter_try_draws_the_same_picture_and_says_so(inline_engine: Engine, request_of: Make, tmp_path: Path, figure: Figures) -> None:
+    """No memory at a random step, once, 10 times: the job goes on under a lighter plan, to the same bytes"""
+    before, rng, same, said = draw(inline_engine, request_of()), random.Random(3), 0, 0
+    sentence = "Ran out of memory; went on with one part of the model at a time."
+    for _ in range(10):
+        at = rng.randrange(1, 5)
+
+        def raise_at(call: int, _answer: Any, at: int = at) -> None:
+            if call == at:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        with hooked(components_of(inline_engine).unet, raise_at):
+            events = events_of(inline_engine, inline_engine.submit(request_of(), OWNER).id)
+        ending = events[-1]
+        assert isinstance(ending, Finished), ending
+        said += ending.note == sentence and any(isinstance(event, Loading) and event.what == sentence for event in events)
+        assert stage_view(ending, b"", ending.pictures[0].recipe)["text"].endswith(f". {sentence}")
+        with Image.open(ending.pictures[0].path) as image:
+            same += image.tobytes() == before
+    figure("same pictures", same, "of 10", equals=10)
+    figure("told in a sentence", said, "of 10", equals=10)
+    ending = events_of(inline_engine, inline_engine.submit(request_of(), OWNER).id)[-1]
+    assert isinstance(ending, Finished)
+    assert ending.note == ""
 
 
 def test_advice_is_never_a_picture_without_pixels(inline_engine: Engine, request_of: Make) -> None:

@@ -205,6 +205,18 @@ def test_a_broken_line_is_gone_on_with_by_itself(shelf: Shelf, hub: TinyHub, tin
     assert sum(wanted.startswith("bytes=") for wanted in hub.ranges()) >= len(tiny[UNET]) // 300_000
 
 
+def test_large_files_that_lie_elsewhere_are_followed_and_the_token_stays(
+    shelf: Shelf, hub: TinyHub, tiny: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    hub.sends_elsewhere, hub.breaks_at = True, 600_000
+    folder = shelf.bring()
+    assert (folder / UNET).read_bytes() == tiny[UNET]
+    assert hub.told_tokens
+    assert not any(path.startswith("/store/") for path in hub.told_tokens)
+    assert any(path.startswith("/store/") and wanted.startswith("bytes=") for _, path, wanted in hub.asked)
+
+
 def test_a_studio_that_died_goes_on_where_it_was(shelf: Shelf, hub: TinyHub, tmp_path: Path) -> None:
     plan = shelf.models.look("ada/tiny")
     shelf.models.begin(plan)

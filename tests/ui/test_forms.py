@@ -75,6 +75,8 @@ def test_the_image_tab_repaints_or_edits() -> None:
     # Neither strength nor size: the sentence says what changes, and the source has a shape.
     assert to_request_values(form, "edit") == {"mode": "edit", "prompt": "x", "pictures": ["1" * 64]}
     assert to_request_values({**form, "width": "512"}, "edit")["width"] == "512"
+    # Whatever a browser sends is for the contract to judge.
+    assert to_request_values({**form, "pictures": 7}, "edit")["pictures"] == 7
     assert to_request_values(form, "img2img")["strength"] == 0.5
     edited = RECIPE.model_copy(update={"mode": "edit", "source": "0" * 64})
     assert (tab_of(edited), from_recipe(edited, SIZES)["how"]) == ("img2img", "edit")

@@ -104,8 +104,8 @@ async def _follow(engine: Engine, job_id: str, owner: str, notes: list[str]) -> 
                     yield {"state": "drawing", "job": job_id, **_progress(event)}
                 case Paused(step=step):
                     yield {"state": "paused", "job": job_id, "step": step}
-                case Finished(pictures=pictures):
-                    yield {"state": "done", "job": job_id, "pictures": _views(engine, pictures), "notes": notes}
+                case Finished(pictures=pictures, note=note):
+                    yield {"state": "done", "job": job_id, "pictures": _views(engine, pictures), "notes": [*notes, note] if note else notes}
                     return
                 case Cancelled(pictures=pictures):
                     yield {"state": "stopped", "job": job_id, "pictures": _views(engine, pictures), "notes": notes}

@@ -27,9 +27,7 @@ def bring(engine: Engine, asked: Mapping[str, Any], owner: str) -> tuple[dict[st
         if "mask" in values:
             values["mask"] = _mask(engine, source.hash, values["mask"], owner)
     if isinstance(values.get("pictures"), list):
-        shown = [_brought(engine, one, owner, "pictures") for one in values["pictures"]]
-        values["pictures"] = [one.hash for one in shown]
-        notes += [one.note for one in shown]
+        values["pictures"] = [_with_picture(engine, {"image": one}, owner, "pictures", notes)["image"] for one in values["pictures"]]
     for field in ("references", "controls"):
         if isinstance(values.get(field), list):
             values[field] = [_with_picture(engine, one, owner, field, notes) for one in values[field]]
@@ -49,7 +47,7 @@ def _brought(engine: Engine, given: object, owner: str, field: str) -> InputImag
 
 
 def _with_picture(engine: Engine, given: Any, owner: str, field: str, notes: list[str]) -> Any:
-    """A reference or a control unit with the hash of its picture. What else it may be is judged with the request."""
+    """What has a picture, with its hash. Whose a hash is, and what else it may be, is judged with the request."""
     if not isinstance(given, dict) or "image" not in given:
         return given
     known = cast(dict[str, Any], given)

@@ -67,7 +67,7 @@ function here(model) {
   head.append(make("h4", "", model.title));
   if (isUsed) head.append(make("span", "model-mark is-used", "in use"));
   if (model.is_default) head.append(make("span", "model-mark", "default"));
-  item.append(head, facts(model.family, model.size, model.refusal && !model.licence ? "" : model.licence || "licence not stated", model.is_bundled && "bundled", model.source && `from ${model.source}`));
+  item.append(head, facts(model.family, model.size, model.refusal && !model.licence ? "" : model.licence || "licence not stated", model.is_bundled && "bundled", model.source && `from ${model.source}`, model.edits && "edits by a sentence"));
   if (model.refusal) item.append(make("p", "models-why", `Cannot be used: ${model.refusal}`));
   else item.append(make("p", "models-note", model.note || model.what));
   if (model.fits) item.append(memory(model));
@@ -173,6 +173,8 @@ function looked(found, close, lookAtOther, say) {
       const now = await post("download", found.id, found.precision);
       close();
       tell(`${found.title} is on its way. You can go on drawing.`);
+      view.suggestion = null;
+      suggest();
       takeDownloads(now.downloads);
       $(".models-coming").scrollIntoView({ block: "nearest" });
     } catch (error) { take.disabled = false; say(error.message, true); }
@@ -231,6 +233,8 @@ function fill(item, one) {
 
 function takeDownloads(list) {
   const before = view.downloads, gone = before.filter((one) => !list.some((other) => other.name === one.name));
+  const failed = list.find((one) => one.state === "failed" && before.some((other) => other.name === one.name && other.is_open));
+  if (failed) tell(`${failed.title} could not be brought here.`, true);
   view.downloads = list;
   renderComing();
   // What was on its way and is not any more is here, or was removed.

@@ -14,7 +14,7 @@ _TEMPLATE = """
   <h3 class="models-on-their-way" hidden>On their way here</h3>
   <ul class="models-list models-coming" aria-label="On their way here"></ul>
   <ul class="models-list models-here" aria-label="On this machine"></ul>
-  <p class="models-none" hidden>No other model is here. Put a .safetensors file, or a folder with a model_index.json, into data/models; it is found the next time this tab opens.</p>
+  <p class="models-none" hidden>No other model is here yet. A .safetensors file, or a folder with a model_index.json, that is put into data/models is found the next time this tab opens.</p>
   <form class="models-hub" hidden>
     <h3>From the hub</h3>
     <p class="models-hint">Any model of huggingface.co in diffusers' layout. You see its size and licence first.</p>
@@ -24,7 +24,7 @@ _TEMPLATE = """
     <div class="models-looked"></div>
   </form>
   <h3 class="models-could">Could be here</h3>
-  <p class="models-hint">Openly licensed models. Nothing is downloaded before you have seen its size and licence and said so.</p>
+  <p class="models-hint">Openly licensed models, with their size in full precision; where the hub has half of it too, that is fetched. Nothing comes before you have seen what it is and said so.</p>
   <ul class="models-list models-offers" aria-label="Could be here"></ul>
 </section>
 """

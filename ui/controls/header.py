@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from engine import ModelCard
+from engine import Fit, ModelCard
 from ui.controls.about import about_view
 from ui.controls.settings import settings_dialog
 
@@ -22,7 +22,7 @@ _HALF_MOON = '<svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12
 _SLIDERS = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 7h9M19 7h1M4 17h1M11 17h9"/><circle cx="16" cy="7" r="3"/><circle cx="8" cy="17" r="3"/></svg>'
 
 
-def build_header(model: ModelCard, *, has_people: bool) -> gr.HTML:
+def build_header(model: ModelCard, fits: Fit | None, *, has_people: bool) -> gr.HTML:
     keys = "".join(f"<dt><kbd>{key}</kbd></dt><dd>{what}</dd>" for key, what in _KEYS)
     tabs = "".join(
         f'<button type="button" role="tab" aria-selected="false" aria-controls="controls" data-mode="{mode}">{name}</button>'
@@ -46,5 +46,8 @@ def build_header(model: ModelCard, *, has_people: bool) -> gr.HTML:
     # Each in a block of its own: their names are their own too.
     script = "".join(f"{{\n{Path(__file__).with_name(f'{name}.js').read_text(encoding='utf-8')}\n}}\n" for name in ("header", "settings"))
     # What a folder says of its model goes in as text, never as markup.
-    script = script.replace("__ABOUT__", json.dumps({"title": model.title, "about": about_view(model)}).replace("<", "\\u003c"))
+    script = script.replace(
+        "__ABOUT__",
+        json.dumps({"title": model.title, "about": about_view(model, fits)}).replace("<", "\\u003c"),
+    )
     return gr.HTML("txt2img", html_template=template, js_on_load=script, elem_id="top", apply_default_css=False, model=model.title)

@@ -22,11 +22,15 @@ Settle = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Denoiser:
-    """A denoising module, how its family calls it, and what the family does to a guided prediction, if anything."""
+    """A denoising module, how its family calls it, and what the family does to a guided prediction, if anything.
+
+    `ready` brings it, and what works beside it, to where they work: to be called before each of its calls.
+    """
 
     network: Any
     predict: Predict
     settle: Settle | None = None
+    ready: Callable[[], None] = lambda: None
 
 
 class Latents(Protocol):

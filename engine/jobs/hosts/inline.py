@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.contract.memory import Memory
 from engine.contract.work import Frozen, HostMessage, Work
 from engine.jobs.hosts.lending import lent
+from engine.jobs.hosts.previews import packed
 from engine.jobs.hosts.steering import steered
 from engine.jobs.wishes import Wishes
 
@@ -20,9 +23,10 @@ if TYPE_CHECKING:
 class InlineHost:
     """Draws in the calling thread. torch is imported at the first `start` or `run`, not with this module."""
 
-    def __init__(self, *, device: str = "auto", dtype: str = "auto") -> None:
+    def __init__(self, *, device: str = "auto", dtype: str = "auto", memory: Memory | None = None) -> None:
         self._device = device
         self._dtype = dtype
+        self._memory = memory or Memory()
         self._painter: Painter | None = None
         self._lock = threading.Lock()
         self._lent = lent(self._draw)
@@ -41,10 +45,13 @@ class InlineHost:
             with self._lock:
                 painter = self._ready_painter()
                 if self._lent is None:
-                    yield from steered(painter.paint(work, lambda: wishes.skipped), wishes, painter.freeze, painter.keep)
+                    messages = steered(painter.paint(work, lambda: wishes.skipped), wishes, painter.freeze, painter.keep)
                 else:
                     # What is drawn lives in the lender's process: a job that is put aside there begins its picture anew.
-                    yield from steered(self._lent(work), wishes, lambda: Frozen(0, 0, None))
+                    messages = steered(self._lent(work), wishes, lambda: Frozen(0, 0, None))
+                with closing(messages):
+                    for message in messages:
+                        yield packed(message)
         finally:
             self._state = "ready"
 
@@ -65,5 +72,5 @@ class InlineHost:
             os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
             from engine.diffusion.painter import Painter
 
-            self._painter = Painter(device=self._device, dtype=self._dtype)
+            self._painter = Painter(device=self._device, dtype=self._dtype, memory=self._memory)
         return self._painter

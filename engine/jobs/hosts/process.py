@@ -12,7 +12,9 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from engine.contract.errors import EngineError, WorkerLost
+from engine.contract.memory import Memory
 from engine.contract.work import HostMessage, Loads, Work
+from engine.jobs.hosts.previews import packed
 from engine.jobs.hosts.worker import Done, Failure, Ready, Shutdown, Wanted, Warm, serve
 from engine.jobs.wishes import Wishes
 
@@ -25,9 +27,10 @@ Inbox = SimpleQueue[HostMessage | Done | Failure | None]
 class ProcessHost:
     """A worker in its own process and the pipe to it. Only one thread calls `run`; wishes may come from any."""
 
-    def __init__(self, *, device: str = "auto", dtype: str = "auto") -> None:
+    def __init__(self, *, device: str = "auto", dtype: str = "auto", memory: Memory | None = None) -> None:
         self._device = device
         self._dtype = dtype
+        self._memory = memory or Memory()
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
         self._inbox: Inbox = SimpleQueue()
@@ -46,7 +49,7 @@ class ProcessHost:
         # spawn, not fork: the page's process has threads, and CUDA does not survive a fork.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, self._device, self._dtype), name="easel-worker", daemon=True)
+        self._process = context.Process(target=serve, args=(theirs, self._device, self._dtype, self._memory), name="easel-worker", daemon=True)
         self._process.start()
         theirs.close()
         self._pipe = ours
@@ -73,7 +76,7 @@ class ProcessHost:
                 if isinstance(message, Failure):
                     raise EngineError.from_plain(message.error)
                 self._state = "drawing"
-                yield message
+                yield packed(message, self._inbox.empty)
             is_over = True
         finally:
             if not is_over:

@@ -12,6 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from engine.contract.errors import EngineError
+from engine.contract.memory import Memory
 from engine.contract.work import Wish, Work
 from engine.jobs.hosts.steering import steered
 from engine.jobs.wishes import Wishes
@@ -72,7 +73,7 @@ class Failure:
     error: dict[str, str | None]
 
 
-def serve(pipe: Connection, device: str, dtype: str) -> None:
+def serve(pipe: Connection, device: str, dtype: str, memory: Memory) -> None:
     """The worker's main function. Ends when told to, or when the page's process is gone."""
     # Ctrl+C reaches the whole group; only the page decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -85,7 +86,7 @@ def serve(pipe: Connection, device: str, dtype: str) -> None:
     from engine.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
-    painter = Painter(device=device, dtype=dtype)
+    painter = Painter(device=device, dtype=dtype, memory=memory)
     while not isinstance(order := inbox.get(), Shutdown):
         try:
             if isinstance(order, Warm):

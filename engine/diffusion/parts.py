@@ -1,0 +1,213 @@
+"""The modules of a model as things that can leave the device and come back the same to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
+from itertools import chain
+from typing import Any
+
+import torch
+
+from engine.contract.memory import STREAMED_SHARE, Plan, is_text_encoder, work_bytes
+from engine.diffusion.residency import Place, Residency
+
+# Words take little beside the weights that read them.
+_WORDS_BYTES = 64 * 1024**2
+
+
+class Part:
+    """A module and where its weights are. The module itself stays what it is, hooks and references to it included:
+
+    on disk it is a shell whose weights have no storage, and `load` (device → the same module afresh) fills it again.
+    """
+
+    def __init__(self, module: Any, load: Callable[[torch.device], Any], device: torch.device, *, place: Place = "device") -> None:
+        self.module = module
+        self.place: Place = place
+        self._load = load
+        self.device = device
+        self.is_streamed = False
+        self._bytes = module_bytes(module)
+
+    @property
+    def bytes(self) -> int:
+        return int(self._bytes * STREAMED_SHARE) if self.is_streamed else self._bytes
+
+    def move(self, place: Place) -> None:
+        if place == self.place:
+            return
+        if self.is_streamed:
+            # Its layers move by themselves, and their hooks know these very weights.
+            self.place = "device" if place == "device" else "host"
+            return
+        # Also where a run without gradients is under way: who scores pictures derives through these weights.
+        with torch.inference_mode(False):
+            self._move(place)
+        self.place = place
+
+    def _move(self, place: Place) -> None:
+        target = self.device if place == "device" else torch.device("cpu")
+        if place == "disk":
+            empty(self.module)
+        elif self.place == "disk":
+            adopt(self.module, self._load(target))
+        elif place == "host":
+            self.module.to(target)
+            if self.device.type == "cuda":
+                # The way back is quicker from pages that stay where they are; a host that has none to spare does without.
+                with suppress(RuntimeError):
+                    self.module._apply(lambda values: values.pin_memory())
+        else:
+            try:
+                self.module.to(target)
+            except RuntimeError:
+                # Some of it came: nothing is to lie half here and half there.
+                self.module.to("cpu")
+                raise
+
+    def stream(self) -> None:
+        """From now on its layers come onto the device when their turn is, and leave it after. For good: the model is to be let go after that."""
+        if self.is_streamed:
+            return
+        if self.place == "disk":
+            adopt(self.module, self._load(torch.device("cpu")))
+        self.module.to("cpu")
+        self.place = "host"
+        self.module.enable_group_offload(
+            onload_device=self.device, offload_device=torch.device("cpu"), offload_type="leaf_level", use_stream=self.device.type == "cuda"
+        )
+        self.is_streamed = True
+
+
+class Stay:
+    """Where the parts of one model lie while it works, as its plan says."""
+
+    def __init__(self, residency: Residency, model: str, parts: Mapping[str, Part], network: str, plan: Plan) -> None:
+        self.plan: Plan = plan
+        self.parts = parts
+        # What is not the model's own but works beside its denoiser in this run: controls.
+        self._beside: tuple[str, ...] = ()
+        self._residency = residency
+        self._device = next((part.device for part in parts.values()), torch.device("cpu"))
+        self._model = model
+        self._network = network
+        self._spare = work_bytes({name: part.bytes for name, part in parts.items()})
+
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        return [(self._model, name) for name in self.parts]
+
+    @property
+    def spare(self) -> int:
+        """Bytes that are left for what is computed when its weights are where they belong."""
+        taken = max((part.bytes for part in self.parts.values()), default=0) if self.turns else sum(part.bytes for part in self.parts.values())
+        return max(self._residency.device_bytes - taken, self._spare)
+
+    @property
+    def turns(self) -> bool:
+        """Whether parts make room for each other."""
+        return self.plan not in ("whole", "text encoder on CPU")
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether nothing has to be read from disk to begin."""
+        return all(part.place != "disk" for part in self.parts.values()) or self.turns
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing of it is in memory."""
+        return all(part.place == "disk" for part in self.parts.values())
+
+    @property
+    def is_streamed(self) -> bool:
+        return self.parts[self._network].is_streamed
+
+    def use(self, names: Iterable[str]) -> None:
+        """Bring the parts of one stage of a run to where they work: those that read words, the denoiser, or the autoencoder."""
+        names = tuple(names)
+        # Another VAE in the place of the model's own is not the model's to move.
+        wanted = [(self._model, name) for name in names if name in self.parts]
+        is_reading = all(is_text_encoder(name) for name in names)
+        spare = _WORDS_BYTES if is_reading else self._spare
+        beside = [(self._model, name) for name in self._beside] if (self._model, self._network) in wanted else []
+        if self.plan == "whole":
+            self._residency.use([*self.keys, *beside], spare=spare)
+            return
+        if self.plan == "text encoder on CPU":
+            if not is_reading:
+                self._residency.rest(key for key in self.keys if is_text_encoder(key[1]))
+                wanted = [key for key in self.keys if not is_text_encoder(key[1])]
+        else:
+            self._residency.rest(key for key in self.keys if key not in wanted)
+        if is_reading and sum(self.parts[name].bytes for _, name in wanted) > self._residency.device_bytes:
+            # An encoder that the device cannot hold reads where it lies.
+            self._residency.hold_ready(wanted)
+            return
+        self._residency.use([*wanted, *beside], spare=spare)
+
+    def hold(self, name: str, module: torch.nn.Module, load: Callable[[torch.device], Any]) -> None:
+        """Count a module of somebody else's that works with this model: a control, an image encoder. `name` is none of the model's parts."""
+        self._residency.hold((self._model, name), Part(module, load, self._device))
+
+    def bring(self, name: str) -> None:
+        """Onto the device, whatever the plan says of the model's own parts."""
+        self._residency.use([(self._model, name)])
+
+    def forget(self, names: Iterable[str]) -> None:
+        self._residency.forget((self._model, name) for name in names)
+
+    @contextmanager
+    def beside(self, names: Iterable[str]) -> Generator[None]:
+        """While inside, these work at every call of the denoiser and come and go with it."""
+        self._beside = tuple(dict.fromkeys(names))
+        try:
+            yield
+        finally:
+            self._beside = ()
+
+    @contextmanager
+    def under(self, plan: Plan) -> Generator[None]:
+        """Work under another plan for a while."""
+        before, self.plan = self.plan, plan
+        if plan == "in pieces":
+            self.parts[self._network].stream()
+        try:
+            yield
+        finally:
+            self.plan = before
+
+
+def module_bytes(module: torch.nn.Module) -> int:
+    """What its weights take; those that are shared count once."""
+    return sum({id(one): one.nbytes for one in chain(module.parameters(), module.buffers())}.values())
+
+
+def empty(module: torch.nn.Module) -> None:
+    """Give back the memory of its weights. Adapters inside keep theirs: nobody could fill them again."""
+    for name, one in module.named_modules():
+        if "lora_" not in name:
+            _replace(one, {key: _without_storage(value) for key, value in _tensors(one).items()})
+
+
+def adopt(shell: torch.nn.Module, fresh: torch.nn.Module) -> None:
+    """Give an emptied module the weights of one of the same making. Layers that carry adapters are filled underneath them."""
+    for name, one in fresh.named_modules():
+        place: Any = shell.get_submodule(name)
+        _replace(getattr(place, "base_layer", place), _tensors(one))
+
+
+def _tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A module's own, without those of its children."""
+    return dict(chain(module.named_parameters(recurse=False, remove_duplicate=False), module.named_buffers(recurse=False, remove_duplicate=False)))
+
+
+def _replace(module: torch.nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    for name, value in values.items():
+        # Parameters and buffers keep their kind: a parameter may only be followed by a parameter.
+        setattr(module, name, value)
+
+
+def _without_storage(value: torch.Tensor) -> torch.Tensor:
+    shell = torch.empty_like(value, device="meta")
+    return torch.nn.Parameter(shell, requires_grad=False) if isinstance(value, torch.nn.Parameter) else shell
