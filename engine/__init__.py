@@ -4,7 +4,7 @@ from engine.contract.adapters import LORA_WEIGHT_MAX, LORAS_MAX, LoraCard, LoraU
 from engine.contract.chunks import Counted
 from engine.contract.controls import CONTROL_WEIGHT_MAX, CONTROLS_MAX, ControlCard, ControlUse, PreprocessorCard
 from engine.contract.downloads import Download
-from engine.contract.editing import EDITING_MODELS, cannot_edit, pictures_taken
+from engine.contract.editing import EDITING_MODELS, cannot_edit, pictures_taken, plan_edit
 from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import (
     BadNumbers,
@@ -80,7 +80,6 @@ from engine.contract.schedulers import (
     SCHEDULER_FACTS,
     SCHEDULER_GROUPS,
     SCHEDULER_LABELS,
-    SCHEDULER_NOTES,
     ScheduleName,
     SchedulerFacts,
     SchedulerGroup,
@@ -130,7 +129,6 @@ __all__ = [
     "SCHEDULER_FACTS",
     "SCHEDULER_GROUPS",
     "SCHEDULER_LABELS",
-    "SCHEDULER_NOTES",
     "SCHEDULE_LABELS",
     "SCHEDULE_NOTES",
     "SCORE_DEFAULT",
@@ -238,6 +236,7 @@ __all__ = [
     "parse_request",
     "parse_strokes",
     "pictures_taken",
+    "plan_edit",
     "samplers_of",
     "schedules_of",
     "set_up_logs",

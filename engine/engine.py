@@ -569,12 +569,21 @@ class Engine:
         folder = self._shelves.models.folder(model or self.default_model)
         return count_words(prompt, folder, self._shelves.embeddings.cards(), lists=self._shelves.wildcards.lines)
 
-    def plan(self, scheduler: SchedulerName, schedule: ScheduleName | None, steps: int, model: str | None = None) -> tuple[float, ...]:
+    def plan(
+        self,
+        scheduler: SchedulerName,
+        schedule: ScheduleName | None,
+        steps: int,
+        model: str | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> tuple[float, ...]:
         """Shares of noise before each step, and 0 behind the last: for a plot. Empty where the model's settings are unusual.
 
-        Raises `InvalidRequest` where the three do not go together.
+        Some flow models are held longer near the noise where the picture is larger: `size` is width and height in pixels, else
+        the model's own. Raises `InvalidRequest` where sampler, schedule and steps do not go together.
         """
-        return noise_plan(self._shelves.models.folder(model or self.default_model), scheduler, schedule, steps)
+        name = model or self.default_model
+        return noise_plan(self._shelves.models.folder(name), scheduler, schedule, steps, size or self._shelves.models.card(name).default_size)
 
     def advice(
         self,

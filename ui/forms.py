@@ -49,6 +49,12 @@ def parse_size(label: object) -> tuple[str, str] | None:
     return (parts[0].strip(), parts[1].strip()) if len(parts) == 2 else None
 
 
+def size_values(form: Mapping[str, Any], mode: str) -> dict[str, Any]:
+    """Width and height that a form asks for, each of one's own above that of a preset. An edit has the shape of its source, unless it is asked for another."""
+    size = None if mode == "edit" else parse_size(form.get("size"))
+    return dict(zip(("width", "height"), size or (), strict=False)) | {name: form[name] for name in ("width", "height") if form.get(name)}
+
+
 def nearest_size(width: int, height: int, sizes: list[str]) -> str:
     """The label of the size whose shape is nearest to a picture's."""
     wanted = width / height
@@ -76,10 +82,7 @@ def tab_of(recipe: Recipe) -> str:
 def to_request_values(form: Mapping[str, Any], mode: str = "txt2img") -> dict[str, Any]:
     """What `parse_request` takes for a request of this mode, without the pictures. Empty controls are left out: "not chosen" is never zero."""
     values = {name: form.get(name) for name in _PLAIN}
-    # An edit has the shape of its source, unless it is asked for another.
-    if mode != "edit" and (size := parse_size(form.get("size"))) is not None:
-        values["width"], values["height"] = size
-    values.update({name: form[name] for name in ("width", "height") if form.get(name)})
+    values.update(size_values(form, mode))
     if form.get("is_seed_kept"):
         values["seed"] = form.get("seed")
     values.update({field: form.get(name) for name, field in OF_MODE.get(mode, {}).items()})

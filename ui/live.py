@@ -7,14 +7,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from engine import SCHEDULER_FACTS, Counted, Engine, EngineError, ModelCard, ModelNotFound, Style, apply_style, parse_request
-from ui.forms import request_mode
+from engine import (
+    SCHEDULER_FACTS,
+    Counted,
+    Engine,
+    EngineError,
+    InvalidRequest,
+    ModelCard,
+    ModelNotFound,
+    Style,
+    apply_style,
+    parse_request,
+    plan_edit,
+)
+from ui.forms import request_mode, size_values
 
 _BODY_MAX = 512 * 1024
 _CONTROLS = ("prompt", "negative_prompt")
@@ -115,7 +128,9 @@ def plan_view(engine: Engine, given: Loose) -> dict[str, Any]:
     """The noise before each step, the step that a source starts at, advice, and what would be refused."""
     scheduler, schedule = _one_of(given, "scheduler", tuple(SCHEDULER_FACTS)), given.get("schedule") or None
     # Checked as a request is, so that a number that cannot be is told in the same words.
+    mode = request_mode(str(given.get("mode")), given)
     values = {"prompt": "x", "scheduler": scheduler, "schedule": schedule, "steps": given.get("steps"), "guidance_scale": given.get("guidance")}
+    values |= size_values(given, mode)
     request = parse_request({name: value for name, value in values.items() if value is not None})
     model = model_of(engine, given)
     steps = request.steps or model.default_steps
@@ -124,16 +139,30 @@ def plan_view(engine: Engine, given: Loose) -> dict[str, Any]:
         strength = min(max(float(given.get("strength", 1)), 0.0), 1.0)
     except (TypeError, ValueError):
         strength = 1.0
-    start = 0 if request_mode(str(given.get("mode")), given) in ("txt2img", "edit") else steps - (max(1, int(steps * strength)) if strength else 0)
+    start = 0 if mode in ("txt2img", "edit") else steps - (max(1, int(steps * strength)) if strength else 0)
+    width, height = _own_size(model, mode, given.get("source"))
+    size = (request.width or width, request.height or height)
     view: dict[str, Any] = {"steps": steps, "start": start, "shares": [], "refusal": None}
     try:
-        view["shares"] = list(engine.plan(scheduler, request.schedule, steps, model.name))
+        view["shares"] = list(engine.plan(scheduler, request.schedule, steps, model.name, size))
     except EngineError as error:
         view["refusal"] = f"{error.message} {error.hint}"
     loras = given.get("loras")
     used = [str(name) for name in loras] if isinstance(loras, list) else []
     view["advice"] = list(engine.advice(scheduler, request.schedule, steps, guidance, model.name, loras=used))
     return view
+
+
+def _own_size(model: ModelCard, mode: str, source: object) -> tuple[int, int]:
+    """What is drawn at once where nobody chose a size, in pixels. `source` is the size of the source, of whose shape an edit is."""
+    match source:
+        case [int(width), int(height)] if mode == "edit":
+            # What cannot be edited says so where it is asked for.
+            with suppress(InvalidRequest, ArithmeticError):
+                return plan_edit(model, [(width, height)])
+        case _:
+            pass
+    return model.default_size
 
 
 def model_of(engine: Engine, given: Loose) -> ModelCard:

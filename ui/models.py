@@ -23,6 +23,7 @@ from engine import (
     Room,
     gigabytes,
     pictures_taken,
+    samplers_of,
 )  # fmt: skip
 from ui.controls.about import about_view
 from ui.live import Loose, read_question
@@ -126,7 +127,7 @@ def _model_view(engine: Engine, card: ModelCard, room: Room, default: str) -> di
         "licence": card.licence, "note": card.note, "what": card.what, "refusal": card.refusal, "fits": fits.text if fits else "",
         "is_possible": fits is None or fits.is_possible, "is_default": card.name == default, "is_bundled": card.is_bundled,
         "has_words": bool(engine.model_words(card.name)), "about": about_view(card, fits), "source": _source(card),
-        "edits": pictures_taken(card),
+        "edits": pictures_taken(card), "samplers": samplers_of(card.family) if card.family in FAMILIES else (),
     }  # fmt: skip
 
 

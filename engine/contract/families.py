@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from engine.contract.errors import InvalidRequest
+from engine.contract.flow import FlowPlan, even_plan, measured_plan, own_plan
 from engine.contract.guidance import GuidanceKind
 from engine.contract.schedulers import SCHEDULER_LABELS, SchedulerName, samplers_for
 
@@ -27,7 +28,8 @@ _QWEN_SIZES: tuple[Size, ...] = ((1328, 1328), (1664, 928), (928, 1664), (1472, 
 class FamilyFacts:
     """A row of the table. `pipelines` are the class names by which `model_index.json` says that a folder is of it.
 
-    `multiple` is what width and height must be whole multiples of, in pixels. `lacks` says of each feature that does not
+    `multiple` is what width and height must be whole multiples of, in pixels; a flow's denoiser sees a square of that edge as
+    one token. `flow` is how a flow lays out its steps, None for the other families. `lacks` says of each feature that does not
     work why, in half a sentence that goes behind the model's name.
     """
 
@@ -38,10 +40,18 @@ class FamilyFacts:
     steps: int
     guidance_scale: float
     scheduler: SchedulerName
-    is_flow: bool = False
+    flow: FlowPlan | None = None
     guidance: GuidanceKind = "cfg"
     multiple: int = 8
     lacks: Mapping[Feature, str] = field(default_factory=dict[Feature, str])
+
+    @property
+    def is_flow(self) -> bool:
+        return self.flow is not None
+
+    def tokens(self, width: int, height: int) -> int:
+        """Of a picture of `width` × `height` pixels."""
+        return (width // self.multiple) * (height // self.multiple)
 
 
 _TRANSFORMER: dict[Feature, str] = {
@@ -73,24 +83,24 @@ FAMILIES: dict[str, FamilyFacts] = {
         ),
         FamilyFacts(
             "sd3", "Stable Diffusion 3", frozenset({"StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline"}),
-            _MEGAPIXEL, 28, 7.0, "flow_euler", is_flow=True, multiple=16, lacks=_TRANSFORMER,
+            _MEGAPIXEL, 28, 7.0, "flow_euler", flow=own_plan, multiple=16, lacks=_TRANSFORMER,
         ),
         FamilyFacts(
             "flux1", "FLUX.1", frozenset({"FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxKontextPipeline"}),
-            _MEGAPIXEL, 28, 3.5, "flow_euler", is_flow=True, guidance="told", multiple=16, lacks=_TRANSFORMER,
+            _MEGAPIXEL, 28, 3.5, "flow_euler", flow=even_plan, guidance="told", multiple=16, lacks=_TRANSFORMER,
         ),
         FamilyFacts(
             "flux2", "FLUX.2 klein", frozenset({"Flux2KleinPipeline", "Flux2KleinInpaintPipeline"}),
-            _MEGAPIXEL, 4, 1.0, "flow_euler", is_flow=True, multiple=16, lacks=_OWN_VAE,
+            _MEGAPIXEL, 4, 1.0, "flow_euler", flow=measured_plan, multiple=16, lacks=_OWN_VAE,
         ),
         FamilyFacts(
             "zimage", "Z-Image", frozenset({"ZImagePipeline", "ZImageImg2ImgPipeline", "ZImageInpaintPipeline"}),
-            _MEGAPIXEL, 9, 1.0, "flow_euler", is_flow=True, multiple=16, lacks=_TRANSFORMER,
+            _MEGAPIXEL, 9, 1.0, "flow_euler", flow=even_plan, multiple=16, lacks=_TRANSFORMER,
         ),
         FamilyFacts(
             "qwen", "Qwen-Image",
             frozenset({"QwenImagePipeline", "QwenImageImg2ImgPipeline", "QwenImageInpaintPipeline", "QwenImageEditPipeline", "QwenImageEditPlusPipeline"}),
-            _QWEN_SIZES, 50, 4.0, "flow_euler", is_flow=True, multiple=16, lacks=_OWN_VAE,
+            _QWEN_SIZES, 50, 4.0, "flow_euler", flow=even_plan, multiple=16, lacks=_OWN_VAE,
         ),
     )
 }  # fmt: skip

@@ -72,7 +72,6 @@ SCHEDULER_FACTS: dict[SchedulerName, SchedulerFacts] = {
     "flow_unipc": SchedulerFacts("Flow UniPC", "flow", "settles in the fewest steps", ()),
 }
 SCHEDULER_LABELS: dict[SchedulerName, str] = {name: facts.label for name, facts in SCHEDULER_FACTS.items()}
-SCHEDULER_NOTES: dict[SchedulerName, str] = {name: facts.note for name, facts in SCHEDULER_FACTS.items()}
 
 SCHEDULE_LABELS: dict[ScheduleName, str] = {
     "normal": "Normal",

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.contract.schedulers import ScheduleName, SchedulerName, check_sampling, schedules_of
+from engine.contract.families import FamilyFacts, Size, family_of
+from engine.contract.schedulers import SCHEDULER_FACTS, ScheduleName, SchedulerName, check_sampling, schedules_of
 from engine.contract.timesteps import schedule_timesteps
 from engine.single_files import settings_of
 
@@ -22,26 +23,36 @@ _LEADING = ("ddim", "pndm", "ddpm")
 _FEW = ("lcm", "tcd")
 _FEW_ORIGIN = 50
 _SIGMA_MAX_EDM, _RHO = 80.0, 7.0
+# Settings of a flow's scheduler that no family's models come with.
+_FLOW_UNUSUAL = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas")
 
 
-def noise_plan(folder: Path, scheduler: SchedulerName, schedule: ScheduleName | None, steps: int) -> tuple[float, ...]:
-    """Shares of noise √(1 − ᾱ) before each of `steps` steps, and 0 behind the last; empty where the model's settings are unusual.
+def noise_plan(folder: Path, scheduler: SchedulerName, schedule: ScheduleName | None, steps: int, size: Size) -> tuple[float, ...]:
+    """Shares of noise before each of `steps` steps, and 0 behind the last: √(1 − ᾱ), or σ of a flow, which may depend on the size of the picture.
 
-    Raises `InvalidRequest` where sampler, schedule and steps do not go together.
+    Empty where the model's settings are unusual, or it is not one that the sampler is for. Raises `InvalidRequest` where
+    sampler, schedule and steps do not go together.
     """
     check_sampling(scheduler, schedule, steps)
     try:
         config = settings_of(folder, "scheduler")
-        shares = noise_shares(config)
-    except (OSError, ValueError, KeyError, TypeError):
+        if SCHEDULER_FACTS[scheduler].group == "flow":
+            facts = family_of(settings_of(folder, "model_index"))
+            plan = _flow_shares(facts, scheduler, steps, config, size) if facts else ()
+        else:
+            plan = _walked_shares(scheduler, schedule, steps, config)
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError):
         return ()
+    return (*(round(float(share), 4) for share in plan), 0.0) if len(plan) else ()
+
+
+def _walked_shares(scheduler: SchedulerName, schedule: ScheduleName | None, steps: int, config: Mapping[str, Any]) -> np.ndarray:
+    shares = noise_shares(config)
     if schedule is None and config.get("use_karras_sigmas") and "karras" in schedules_of(scheduler):
         schedule = "karras"
     if schedule in ("karras", "exponential"):
-        plan = _by_sigma(schedule, shares, steps)
-    else:
-        plan = np.interp(_timesteps(scheduler, schedule, steps, config, len(shares)), np.arange(len(shares)), shares)
-    return (*(round(float(share), 4) for share in plan), 0.0)
+        return _by_sigma(schedule, shares, steps)
+    return np.interp(_timesteps(scheduler, schedule, steps, config, len(shares)), np.arange(len(shares)), shares)
 
 
 def noise_shares(config: Mapping[str, Any]) -> np.ndarray:
@@ -84,3 +95,29 @@ def _timesteps(scheduler: SchedulerName, schedule: ScheduleName | None, steps: i
             return (np.arange(steps) + more)[::-1] * (count // (steps + more)) + config.get("steps_offset", 0)
         case _:
             return np.linspace(0, count - 1, steps + 1)[:0:-1] if scheduler in _ABOVE_ZERO else np.linspace(0, count - 1, steps)[::-1]
+
+
+def _flow_shares(facts: FamilyFacts, scheduler: SchedulerName, steps: int, config: Mapping[str, Any], size: Size) -> np.ndarray:
+    """σ of a flow, (steps,): even levels, shifted towards the noise. Raises `ArithmeticError` where the settings come to no number."""
+    if facts.flow is None or any(config.get(name) for name in _FLOW_UNUSUAL) or config.get("time_shift_type", "exponential") != "exponential":
+        return np.array([])
+    least = 1 / config.get("num_train_timesteps", 1000)
+    plan = facts.flow(config, steps, facts.tokens(*size))
+    shift = float(np.exp(plan["mu"])) if config.get("use_dynamic_shifting") else float(config.get("shift", 1.0))
+    match scheduler:
+        case "flow_dpmpp_2m":
+            # It cannot be given its levels, and knows no last one.
+            return _shifted(np.linspace(1 - least, 0, steps + 1)[:-1], shift)
+        case "flow_unipc":
+            even = plan.get("sigmas", np.linspace(1, least, steps + 1)[:-1])
+        case _:
+            # A fixed shift is in its lowest level already, which is then shifted once more.
+            even = plan.get("sigmas", np.linspace(1, least if config.get("use_dynamic_shifting") else _shifted(least, shift), steps))
+    found, last = _shifted(even, shift), config.get("shift_terminal")
+    with np.errstate(divide="raise", invalid="raise"):
+        return 1 - (1 - found) * (1 - last) / (1 - found[-1]) if last else found
+
+
+def _shifted(share: Any, shift: float) -> Any:
+    """Levels with `shift` times as much noise for what there is of the picture (Esser et al. 2024, equation 23)."""
+    return shift * share / (1 + (shift - 1) * share)

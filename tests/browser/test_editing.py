@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from engine.library.noise_plan import noise_plan
 from tests.browser.conftest import SHOTS, open_studio
-from tests.browser.hands import bring, chip, generate, picture_of, size_shown, stage, tab, write
+from tests.browser.hands import bring, chip, generate, picture_of, size_shown, stage, tab, unfold, write
 from tests.browser.test_sources import give
 from tests.diffusion.families import make_family
 from tests.studio import Studio, wait_for
@@ -186,3 +187,47 @@ def test_on_a_phone_nothing_hangs_over(browser: Browser, own: Studio) -> None:
     page.locator("#pictures").scroll_into_view_if_needed()
     page.screenshot(path=SHOTS / "edit-390.png")
     context.close()
+
+
+def test_the_walk_of_a_flow_is_drawn_and_follows_the_size(page: Page, own: Studio) -> None:
+    use(page, "klein")
+    tab(page, "Text")
+    unfold(page, "Expert")
+    # The menu is that of the model's family.
+    sampler = page.get_by_label("Sampler")
+    expect(sampler.locator("option")).to_have_text(["Flow Euler", "Flow DPM++ 2M", "Flow UniPC"])
+    expect(sampler).to_have_value("flow_euler")
+    sampler.select_option("flow_unipc")
+    write(page, "a castle", steps=12)
+
+    def is_walk(width: int, height: int) -> None:
+        """Sixty-two units are all noise."""
+        plan = noise_plan(own.data / "models" / "klein", "flow_unipc", None, 12, (width, height))
+        tall = [f"{max(1, share * 62):.2f}" for share in plan[:-1]]
+        assert len(tall) == 12
+        page.wait_for_function(
+            "wanted => [...document.querySelectorAll('#plan-plot rect')].map((one) => one.getAttribute('height')).join() === wanted.join()", arg=tall
+        )
+
+    is_walk(1024, 1024)
+    chip(page, "size", "1344 × 768")
+    is_walk(1344, 768)
+    page.locator("#ctl-width input").fill("256")
+    is_walk(256, 768)
+    page.locator("#plan-plot").scroll_into_view_if_needed()
+    page.screenshot(path=SHOTS / "plan-flow-1440.png")
+    # An edit is drawn in the shape of its source; a repaint begins at a bar of its own.
+    page.locator("#ctl-width input").fill("")
+    tab(page, "Image")
+    bring(page, picture_of(320, 192), "320 × 192")
+    chip(page, "how", "Edit")
+    is_walk(320, 192)
+    chip(page, "how", "Repaint")
+    is_walk(1344, 768)
+    expect(page.locator("#plan-plot rect.is-start")).to_have_count(1)
+    expect(page.locator("#plan-plot .plan-words")).to_contain_text("% noise")
+    use(page, "Easel starter")
+    tab(page, "Text")
+    expect(sampler).to_have_value("dpmpp_2m")
+    assert "flow_euler" not in sampler.locator("option").evaluate_all("all => all.map((one) => one.value)")
+    assert sampler.locator("option").count() > 12

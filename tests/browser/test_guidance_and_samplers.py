@@ -78,7 +78,7 @@ def test_pairs_that_do_not_exist_are_disabled_and_the_walk_is_drawn(page: Page) 
         sampler.select_option(name)
         schedule.select_option(chosen)
         write(page, "a castle", steps=steps)
-        wanted = noise_plan(STARTER, name, chosen or None, steps)  # type: ignore[arg-type]
+        wanted = noise_plan(STARTER, name, chosen or None, steps, (256, 256))  # type: ignore[arg-type]
         expect(bars).to_have_count(len(wanted) - 1)
         # Sixty-two units are all noise.
         tall = [f"{max(1, share * 62):.2f}" for share in wanted[:-1]]

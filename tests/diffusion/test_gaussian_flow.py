@@ -15,7 +15,6 @@ from engine.contract.schedulers import SchedulerName, samplers_for
 from engine.diffusion.conditioning import Told
 from engine.diffusion.denoise import denoise, set_steps, start_from
 from engine.diffusion.families import Denoiser
-from engine.diffusion.families.common import even_plan
 from engine.diffusion.modes.txt2img import flow_of
 from engine.diffusion.schedulers import build_scheduler
 from tests.diffusion.families import DYNAMIC, FLOW
@@ -40,7 +39,7 @@ def test_mean_and_spread_are_those_of_the_data(name: SchedulerName, config: str,
     steps = 100
     scheduler = build_scheduler(name, CONFIGS[config])
     clean, noise = draw_noise()
-    components: Any = SimpleNamespace(family=SimpleNamespace(flow_plan=even_plan))
+    components: Any = SimpleNamespace(family=SimpleNamespace(facts=FAMILIES["flux1"]), vae_scale=8)
     begin = set_steps(scheduler, steps, strength, torch.device("cpu"), flow=flow_of(components, scheduler, steps, (4, 128, 128)))
     *_, last = denoise(
         Denoiser(None, velocity), scheduler, name=name, latents=start_from(scheduler, clean, noise, begin), embeds=torch.zeros(1, 1, 1),

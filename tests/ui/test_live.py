@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from typing import Any
 
 import pytest
 
 from engine import Counted
+from engine.library.noise_plan import noise_plan
+from tests.diffusion.families import make_family
 from tests.studio import Studio
 from tests.ui.test_routes import call
 from ui.live import counts_view
@@ -77,6 +80,34 @@ def test_the_plan_of_the_steps(studio: Studio) -> None:
     assert "few for Euler" in ask(studio, "plan", **{**chosen, "steps": 6})["advice"][0]
     refused = ask(studio, "plan", **{**chosen, "scheduler": "ddim"})
     assert (refused["shares"], refused["refusal"][:29]) == ([], "Noise schedule cannot be Karr")
+
+
+def test_the_plan_of_a_flow_follows_the_size(studio: Studio) -> None:
+    folder = make_family(studio.data / "models" / "klein", "flux2")
+
+    def shares(**given: object) -> list[float]:
+        return ask(studio, "plan", model="klein", scheduler="flow_euler", steps=4, **given)["shares"]
+
+    def wanted(width: int, height: int) -> list[float]:
+        return list(noise_plan(folder, "flow_euler", None, 4, (width, height)))
+
+    try:
+        assert shares() == wanted(1024, 1024) != wanted(512, 512)
+        assert shares(size="512 × 512", mode="txt2img") == wanted(512, 512)
+        # One's own edge stands above the preset's.
+        assert shares(size="512 × 512", width="1024", mode="inpaint") == wanted(1024, 512)
+        # An edit has the shape of its source, and is as large, unless it is asked for another.
+        edit = {"mode": "img2img", "how": "edit", "size": "1024 × 1024", "source": [512, 256]}
+        assert shares(**edit) == wanted(512, 256)
+        assert shares(**edit, height="512") == wanted(512, 512)
+        for odd in ([0, 0], [True, None], [10**400, 10**400], "512 × 256", {"width": 512}):
+            assert shares(**{**edit, "source": odd}) == wanted(1024, 1024)
+        marked = ask(studio, "plan", model="klein", scheduler="flow_unipc", steps=10, mode="img2img", strength=0.6)
+        assert (len(marked["shares"]), marked["start"]) == (11, 4)
+        status, _ = post(studio, "/live/plan", json.dumps({"scheduler": "flow_euler", "model": "klein", "width": "wide"}).encode())
+        assert status == 422
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("what", ["words", "style", "styles", "plan"])

@@ -31,7 +31,7 @@ function announce() {
   const model = view?.models.find((one) => one.name === used());
   if (!model || window.easelModel?.name === model.name) return;
   const isFirst = !window.easelModel;
-  window.easelModel = { name: model.name, title: model.title, note: model.note, about: model.about, edits: model.edits };
+  window.easelModel = { name: model.name, title: model.title, note: model.note, about: model.about, edits: model.edits, samplers: model.samplers };
   for (const place of document.querySelectorAll(".top-model")) place.textContent = model.title;
   if (isFirst && model.name === view.default) return;
   // What was set for another model is no step back from here.

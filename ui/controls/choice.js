@@ -1,14 +1,23 @@
 // A native list in groups: it opens as the device is used to, by mouse, touch, keyboard or screen reader.
 const select = element.querySelector("select"), note = element.querySelector(".choice-note");
-const { name, groups, exists, labels } = __CHOICES__;
+const { name, groups, exists, labels, samplers } = __CHOICES__;
 // Why the choice fell back; it stands until somebody chooses again.
 let fallen = "";
 const every = groups.flatMap((group) => group.options);
+let filled = null;
 
-for (const { label, options } of groups) {
-  const into = label ? document.createElement("optgroup") : select;
-  if (label) { into.label = label; select.append(into); }
-  for (const [key, title] of options) into.append(new Option(title, key));
+// A model of another family brings other samplers.
+function fill() {
+  const here = samplers && (window.easelModel?.samplers ?? samplers);
+  if (filled === (filled = String(here))) return;
+  select.replaceChildren(...groups.flatMap(({ label, options }) => {
+    const all = options.filter(([key]) => !here || here.includes(key)).map(([key, title]) => new Option(title, key));
+    if (!label || !all.length) return all;
+    const group = document.createElement("optgroup");
+    group.label = label;
+    group.append(...all);
+    return group;
+  }));
 }
 
 // What does not exist with the sampler says so in the list; it is never taken away under somebody's hand.
@@ -22,6 +31,7 @@ function offer() {
 }
 
 function render() {
+  fill();
   if (exists) offer();
   const value = every.some(([key]) => key === props.value) ? props.value : "";
   select.value = value;
@@ -47,5 +57,6 @@ if (exists) window.addEventListener("easel:sampler", (event) => {
   if (fallen && event.detail === "by hand") props.value = "";
   render();
 });
+if (samplers) window.addEventListener("easel:model", render);
 watch("value", () => { if (props.value) fallen = ""; render(); });
 render();

@@ -14,7 +14,6 @@ from engine import (
     SCHEDULER_FACTS,
     SCHEDULER_GROUPS,
     SCHEDULER_LABELS,
-    SCHEDULER_NOTES,
     ModelCard,
     samplers_of,
     schedules_of,
@@ -42,13 +41,12 @@ class Sampling:
 
 
 def build_sampling(card: ModelCard) -> Sampling:
-    offered = samplers_of(card.family)
     groups = [
-        {"label": label, "options": [[name, SCHEDULER_LABELS[name], SCHEDULER_NOTES[name]] for name in offered if SCHEDULER_FACTS[name].group == group]}
+        {"label": label, "options": [[name, facts.label, facts.note] for name, facts in SCHEDULER_FACTS.items() if facts.group == group]}
         for group, label in SCHEDULER_GROUPS.items()
-        if any(SCHEDULER_FACTS[name].group == group for name in offered)
-    ]  # fmt: skip
-    scheduler = _choice("scheduler", "Sampler", card.default_scheduler, groups=groups)
+    ]
+    # Those of the model that the page begins with; the browser knows of the others.
+    scheduler = _choice("scheduler", "Sampler", card.default_scheduler, groups=groups, samplers=samplers_of(card.family))
     own = [{"label": "", "options": [["", "The model's own", "how the steps are spread over the noise"]]}]
     laid_out = [{"label": "Laid out anew", "options": [[name, SCHEDULE_LABELS[name], SCHEDULE_NOTES[name]] for name in SCHEDULE_LABELS]}]
     exists = {name: list(schedules_of(name)) for name in SCHEDULER_FACTS}

@@ -1,12 +1,10 @@
-"""What several families share: plain latents, 2 × 2 patches, and the shifts of flow schedules."""
+"""What several families share: plain latents and 2 × 2 patches."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
@@ -61,16 +59,3 @@ def places(height: int, width: int, *, axes: int, device: torch.device, first: i
     grid[..., 1] = torch.arange(height, device=device)[:, None]
     grid[..., 2] = torch.arange(width, device=device)[None]
     return grid.reshape(height * width, axes)
-
-
-def even_plan(config: Mapping[str, Any], steps: int, height: int, width: int) -> dict[str, Any]:
-    """Even noise levels from 1 down, shifted by the number of tokens: a larger picture starts its detail later (Esser et al. 2024, section 5.3.2)."""
-    return {"sigmas": np.linspace(1.0, 1 / steps, steps), "mu": shift_for(config, (height // 2) * (width // 2))}
-
-
-def shift_for(config: Mapping[str, Any], tokens: int) -> float:
-    """The shift μ between the two sizes that the settings name, on the line through them."""
-    least, most = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
-    low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
-    slope = (high - low) / (most - least)
-    return tokens * slope + (low - slope * least)

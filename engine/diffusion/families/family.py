@@ -16,8 +16,6 @@ from engine.diffusion.voices import Voice
 Parts = Mapping[str, Any]
 # (denoiser, sample (R, C, h, w), timestep, what to tell it, further keyword arguments) → prediction (R, C, h, w).
 Predict = Callable[[Any, torch.Tensor, torch.Tensor, Told, Mapping[str, Any]], torch.Tensor]
-# (scheduler settings, steps, latent height, latent width) → keyword arguments of a flow scheduler's `set_timesteps`.
-FlowPlan = Callable[[Mapping[str, Any], int, int, int], dict[str, Any]]
 # (guided, conditional) predictions (B, C, h, w) → what the family goes on with.
 Settle = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -84,7 +82,6 @@ class Family:
     predict: Predict
     network: str = "unet"
     optional: frozenset[str] = frozenset()
-    flow_plan: FlowPlan | None = None
     settle: Settle | None = None
     loras: LoraReader | None = None
     preview_matrix: tuple[tuple[float, float, float], ...] | None = None

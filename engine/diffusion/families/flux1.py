@@ -16,7 +16,7 @@ from engine.contract.families import FAMILIES
 from engine.contract.parts import PARTS
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
-from engine.diffusion.families.common import PlainLatents, even_plan, from_patches, places, to_patches
+from engine.diffusion.families.common import PlainLatents, from_patches, places, to_patches
 from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import ClipPart, Learned, SentencePart, sentence
 
@@ -71,5 +71,4 @@ FLUX1 = Family(
     latents=PlainLatents(),
     predict=_predict,
     loras=LoraReader("FluxLoraLoaderMixin", ("text_encoder",)),
-    flow_plan=even_plan,
 )

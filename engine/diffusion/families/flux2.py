@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from engine.contract.chunks import Run
@@ -105,20 +104,6 @@ def _predict(transformer: Any, sample: torch.Tensor, timestep: torch.Tensor, tol
     return tokens[:, : height * width].transpose(1, 2).reshape(sample.shape)
 
 
-def _flow_plan(config: Mapping[str, Any], steps: int, height: int, width: int) -> dict[str, Any]:
-    return {"sigmas": np.linspace(1.0, 1 / steps, steps), "mu": measured_shift(height * width, steps)}
-
-
-def measured_shift(tokens: int, steps: int) -> float:
-    """The shift μ that the authors measured: lines in the number of tokens at 10 and at 200 steps, and one in the steps between them."""
-    many = 0.00016927 * tokens + 0.45666666
-    if tokens > 4300:
-        return many
-    few = 8.73809524e-05 * tokens + 1.89833333
-    slope = (many - few) / 190
-    return slope * steps + many - 200 * slope
-
-
 FLUX2 = Family(
     facts=FAMILIES["flux2"],
     components=PARTS["flux2"].classes,
@@ -127,5 +112,4 @@ FLUX2 = Family(
     latents=NormalisedPatches(),
     predict=_predict,
     loras=LoraReader("Flux2LoraLoaderMixin"),
-    flow_plan=_flow_plan,
 )

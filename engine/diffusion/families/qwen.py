@@ -15,7 +15,7 @@ from engine.contract.families import FAMILIES
 from engine.contract.parts import PARTS
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
-from engine.diffusion.families.common import drawn, even_plan, from_patches, to_patches
+from engine.diffusion.families.common import drawn, from_patches, to_patches
 from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.images import Rgb, resized
 from engine.diffusion.voices import Learned, SentencePart, Voice, sentence
@@ -161,7 +161,6 @@ QWEN = Family(
     latents=FilmLatents(),
     predict=_predict,
     loras=LoraReader("QwenImageLoraLoaderMixin"),
-    flow_plan=even_plan,
     settle=_settle,
     settings={"_class_name": "QwenImagePipeline"},
 )

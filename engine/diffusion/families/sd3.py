@@ -13,7 +13,7 @@ from engine.contract.families import FAMILIES
 from engine.contract.parts import PARTS
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
-from engine.diffusion.families.common import PlainLatents, shift_for
+from engine.diffusion.families.common import PlainLatents
 from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.voices import ClipPart, Learned, SentencePart, read_clips, sentence
 
@@ -64,10 +64,6 @@ def _predict(transformer: Any, sample: torch.Tensor, timestep: torch.Tensor, tol
     )[0]  # fmt: skip
 
 
-def _flow_plan(config: Mapping[str, Any], steps: int, height: int, width: int) -> dict[str, Any]:
-    return {"mu": shift_for(config, (height // 2) * (width // 2))} if config.get("use_dynamic_shifting") else {}
-
-
 SD3 = Family(
     facts=FAMILIES["sd3"],
     components=PARTS["sd3"].classes,
@@ -77,5 +73,4 @@ SD3 = Family(
     latents=PlainLatents(),
     predict=_predict,
     loras=LoraReader("SD3LoraLoaderMixin", ("text_encoder", "text_encoder_2")),
-    flow_plan=_flow_plan,
 )

@@ -14,7 +14,7 @@ from engine.contract.families import FAMILIES
 from engine.contract.parts import PARTS
 from engine.contract.words import Passage
 from engine.diffusion.conditioning import Told
-from engine.diffusion.families.common import PlainLatents, even_plan
+from engine.diffusion.families.common import PlainLatents
 from engine.diffusion.families.family import Family, LoraReader, Parts
 from engine.diffusion.families.flux2 import asked
 from engine.diffusion.voices import Learned, SentencePart, sentence
@@ -71,5 +71,4 @@ ZIMAGE = Family(
     latents=PlainLatents(),
     predict=_predict,
     loras=LoraReader("ZImageLoraLoaderMixin"),
-    flow_plan=even_plan,
 )

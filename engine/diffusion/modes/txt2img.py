@@ -80,12 +80,13 @@ class _Numbered:
 
 def flow_of(components: Components, scheduler: Any, steps: int, shape: tuple[int, int, int]) -> dict[str, Any] | None:
     """How a flow family lays out its steps for latents of this shape (C, h, w); None for the others."""
-    plan = components.family.flow_plan
-    if plan is None:
+    facts = components.family.facts
+    if facts.flow is None:
         return None
+    tokens = facts.tokens(shape[2] * components.vae_scale, shape[1] * components.vae_scale)
     # Not every class can be given its places; what it cannot take it lays out itself, as even and as shifted.
     known = set(inspect.signature(scheduler.set_timesteps).parameters) - (set() if scheduler.config.get("use_dynamic_shifting") else {"mu"})
-    return {name: value for name, value in plan(scheduler.config, steps, shape[1], shape[2]).items() if name in known}
+    return {name: value for name, value in facts.flow(scheduler.config, steps, tokens).items() if name in known}
 
 
 def _nothing_known(components: Components, count: int, shape: tuple[int, int, int]) -> torch.Tensor:
