@@ -13,6 +13,7 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from engine.contract.errors import DamagedFile, EngineError
 from engine.diffusion.images import Rgb
+from engine.diffusion.reading import one_at_a_time
 from engine.diffusion.safetensors_header import check_header
 
 _HINT = "Copy or download the whole folder again."
@@ -50,6 +51,7 @@ class ImageEncoder:
         return shown, nothing
 
 
+@one_at_a_time
 def load_image_encoder(folder: Path, *, device: torch.device, dtype: torch.dtype) -> ImageEncoder:
     """Raises `DamagedFile`; a weight that the file lacks would otherwise be filled with chance."""
     try:

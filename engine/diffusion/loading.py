@@ -20,6 +20,7 @@ from engine.contract.memory import Plan, is_text_encoder
 from engine.diffusion.families import FAMILIES, Denoiser, Family
 from engine.diffusion.parts import Part, Stay
 from engine.diffusion.preview import NO_PREVIEW, LatentToRgb, measure_preview
+from engine.diffusion.reading import one_at_a_time
 from engine.diffusion.residency import Place, Residency
 from engine.diffusion.safetensors_header import check_header
 from engine.diffusion.scorer import Scorer, has_scorer, load_scorer
@@ -259,6 +260,7 @@ def _load_from(file: SingleFile, folder: Path, class_name: str, dtype: torch.dty
     return _load(file.base / name, class_name, dtype, device, in_8_bits=in_8_bits)
 
 
+@one_at_a_time
 def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.device, *, in_8_bits: bool = False) -> Any:
     # Only names of the family's table come this far.
     is_ours = class_name in _DIFFUSERS

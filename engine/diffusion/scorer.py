@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from engine.contract.errors import DamagedFile, EngineError, ModelNotFound
+from engine.diffusion.reading import one_at_a_time
 from engine.diffusion.safetensors_header import check_header
 
 # Beside a model's own parts: the projection of its text encoder and the scale of the score.
@@ -122,6 +123,7 @@ def _scorer(
     return Scorer(embed_images, embed_ids, tokenizer, mean, std, edge, float(scale.float().exp()))
 
 
+@one_at_a_time
 def _frozen(cls: Any, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     return cls.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=dtype).eval().requires_grad_(False).to(device)
 

@@ -19,6 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from engine.byte_pairs import CLIP_ROOM, END, clip_pairs
 from engine.contract.errors import DamagedFile
+from engine.diffusion.reading import one_at_a_time
 from engine.single_files import SingleFile, is_gguf, judge_file, own_file, read_single_file
 
 Tensors = Mapping[str, torch.Tensor]
@@ -60,6 +61,7 @@ def _read(path: Path, start: str, dtype: torch.dtype) -> Tensors:
     return _bare(tensors, start)
 
 
+@one_at_a_time
 def _load_transformer(file: SingleFile, dtype: torch.dtype) -> Any:
     """The denoiser of a file, with the settings of the folder that it borrows from. Quantised numbers stay as they are until they are used."""
     assert file.base is not None
@@ -87,6 +89,7 @@ def clip_tokenizer(part: str) -> Any:
     return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=pad, model_max_length=CLIP_ROOM)  # pyright: ignore[reportArgumentType]
 
 
+@one_at_a_time
 def make_part(path: Path, part: str, settings: Mapping[str, Any], tensors: Tensors) -> Any:
     """A module of these settings and weights, which carry their original names. Raises `DamagedFile` where the two do not go together."""
     make, convert = _PARTS[part]

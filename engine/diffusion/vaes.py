@@ -12,6 +12,7 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from engine.contract.errors import DamagedFile
 from engine.diffusion.loading import Components, settled
 from engine.diffusion.preview import NO_PREVIEW, measure_preview
+from engine.diffusion.reading import one_at_a_time
 from engine.diffusion.safetensors_header import check_header
 from engine.fingerprints import VAE_AT, part_at, under
 from engine.single_files import read_vae, settings_of
@@ -47,6 +48,7 @@ def _key(components: Components, path: Path) -> _Key:
     return str(path), path.stat().st_mtime_ns, components.folder, str(components.dtype)
 
 
+@one_at_a_time
 def _load(path: Path, components: Components) -> Any:
     from engine.diffusion.single_file import load_vae
 
