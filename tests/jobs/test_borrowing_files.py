@@ -60,11 +60,16 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         make_family(models / family, family)
         save_file(weights(models / family), models / f"{family}.safetensors")
     save_file({f"model.diffusion_model.{name}": value for name, value in weights(models / "flux1").items()}, models / "prefixed.safetensors")
-    half = {name: value.half().float() for name, value in weights(models / "flux1").items()}
-    write_gguf(models / "half.gguf", half, "F16")
-    write_gguf(models / "eight.gguf", weights(models / "flux1"), "Q8_0")
     with Engine(Settings(data=data, worker="inline", dtype="float32", device="cpu")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def ggufs(engine: Engine) -> None:
+    """Two of them beside the folder; the package that writes them is in requirements-dev.txt."""
+    models = engine.settings.data / "models"
+    write_gguf(models / "half.gguf", {name: value.half().float() for name, value in weights(models / "flux1").items()}, "F16")
+    write_gguf(models / "eight.gguf", weights(models / "flux1"), "Q8_0")
 
 
 @pytest.mark.parametrize("family", ["flux1", "qwen", "zimage"])
@@ -85,6 +90,7 @@ def test_a_prefix_before_its_names_changes_nothing(engine: Engine) -> None:
     assert is_same(*(read(draw(engine, "txt2img", model=name, **SMALL)[0]) for name in ("prefixed.safetensors", "flux1")))
 
 
+@pytest.mark.usefixtures("ggufs")
 @pytest.mark.parametrize(("name", "bound"), [("half.gguf", 0.2), ("eight.gguf", 3.0)])
 def test_a_gguf_draws_nearly_the_same(engine: Engine, name: str, bound: float) -> None:
     plain = read(draw(engine, "txt2img", model="flux1", **SMALL)[0])
@@ -96,6 +102,7 @@ def test_a_gguf_draws_nearly_the_same(engine: Engine, name: str, bound: float) -
     assert identify(engine.settings.data / "models" / name).text.endswith("of FLUX.1 dev, in the diffusers layout.")
 
 
+@pytest.mark.usefixtures("ggufs")
 def test_a_quantised_file_keeps_its_numbers_small(engine: Engine) -> None:
     draw(engine, "txt2img", model="eight.gguf", **SMALL)
     network = next(reversed(engine._hosts[0]._painter._models.values())).network  # type: ignore[attr-defined]
@@ -124,6 +131,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
+@pytest.mark.usefixtures("ggufs")
 @pytest.mark.parametrize("what", BAD)
 def test_a_bad_gguf_is_refused_at_once(engine: Engine, tmp_path: Path, what: str) -> None:
     make, said = BAD[what]
@@ -136,6 +144,7 @@ def test_a_bad_gguf_is_refused_at_once(engine: Engine, tmp_path: Path, what: str
     assert time.process_time() - begin < 1
 
 
+@pytest.mark.usefixtures("ggufs")
 def test_without_a_folder_of_its_family_it_says_the_next_step(engine: Engine, tmp_path: Path) -> None:
     alone = Engine(Settings(data=tmp_path, worker="inline", device="cpu"))
     (tmp_path / "models").mkdir()
@@ -150,6 +159,7 @@ def test_without_a_folder_of_its_family_it_says_the_next_step(engine: Engine, tm
             alone.submit(parse_request({"prompt": "x", "model": name}), OWNER)
 
 
+@pytest.mark.usefixtures("ggufs")
 def test_where_the_package_is_missing_the_card_says_how_to_get_it(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.single_files.find_spec", lambda name: None)
     shutil.copytree(engine.settings.data / "models", tmp_path / "models")
@@ -158,6 +168,7 @@ def test_where_the_package_is_missing_the_card_says_how_to_get_it(engine: Engine
     assert refusal.endswith("but the package gguf is not installed here. Whoever runs this studio can add it: pip install -r requirements-gguf.txt.")
 
 
+@pytest.mark.usefixtures("ggufs")
 def test_a_lora_goes_on_a_quantised_model_and_comes_off_again(engine: Engine) -> None:
     models = engine.settings.data / "models"
     network = load_components(models / "flux1", device=torch.device("cpu"), dtype=torch.float32).network
