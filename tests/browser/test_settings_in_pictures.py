@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 FOREIGN = (
     "a red castle <script>window.ran = 1</script>, (sunset:1.2) <lora:ink:0.8>\nNegative prompt: blurry\n"
-    "Steps: 28, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6.5, Seed: 1234, Size: 256x256, Model: dreamy-v8, Clip skip: 2"
+    "Steps: 28, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6.5, Seed: 1234, Size: 256x256, Model: dreamy-v8, Clip skip: 2, ENSD: 31337"
 )
 
 
@@ -71,7 +71,8 @@ def test_another_programs_settings_fill_the_form_and_name_what_is_missing(page: 
     offer(page).get_by_role("button", name="Use them").click()
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("a red castle <script>window.ran = 1</script>, (sunset:1.2)")
     expect(offer(page)).to_contain_text("The model dreamy-v8 is not here.")
-    expect(offer(page)).to_contain_text("Clip skip: 2 means nothing here.")
+    expect(offer(page)).to_contain_text("ENSD: 31337 means nothing here.")
+    expect(offer(page)).not_to_contain_text("Clip skip")
     expect(page.locator("#ctl-steps input[type=number]")).to_have_value("28")
     assert page.evaluate("window.ran") is None
     page.screenshot(path=SHOTS / "settings-taken-1440.png")
