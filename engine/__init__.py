@@ -92,12 +92,12 @@ from engine.contract.strokes import Stroke, parse_strokes
 from engine.contract.styles import Style, apply_style
 from engine.contract.vaes import OWN_VAE, VaeCard
 from engine.engine import Engine, Health
-from engine.fingerprints import TITLES as FAMILY_TITLES
 from engine.jobs.watch import Watch
 from engine.library.carriers import PICTURE_FORMATS, PictureFormat
 from engine.library.passwords import People
 from engine.library.uploads import BYTES_MAX as UPLOAD_BYTES_MAX
 from engine.logs import set_up_logs
+from engine.weights.fingerprints import TITLES as FAMILY_TITLES
 
 __all__ = [
     "CLIP_SKIP_MAX",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.headers import judge_header
+from engine.weights.headers import judge_header
 
 
 def check_header(path: Path) -> dict[str, tuple[int, ...]]:

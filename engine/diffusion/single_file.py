@@ -17,10 +17,10 @@ from diffusers.quantizers.quantization_config import GGUFQuantizationConfig
 from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from engine.byte_pairs import CLIP_ROOM, END, clip_pairs
 from engine.contract.errors import DamagedFile
 from engine.diffusion.reading import one_at_a_time
-from engine.single_files import SingleFile, is_gguf, judge_file, own_file, read_single_file
+from engine.weights.byte_pairs import CLIP_ROOM, END, clip_pairs
+from engine.weights.single_files import SingleFile, is_gguf, judge_file, own_file, read_single_file
 
 Tensors = Mapping[str, torch.Tensor]
 # OpenCLIP fills up with the first token of the list, OpenAI with the end.

@@ -14,8 +14,8 @@ from engine.diffusion.loading import Components, settled
 from engine.diffusion.preview import NO_PREVIEW, measure_preview
 from engine.diffusion.reading import one_at_a_time
 from engine.diffusion.safetensors_header import check_header
-from engine.fingerprints import VAE_AT, part_at, under
-from engine.single_files import read_vae, settings_of
+from engine.weights.fingerprints import VAE_AT, part_at, under
+from engine.weights.single_files import read_vae, settings_of
 
 _Key = tuple[str, int, Path, str]
 

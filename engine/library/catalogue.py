@@ -23,7 +23,7 @@ from engine.library.digests import LARGE_BYTES, Digests
 from engine.library.identify import MODELS, PICKLES, identify, part_bytes, where_to
 from engine.library.noise_plan import noise_shares
 from engine.library.safe_path import safe_path
-from engine.single_files import SINGLE_FILES, is_single_file, latents_of, own_file, read_single_file, settings_of
+from engine.weights.single_files import SINGLE_FILES, is_single_file, latents_of, own_file, read_single_file, settings_of
 
 BUNDLED = Path(__file__).resolve().parents[2] / "presets" / "models"
 # Families that are drawn by the row of another: they differ in what their settings say.

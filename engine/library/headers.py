@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.contract.errors import DamagedFile
-from engine.headers import Header, judge_header
+from engine.weights.headers import Header, judge_header
 
 __all__ = ["Header", "read_header"]
 

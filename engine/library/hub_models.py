@@ -17,12 +17,12 @@ from pydantic import ValidationError
 
 from engine.contract.errors import Busy, DamagedFile, DiskFull, EngineError, InvalidRequest, NotFound, Unreachable
 from engine.contract.hub import HubFile, HubModel, Precision, parse_hub_name
-from engine.headers import HEADER_MAX_BYTES
 from engine.library.catalogue import BUNDLED, read_card
 from engine.library.hub import Hub, Report
 from engine.library.hub_plan import Plan, plan_model
 from engine.library.offers import read_offers
 from engine.library.safe_path import safe_path
+from engine.weights.headers import HEADER_MAX_BYTES
 
 FIELD = "model"
 _JSON_MAX = 4 * 1024 * 1024

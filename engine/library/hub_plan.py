@@ -11,7 +11,7 @@ from engine.contract.errors import DamagedFile, EngineError, IncompatibleAdapter
 from engine.contract.families import FamilyFacts, family_of
 from engine.contract.hub import HubFile, ModelFile, Precision
 from engine.contract.parts import PARTS
-from engine.fingerprints import TITLES, family_of_pipeline
+from engine.weights.fingerprints import TITLES, family_of_pipeline
 
 # What a folder needs beside its weights: settings, words, licences. Anything else could be a program, or is for other tools.
 _SMALL = (".json", ".txt", ".model", ".jinja")

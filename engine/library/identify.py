@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.contract.errors import DamagedFile, EngineError, IncompatibleAdapter
-from engine.fingerprints import (
+from engine.library.low_rank import read_low_rank
+from engine.weights.fingerprints import (
     DENOISER_AT,
     DENOISERS,
     FAMILY_OF_WIDTH,
@@ -24,9 +25,8 @@ from engine.fingerprints import (
     text_width,
     under,
 )
-from engine.headers import judge_header
-from engine.library.low_rank import read_low_rank
-from engine.single_files import is_gguf, judge_file
+from engine.weights.headers import judge_header
+from engine.weights.single_files import is_gguf, judge_file
 
 Kind = Literal[
     "checkpoint", "denoiser", "vae", "text encoder", "image encoder", "lora", "loha", "lokr", "oft", "ia3", "controlnet", "control-lora",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.fingerprints import UNET_OF_WIDTH
+from engine.weights.fingerprints import UNET_OF_WIDTH
 
 LowRankKind = Literal["lora", "loha", "lokr", "oft", "ia3"]
 Modules = dict[str, dict[str, tuple[int, ...]]]

@@ -14,7 +14,7 @@ import numpy as np
 from engine.contract.families import FamilyFacts, Size, family_of
 from engine.contract.schedulers import SCHEDULER_FACTS, ScheduleName, SchedulerName, check_sampling, schedules_of
 from engine.contract.timesteps import schedule_timesteps
-from engine.single_files import settings_of
+from engine.weights.single_files import settings_of
 
 # Classes that lay their even steps from the last timestep down to a step above 0; the others go down to 0 itself.
 _ABOVE_ZERO = ("dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2s", "unipc", "deis", "sa_solver")

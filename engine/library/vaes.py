@@ -13,10 +13,10 @@ from typing import Any
 from engine.contract.errors import EngineError, IncompatibleAdapter, ModelNotFound
 from engine.contract.models import ModelCard
 from engine.contract.vaes import OWN_VAE, VaeCard
-from engine.fingerprints import VAE_AT, part_at, under
-from engine.headers import judge_header
 from engine.library.identify import PICKLES, identify, where_to
-from engine.single_files import latents_of, read_vae
+from engine.weights.fingerprints import VAE_AT, part_at, under
+from engine.weights.headers import judge_header
+from engine.weights.single_files import latents_of, read_vae
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CLASSES = ("AutoencoderKL", "AutoencoderTiny")

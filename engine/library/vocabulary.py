@@ -11,14 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from engine.byte_pairs import CLIP_PAIRS, CLIP_ROOM, END, clip_pairs
 from engine.contract.chunks import Counted, lay_out
 from engine.contract.embeddings import EmbeddingCard, named_embeddings
 from engine.contract.errors import InvalidRequest
 from engine.contract.requests import PROMPT_MAX
 from engine.contract.wildcards import fill_in, parse_template
 from engine.contract.words import parse_timeline, parse_weights, words_at
-from engine.single_files import tokenizer_places
+from engine.weights.byte_pairs import CLIP_PAIRS, CLIP_ROOM, END, clip_pairs
+from engine.weights.single_files import tokenizer_places
 
 # Steps over which changing words are looked at.
 _STEPS = 20

@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 from engine import DamagedFile, TextToImage
-from engine.byte_pairs import clip_pairs
 from engine.contract.recipe import resolve
 from engine.diffusion.latents import decode
 from engine.diffusion.loading import Components, check_model, load_components
@@ -21,7 +20,8 @@ from engine.diffusion.modes.txt2img import text_to_image
 from engine.diffusion.single_file import clip_tokenizer
 from engine.diffusion.text import PromptEncoder
 from engine.library.catalogue import read_card
-from engine.single_files import read_single_file
+from engine.weights.byte_pairs import clip_pairs
+from engine.weights.single_files import read_single_file
 from tests.diffusion.originals import make_pair, to_original
 
 CPU = torch.device("cpu")

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from engine import DamagedFile, Engine, EngineError, Settings, parse_request
 from engine.diffusion.loading import load_components
-from engine.gguf_header import judge_gguf
 from engine.library.identify import identify
 from engine.library.metadata import read_recipe
+from engine.weights.gguf_header import judge_gguf
 from tests.conftest import OWNER
 from tests.diffusion.families import make_family
 from tests.diffusion.loras import matrices
@@ -161,7 +161,7 @@ def test_without_a_folder_of_its_family_it_says_the_next_step(engine: Engine, tm
 
 @pytest.mark.usefixtures("ggufs")
 def test_where_the_package_is_missing_the_card_says_how_to_get_it(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.single_files.find_spec", lambda name: None)
+    monkeypatch.setattr("engine.weights.single_files.find_spec", lambda name: None)
     shutil.copytree(engine.settings.data / "models", tmp_path / "models")
     alone = Engine(Settings(data=tmp_path, worker="inline", device="cpu"))
     refusal = next(card.refusal or "" for card in alone.models() if card.name == "eight.gguf")

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from engine.contract.memory import Room, fit
 from engine.contract.offers import ModelOffer, suggest
-from engine.fingerprints import TITLES
 from engine.library.offers import OFFERS, read_offers
+from engine.weights.fingerprints import TITLES
 
 OPEN = {"Apache-2.0", "MIT", "CreativeML Open RAIL-M", "CreativeML Open RAIL++-M"}
 NAMES = [offer.hub for offer in read_offers()]

@@ -15,15 +15,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engine.byte_pairs import CLIP_PAIRS
 from engine.contract.errors import DamagedFile
 from engine.contract.families import FAMILIES, family_of
-from engine.fingerprints import DENOISER_AT, DENOISERS, VAE_AT, Shapes, part_at, text_width, under
-from engine.gguf_header import judge_gguf
-from engine.headers import Header, judge_header
+from engine.weights.byte_pairs import CLIP_PAIRS
+from engine.weights.fingerprints import DENOISER_AT, DENOISERS, VAE_AT, Shapes, part_at, text_width, under
+from engine.weights.gguf_header import judge_gguf
+from engine.weights.headers import Header, judge_header
 
 SINGLE_FILES = (".safetensors", ".gguf")
-_USUAL = Path(__file__).resolve().parents[1] / "presets" / "single_files"
+_USUAL = Path(__file__).resolve().parents[2] / "presets" / "single_files"
 _GROUPS, _HEAD = 32, 64
 # Where the text encoders stand, by family and part; those of OpenCLIP have other names inside.
 _ENCODERS = {

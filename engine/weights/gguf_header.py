@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from engine.contract.errors import DamagedFile
-from engine.headers import HEADER_MAX_BYTES, TENSORS_MAX, Header, Shapes
+from engine.weights.headers import HEADER_MAX_BYTES, TENSORS_MAX, Header, Shapes
 
 _MAGIC, _VERSIONS = b"GGUF", (2, 3)
 _FIELDS_MAX, _EDGES_MAX = 4096, 4

@@ -6,7 +6,7 @@ import gzip
 from functools import lru_cache
 from pathlib import Path
 
-CLIP_PAIRS = Path(__file__).resolve().parents[1] / "presets" / "tokenizers" / "clip" / "merges.txt.gz"
+CLIP_PAIRS = Path(__file__).resolve().parents[2] / "presets" / "tokenizers" / "clip" / "merges.txt.gz"
 START, END = "<|startoftext|>", "<|endoftext|>"
 # Tokens that it reads at once, start and end included.
 CLIP_ROOM = 77

@@ -1,0 +1,1 @@
+"""What lies in files of weights: told from their headers, without torch, before a byte of a tensor is read."""
