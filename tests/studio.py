@@ -110,7 +110,7 @@ def wait_for(is_so: Any, timeout_s: float, what: str) -> None:
 
 
 def peak_mb() -> float:
-    """The most memory that this process ever held."""
+    """The most memory that this process ever held. Not `ru_maxrss`: a child begins there with what its parent once held."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     assert found
     return int(found[1]) / 1024

@@ -18,7 +18,7 @@ from engine.diffusion.loading import Components
 from engine.diffusion.references import Shown
 from engine.diffusion.voices import SightedVoice, at_layer
 
-_CACHED_BYTES = 128 * 1024**2
+_CACHED_BYTES = 32 * 1024**2
 
 
 class PromptCache:

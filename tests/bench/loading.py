@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import torch
 
 from tests.bench.row import Row
 from tests.conftest import STARTER
+from tests.studio import peak_mb
 
 
 def loading_rows(rounds: int = 3) -> tuple[list[Row], list[dict[str, float]]]:
@@ -45,7 +45,7 @@ def _measure() -> dict[str, float]:
 
     for _ in painter.paint(Work("bench", recipe(20, 1), STARTER)):
         pass
-    return {"imports": imports, "load": load, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"imports": imports, "load": load, "peak_mb": peak_mb()}
 
 
 if __name__ == "__main__":

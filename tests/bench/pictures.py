@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from engine.diffusion.painter import Painter
 from tests.bench.row import Row
 from tests.bench.runs import recipe
 from tests.conftest import OWNER, STARTER
+from tests.studio import peak_mb
 
 LARGE = (4096, 3072)
 
@@ -126,8 +126,7 @@ def _enlarge(edge: int) -> dict[str, float]:
             tiles = max(tiles, getattr(message, "tiles", 0))
             assert not isinstance(message, Pixels) or message.width == 2 * edge
         seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"edge": 2 * edge, "megapixels": (2 * edge) ** 2 / 1e6, "seconds": seconds, "tiles": tiles, "peak_mb": peak}
+    return {"edge": 2 * edge, "megapixels": (2 * edge) ** 2 / 1e6, "seconds": seconds, "tiles": tiles, "peak_mb": peak_mb()}
 
 
 def _recipe(mode: str, **more: Any) -> Recipe:
