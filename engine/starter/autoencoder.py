@@ -5,7 +5,6 @@ The encoder is a principal component analysis of 8 × 8 patches, so latents are 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 CHANNELS = 8
 # Beside the autoencoder in a model folder, so that training can go on from it.
@@ -153,82 +151,18 @@ def _set_decoder(vae: AutoencoderTiny, basis: PatchBasis) -> None:
         layers[-1].weight[channel, channel, 1, 1] = 1
 
 
-def train_decoder(
-    vae: AutoencoderTiny,
-    images: NDArray[np.uint8],
-    folder: Path,
-    *,
-    minutes: float,
-    batch: int = 8,
-    crop: int = 128,
-    seed: int = 5,
-    compiled: bool = True,
-) -> float:
-    """Train the decoder on random crops, save the averaged weights to `folder`, return PSNR in dB on the last 64 pictures."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    vae.encoder.requires_grad_(False)
-    decoder = torch.compile(vae.decoder) if compiled else vae.decoder
-    parameters = list(vae.decoder.parameters())
-    average = [p.detach().clone() for p in parameters]
-    optimiser = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.98), weight_decay=1e-4)
-    started = time.monotonic()
-    step = 0
-    while (share := (time.monotonic() - started) / 60 / minutes) < 1:
-        optimiser.param_groups[0]["lr"] = 1e-3 * min(1, (step + 1) / 50) * (1 if share < 0.5 else 2 * (1 - share) + 0.01)
-        truth = _crops(images[:-64], rng, batch, crop)
-        with torch.no_grad():
-            latents = vae.encoder(truth)
-            latents = latents + torch.randn_like(latents) * 0.04 * float(rng.random())
-        with torch.autocast("cpu", torch.bfloat16):
-            made = decoder(latents)
-        loss = _picture_loss(made.float(), truth)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        for mean, parameter in zip(average, parameters, strict=True):
-            mean.lerp_(parameter.detach(), 0.005 if step > 400 else 0.05)
-        step += 1
-        if step % 100 == 0:
-            print(f"decoder step {step} loss {loss.item():.4f} {time.monotonic() - started:.0f} s", flush=True)
-    with torch.no_grad():
-        for parameter, mean in zip(parameters, average, strict=True):
-            parameter.copy_(mean)
-    vae.save_pretrained(folder)
-    return psnr(vae, np.asarray(images[-64:]))
-
-
-def psnr(vae: AutoencoderTiny, images: NDArray[np.uint8]) -> float:
-    """Mean peak signal-to-noise ratio in dB of decode(encode(x)) over (N, H, W, 3) pictures."""
+def psnr(vae: AutoencoderTiny, images: NDArray[np.uint8], masks: NDArray[np.uint8] | None = None) -> float:
+    """Mean peak signal-to-noise ratio in dB of decode(encode(x)) over (N, H, W, 3) pictures, or over the pixels of their (N, H, W) masks."""
     values: list[float] = []
     with torch.no_grad():
-        for image in images:
-            truth = _to_tensor(image[None])
-            error = float(((vae.decoder(vae.encoder(truth)).clamp(-1, 1) - truth) / 2).square().mean())
-            values.append(-10 * float(np.log10(error)))
+        for number, image in enumerate(images):
+            truth = to_tensor(image[None])
+            error = ((vae.decoder(vae.encoder(truth)).clamp(-1, 1) - truth) / 2).square().mean(1)[0]
+            share = torch.ones_like(error) if masks is None else torch.from_numpy(masks[number].astype(np.float32))
+            values.append(-10 * float(torch.log10((error * share).sum() / share.sum())))
     return float(np.mean(values))
 
 
-def _crops(images: NDArray[np.uint8], rng: np.random.Generator, batch: int, crop: int) -> torch.Tensor:
-    out: list[NDArray[np.uint8]] = []
-    for _ in range(batch):
-        image = images[int(rng.integers(len(images)))]
-        if rng.random() < 0.25:
-            image = cv2.resize(image, (crop, crop), interpolation=cv2.INTER_AREA)
-        # Cut on the patch grid: the encoder sees whole patches only.
-        y, x = (int(rng.integers((edge - crop) // PATCH + 1)) * PATCH for edge in image.shape[:2])
-        out.append(image[y : y + crop, x : x + crop])
-    return _to_tensor(np.stack(out))
-
-
-def _to_tensor(images: NDArray[np.uint8]) -> torch.Tensor:
+def to_tensor(images: NDArray[np.uint8]) -> torch.Tensor:
+    """(N, H, W, 3) uint8 → (N, 3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(images.astype(np.float32)).permute(0, 3, 1, 2) / 127.5 - 1
-
-
-def _picture_loss(made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """L1, squares, and L1 of the gradients: sharp edges are what makes a drawing."""
-    loss = F.l1_loss(made, truth) + F.mse_loss(made, truth)
-    for axis in (2, 3):
-        loss = loss + 0.5 * F.l1_loss(made.diff(dim=axis), truth.diff(dim=axis))
-    return loss + 0.5 * F.l1_loss(F.avg_pool2d(made, 4), F.avg_pool2d(truth, 4))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.starter.attributes import SceneLabels, random_labels
-from engine.starter.scenes import draw
+from engine.starter.scenes import Scene, draw
 
 SIZE = 256
 _CHUNK = 250
@@ -41,17 +41,46 @@ def draw_dataset(folder: Path, *, count: int, seed: int, is_wide: bool = False, 
     aside.rename(target)
 
 
+def draw_masks(folder: Path, *, seed: int, is_wide: bool = False, workers: int | None = None) -> None:
+    """Write `masks.npy` (count, 256, 256) uint8, 255 on the subject, for the scenes that lie in `folder`. A finished file is left alone."""
+    target = folder / "masks.npy"
+    if target.exists():
+        return
+    count = len((folder / "labels.jsonl").read_text(encoding="utf-8").splitlines())
+    aside = folder / "masks.part"
+    masks = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=(count, SIZE, SIZE))
+    starts = range(0, count, _CHUNK)
+    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+        for start, block in zip(starts, pool.map(_mask_chunk, [(seed, s, min(_CHUNK, count - s), is_wide) for s in starts]), strict=True):
+            masks[start : start + len(block)] = block
+            print(f"masks {start + len(block)}/{count}", flush=True)
+    masks.flush()
+    aside.rename(target)
+
+
+def _mask_chunk(job: tuple[int, int, int, bool]) -> NDArray[np.uint8]:
+    cv2.setNumThreads(0)
+    seed, start, count, is_wide = job
+    scenes = (_scene_at(seed, index, is_wide=is_wide)[1] for index in range(start, start + count))
+    return np.stack([np.rint(scene.mask * 255).astype(np.uint8) for scene in scenes])
+
+
+def _scene_at(seed: int, index: int, *, is_wide: bool) -> tuple[SceneLabels, Scene, np.random.Generator]:
+    """The scene of this place in the set, and the chance that is left after it."""
+    rng = np.random.Generator(np.random.PCG64([seed, index]))
+    labels = random_labels(rng, is_wide=is_wide)
+    return labels, draw(labels, seed=int(rng.integers(2**31)), size=SIZE), rng
+
+
 def _draw_chunk(job: tuple[int, int, int, bool]) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
     cv2.setNumThreads(0)
     seed, start, count, is_wide = job
     images: list[NDArray[np.uint8]] = []
     labels: list[dict[str, Any]] = []
     for index in range(start, start + count):
-        rng = np.random.Generator(np.random.PCG64([seed, index]))
-        one = random_labels(rng, is_wide=is_wide)
-        image = draw(one, seed=int(rng.integers(2**31)), size=SIZE).image
+        one, scene, rng = _scene_at(seed, index, is_wide=is_wide)
         is_degraded = index % _DEGRADED_EVERY == 0
-        images.append(degrade(image, rng) if is_degraded else image)
+        images.append(degrade(scene.image, rng) if is_degraded else scene.image)
         labels.append({**one.to_plain(), "is_degraded": is_degraded})
     return np.stack(images), labels
 

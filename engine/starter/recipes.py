@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.starter.decoder import DecoderPlan
 from engine.starter.unet import UnetPlan
 
 
@@ -13,10 +14,11 @@ class TrainingRecipe:
     seed: int
     text_steps: int
     unet: tuple[UnetPlan, ...]
-    decoder_minutes: float
+    # None: the decoder of the bundle stays.
+    decoder: DecoderPlan | None = None
     # Wide scenes hold one to three subjects, near and far.
     is_wide: bool = False
-    # Goes on from the bundled weights: tokenizer, patches and decoder stay as they are.
+    # Goes on from the bundled weights: tokenizer and patches stay as they are, and the decoder begins there.
     starts_from_bundle: bool = False
 
 
@@ -30,7 +32,7 @@ RECIPES = {
             UnetPlan(size=128, batch=32, learning_rate=8e-4, minutes=45, cooldown=0.2),
             UnetPlan(size=256, batch=16, learning_rate=5e-4, minutes=35, cooldown=0.4),
         ),
-        decoder_minutes=12,
+        decoder=DecoderPlan(blocks=(4, 3, 2, 1), minutes=12, learning_rate=1e-3, subject_weight=0),
     ),
     # From those weights to more subjects in a picture, near and far.
     "starter-v2": TrainingRecipe(
@@ -38,7 +40,16 @@ RECIPES = {
         seed=20261122,
         text_steps=300,
         unet=(UnetPlan(size=256, batch=16, learning_rate=5e-4, minutes=140, cooldown=0.4),),
-        decoder_minutes=0,
+        is_wide=True,
+        starts_from_bundle=True,
+    ),
+    # A deeper decoder for the same latents: every other weight stays. The scenes are those of starter-v2.
+    "starter-v3": TrainingRecipe(
+        scenes=20_000,
+        seed=20261122,
+        text_steps=0,
+        unet=(),
+        decoder=DecoderPlan(blocks=(8, 7, 3, 1), minutes=75),
         is_wide=True,
         starts_from_bundle=True,
     ),

@@ -14,12 +14,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from transformers import CLIPTokenizer
 
 from engine.contract.errors import DamagedFile
-from engine.starter.autoencoder import BASIS_FILE, PatchBasis, build_autoencoder, encode_dataset, fit_basis, train_decoder
+from engine.starter.autoencoder import BASIS_FILE, PatchBasis, build_autoencoder, encode_dataset, fit_basis
 from engine.starter.checkpoints import check_checkpoint
-from engine.starter.dataset import draw_dataset
+from engine.starter.dataset import draw_dataset, draw_masks
+from engine.starter.decoder import deepened, train_decoder
 from engine.starter.recipes import RECIPES
 from engine.starter.text_encoder import pretrain
 from engine.starter.tokenizer import build_tokenizer
@@ -63,11 +65,16 @@ def run_stage(stage: str, work: Path, name: str, *, processes: int, size: int | 
                     first = out / "unet" if recipe.starts_from_bundle else None
                     before = work / f"unet-{recipe.unet[number - 1].size}.pt" if number else first
                     launch_unet(work, plan if minutes is None else replace(plan, minutes=minutes), before, processes)
-        case "decoder" if recipe.decoder_minutes:
-            basis = PatchBasis.load(work / BASIS_FILE)
-            images = np.load(work / "scenes.npy", mmap_mode="r")
-            quality = train_decoder(build_autoencoder(basis), images, work / "vae", minutes=minutes or recipe.decoder_minutes)
-            print(f"decoder: {quality:.2f} dB PSNR on pictures that it never saw", flush=True)
+        case "decoder" if recipe.decoder:
+            draw_masks(work, seed=recipe.seed, is_wide=recipe.is_wide)
+            plan = recipe.decoder if minutes is None else replace(recipe.decoder, minutes=minutes)
+            before = work / "vae" if recipe.starts_from_bundle else None
+            vae = (
+                deepened(AutoencoderTiny.from_pretrained(before, torch_dtype=torch.float32), plan.blocks)
+                if before
+                else build_autoencoder(PatchBasis.load(work / BASIS_FILE), blocks=plan.blocks)
+            )
+            train_decoder(vae, work, plan).save_pretrained(work / "vae")
         case "export":
             from engine.starter.export import export
             from engine.starter.grid import draw_grid

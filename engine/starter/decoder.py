@@ -1,0 +1,224 @@
+"""The decoder's training: from latents that never change to pictures, with more weight on what people look at, the subject."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from engine.starter.autoencoder import PATCH, psnr, to_tensor
+from engine.starter.checkpoints import write_checkpoint
+from engine.starter.unet import Master, StopFlag, rate_at
+
+CHECKPOINT = "decoder.pt"
+CURVE = "decoder.jsonl"
+# The last scenes of a set are never trained on: they say how good the decoder is.
+KEPT_BACK = 64
+
+
+@dataclass(frozen=True)
+class DecoderPlan:
+    """`blocks` residual blocks at 1/8, 1/4, 1/2 and the whole size; the stage ends after `minutes`, or after `steps` where that is given."""
+
+    blocks: tuple[int, ...]
+    minutes: float = 0.0
+    steps: int | None = None
+    batch: int = 8
+    crop: int = 128
+    learning_rate: float = 8e-4
+    cooldown: float = 0.5
+    # How much more a pixel of the subject counts than one of the sky.
+    subject_weight: float = 4.0
+    # The denoiser's latents are never quite clean: spread of the noise that some crops get.
+    noise: float = 0.04
+    ema: float = 0.999
+    seed: int = 5
+    say_every: int = 200
+    compiled: bool = True
+
+
+def deepened(vae: AutoencoderTiny, blocks: tuple[int, ...]) -> AutoencoderTiny:
+    """The same pictures from a decoder with more residual blocks: the new ones begin as the identity. Raises `ValueError` for fewer blocks."""
+    before: tuple[int, ...] = tuple(vae.config["num_decoder_blocks"])
+    if len(before) != len(blocks) or any(new < old for old, new in zip(before, blocks, strict=True)):
+        raise ValueError(f"a decoder of {before} blocks cannot become one of {blocks}")
+    deep: Any = AutoencoderTiny.from_config({**vae.config, "num_decoder_blocks": blocks})
+    deep.encoder.load_state_dict(vae.encoder.state_dict())
+    known: Any = vae.decoder.layers
+    old_stages, new_stages = _stages(list(known)), _stages(list(deep.decoder.layers))
+    for old, new in zip(old_stages, new_stages, strict=True):
+        new[0].load_state_dict(old[0].state_dict())
+        for number, block in enumerate(new[1:]):
+            if number < len(old) - 1:
+                block.load_state_dict(old[1 + number].state_dict())
+            else:
+                torch.nn.init.zeros_(block.conv[4].weight)
+                torch.nn.init.zeros_(block.conv[4].bias)
+    return deep
+
+
+def _stages(layers: list[Any]) -> list[list[Any]]:
+    """A convolution and the blocks that follow it, for each size, and the last convolution alone."""
+    stages: list[list[Any]] = []
+    for layer in layers:
+        if isinstance(layer, torch.nn.Conv2d):
+            stages.append([layer])
+        elif hasattr(layer, "conv"):
+            stages[-1].append(layer)
+    return stages
+
+
+def train_decoder(vae: AutoencoderTiny, work: Path, plan: DecoderPlan) -> AutoencoderTiny:
+    """Train on crops of `work/scenes.npy` (and `masks.npy`); returns `vae` with averaged decoder weights.
+
+    Goes on from `work/decoder.pt` and leaves its newest state there; adds a line to `work/decoder.jsonl` now and then. The encoder stays.
+    """
+    stop: Any = StopFlag()
+    torch.manual_seed(plan.seed)
+    crops = _Crops(work, plan)
+    for parameter in vae.encoder.parameters():
+        parameter.requires_grad_(False)
+    decoder: Any = vae.decoder
+    master = Master(decoder, ema=plan.ema)
+    optimiser = torch.optim.AdamW([master.weights], lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=1e-4)
+    state = _resume(work / CHECKPOINT, master, optimiser)
+    decoder.to(memory_format=torch.channels_last)
+    run: Any = torch.compile(decoder) if plan.compiled else decoder
+    started, saved, before = time.monotonic(), time.monotonic(), state["minutes"]
+    losses: deque[float] = deque(maxlen=200)
+    while not stop.is_set:
+        state["minutes"] = before + (time.monotonic() - started) / 60
+        share = state["step"] / plan.steps if plan.steps is not None else state["minutes"] / plan.minutes
+        if share >= 1:
+            break
+        optimiser.param_groups[0]["lr"] = plan.learning_rate * rate_at(share, state["step"], plan.cooldown)
+        truth, weight, noise = crops.batch(state["step"])
+        with torch.no_grad():
+            latents = vae.encoder(truth) + noise
+        with torch.autocast("cpu", torch.bfloat16):
+            made = run(latents.contiguous(memory_format=torch.channels_last))
+        loss = picture_loss(made.float(), truth, weight)
+        loss.backward()
+        master.weights.grad = master.gather()
+        torch.nn.utils.clip_grad_norm_([master.weights], 1.0)
+        optimiser.step()
+        master.scatter()
+        state["step"] += 1
+        master.update_average(state["step"])
+        losses.append(loss.item())
+        if state["step"] % plan.say_every == 0:
+            _say(work, state, float(np.mean(losses)), vae, master, crops)
+        if time.monotonic() - saved > 120:
+            _save(work / CHECKPOINT, master, optimiser, state, plan)
+            saved = time.monotonic()
+    _save(work / CHECKPOINT, master, optimiser, state, plan)
+    master.scatter(master.average)
+    decoder.to(memory_format=torch.contiguous_format)
+    vae.eval()
+    return vae
+
+
+def picture_loss(made: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """L1, squares, and L1 of the gradients, each pixel by its `weight` (B, 1, H, W): sharp edges are what makes a drawing."""
+    error = made - truth
+    loss = (weight * (error.abs() + 2 * error.square())).mean()
+    for axis in (2, 3):
+        size = truth.shape[axis] - 1
+        loss = loss + 0.5 * (weight.narrow(axis, 1, size) * error.diff(dim=axis).abs()).mean()
+    return loss + 0.5 * F.l1_loss(F.avg_pool2d(made, 4), F.avg_pool2d(truth, 4))
+
+
+class _Crops:
+    """Crops of drawn scenes; three of four show a part of the subject, every fourth is a whole scene made smaller."""
+
+    def __init__(self, work: Path, plan: DecoderPlan) -> None:
+        self._scenes = np.load(work / "scenes.npy", mmap_mode="r")
+        masks = work / "masks.npy"
+        self._masks = np.load(masks, mmap_mode="r") if masks.exists() else np.zeros((len(self._scenes), 1, 1), np.uint8)
+        lines = (work / "labels.jsonl").read_text(encoding="utf-8").splitlines()
+        clean = [number for number, line in enumerate(lines) if not json.loads(line)["is_degraded"]]
+        self._rows, self.kept_back = np.array(clean[:-KEPT_BACK]), np.array(clean[-KEPT_BACK:])
+        self._plan = plan
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(B, 3, crop, crop) in [-1, 1], (B, 1, crop, crop) weights of mean 1, and noise for the latents.
+
+        All chance of a step comes from its number, so a resumed run sees what it would have seen.
+        """
+        plan = self._plan
+        rng = np.random.default_rng([plan.seed, step])
+        images: list[NDArray[np.uint8]] = []
+        masks: list[NDArray[np.uint8]] = []
+        for number in range(plan.batch):
+            row = int(self._rows[int(rng.integers(len(self._rows)))])
+            image, mask = np.asarray(self._scenes[row]), np.asarray(self._masks[row])
+            mask = mask if mask.shape == image.shape[:2] else np.zeros(image.shape[:2], np.uint8)
+            if number % 4 == 3:
+                image, mask = (np.asarray(cv2.resize(one, (plan.crop, plan.crop), interpolation=cv2.INTER_AREA), np.uint8) for one in (image, mask))
+            y, x = _corner(mask, plan.crop, rng)
+            turn = slice(None, None, -1 if rng.random() < 0.5 else 1)
+            images.append(image[y : y + plan.crop, x : x + plan.crop][:, turn])
+            masks.append(mask[y : y + plan.crop, x : x + plan.crop][:, turn])
+        truth = to_tensor(np.stack(images))
+        weight = 1 + plan.subject_weight * torch.from_numpy(np.stack(masks).astype(np.float32))[:, None] / 255
+        spread = torch.from_numpy(rng.random((plan.batch, 1, 1, 1), np.float32)) * plan.noise
+        chance = torch.from_numpy(rng.standard_normal((plan.batch, 8, plan.crop // PATCH, plan.crop // PATCH), np.float32))
+        return truth, weight / weight.mean(), chance * spread
+
+    def fresh(self) -> NDArray[np.uint8]:
+        """A few whole scenes that are never trained on."""
+        return np.stack([self._scenes[row] for row in self.kept_back[:16]])
+
+    def fresh_masks(self) -> NDArray[np.uint8]:
+        return np.stack([self._masks[row] for row in self.kept_back[:16]])
+
+
+def _corner(mask: NDArray[np.uint8], crop: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Top and left of a crop on the patch grid (the encoder sees whole patches only), around a pixel of the subject where there is one."""
+    room = [edge - crop for edge in mask.shape]
+    ys, xs = np.nonzero(mask[::PATCH, ::PATCH] > 127)
+    if not len(ys) or rng.random() < 0.25:
+        y, x = (int(rng.integers(one // PATCH + 1)) * PATCH for one in room)
+        return y, x
+    pick = int(rng.integers(len(ys)))
+    y, x = (int(at) * PATCH - int(rng.integers(crop // PATCH)) * PATCH for at in (ys[pick], xs[pick]))
+    return min(max(y, 0), room[0]), min(max(x, 0), room[1])
+
+
+def _resume(target: Path, master: Master, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    if not target.exists():
+        return {"step": 0, "minutes": 0.0}
+    saved = torch.load(target, weights_only=True)
+    master.weights.data.copy_(saved["weights"])
+    master.average.copy_(saved["average"])
+    optimiser.load_state_dict(saved["optimiser"])
+    master.scatter()
+    return {name: saved[name] for name in ("step", "minutes")}
+
+
+def _save(target: Path, master: Master, optimiser: torch.optim.Optimizer, state: dict[str, Any], plan: DecoderPlan) -> None:
+    write_checkpoint(
+        target, {"weights": master.weights.detach(), "average": master.average, "optimiser": optimiser.state_dict(), "plan": asdict(plan), **state}
+    )
+
+
+def _say(work: Path, state: dict[str, Any], loss: float, vae: AutoencoderTiny, master: Master, crops: _Crops) -> None:
+    master.scatter(master.average)
+    fresh, masks = crops.fresh(), crops.fresh_masks()
+    line = {"step": state["step"], "minutes": round(state["minutes"], 2), "loss": round(loss, 4), "psnr": round(psnr(vae, fresh), 2)}
+    if masks.shape[1:] == fresh.shape[1:3]:
+        line["subject_psnr"] = round(psnr(vae, fresh, masks), 2)
+    master.scatter()
+    print(json.dumps(line), flush=True)
+    with (work / CURVE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
