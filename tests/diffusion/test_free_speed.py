@@ -39,6 +39,7 @@ def painter() -> Painter:
     return Painter(device="cpu", dtype="float32")
 
 
+@pytest.mark.timed
 def test_words_that_were_read_come_back_at_once_and_equal(components: Components, figure: Figures) -> None:
     """A prompt and its negative, read once and asked for again, with one encoder and with another of the same model"""
     cache = PromptCache()
@@ -145,6 +146,7 @@ def test_precision_and_layout_are_the_quick_ones_of_the_device(components: Compo
     assert components.vae.decoder.layers[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.timed
 def test_previews_leave_the_device_as_a_few_pixels(painter: Painter, components: Components, figure: Figures) -> None:
     """What a step waits for, 256 × 256: the sketch beside the picture file, and beside the step itself"""
     found = [one for one in messages(painter, width=256, height=256, steps=2) if isinstance(one, Stepped)]
