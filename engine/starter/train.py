@@ -26,8 +26,9 @@ from engine.starter.recipes import RECIPES
 from engine.starter.text_encoder import pretrain
 from engine.starter.tokenizer import build_tokenizer
 from engine.starter.unet import UnetPlan, train_unet
+from engine.starter.walked import walk_scenes
 
-STAGES = ("scenes", "text", "latents", "unet", "decoder", "export")
+STAGES = ("scenes", "text", "latents", "unet", "walked", "decoder", "export")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,6 +66,8 @@ def run_stage(stage: str, work: Path, name: str, *, processes: int, size: int | 
                     first = out / "unet" if recipe.starts_from_bundle else None
                     before = work / f"unet-{recipe.unet[number - 1].size}.pt" if number else first
                     launch_unet(work, plan if minutes is None else replace(plan, minutes=minutes), before, processes)
+        case "walked" if recipe.walked:
+            walk_scenes(out, work, count=recipe.walked, seed=recipe.seed + 1)
         case "decoder" if recipe.decoder:
             draw_masks(work, seed=recipe.seed, is_wide=recipe.is_wide)
             plan = recipe.decoder if minutes is None else replace(recipe.decoder, minutes=minutes)
