@@ -20,7 +20,7 @@ from transformers import CLIPTokenizer
 from engine.contract.errors import DamagedFile
 from engine.starter.autoencoder import BASIS_FILE, PatchBasis, build_autoencoder, encode_dataset, fit_basis
 from engine.starter.checkpoints import check_checkpoint
-from engine.starter.dataset import draw_dataset, draw_masks
+from engine.starter.dataset import SIZE, draw_dataset, draw_masks
 from engine.starter.decoder import deepened, train_decoder
 from engine.starter.recipes import RECIPES
 from engine.starter.text_encoder import pretrain
@@ -79,11 +79,11 @@ def run_stage(stage: str, work: Path, name: str, *, processes: int, size: int | 
             )
             train_decoder(vae, work, plan).save_pretrained(work / "vae")
         case "export":
-            from engine.starter.export import export
+            from engine.starter.export import export, export_decoder
             from engine.starter.grid import draw_grid
 
-            export(work, out, recipe=name)
-            draw_grid(out, size=recipe.unet[-1].size).save(work / "grid.jpg", quality=88)
+            (export if recipe.unet else export_decoder)(work, out, recipe=name)
+            draw_grid(out, size=recipe.unet[-1].size if recipe.unet else SIZE).save(work / "grid.jpg", quality=88)
             print(f"look at {work / 'grid.jpg'}", flush=True)
         case _:
             pass
