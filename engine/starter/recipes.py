@@ -52,7 +52,7 @@ RECIPES = {
         text_steps=0,
         unet=(),
         walked=6_000,
-        decoder=DecoderPlan(blocks=(8, 7, 3, 1), minutes=60, walked_share=0.5),
+        decoder=DecoderPlan(blocks=(8, 7, 3, 1), minutes=45, walked_share=0.5),
         is_wide=True,
         starts_from_bundle=True,
     ),
