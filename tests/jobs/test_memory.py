@@ -38,7 +38,7 @@ def studios(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, 
     def make(memory: MemoryChoice) -> Engine:
         return Engine(Settings(data=tmp_path_factory.mktemp(memory), worker="inline", dtype="float32", device="cpu", memory=memory))
 
-    with make("automatic") as usual, make("lighter") as light:
+    with make("automatic") as usual, make("parts") as light:
         yield usual, light
 
 

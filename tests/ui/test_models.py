@@ -235,7 +235,7 @@ def test_only_an_operator_downloads(tmp_path: Path, hub: TinyHub, what: str) -> 
 def test_a_graphics_card_gets_a_suggestion_until_something_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(Settings(data=tmp_path, worker="inline", device="cpu"))
     assert engine.suggestion() is None
-    monkeypatch.setattr("engine.engine.find_room", lambda *_: Room("GPU", 8 * 1024**3, is_host=False))
+    monkeypatch.setattr("engine.memory.find_room", lambda *_: Room("GPU", 8 * 1024**3, is_host=False))
     view = models_view(engine, True)
     assert view["suggestion"] == "stable-diffusion-xl-base-1.0"
     assert models_view(engine, False)["suggestion"] is None
