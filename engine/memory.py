@@ -18,7 +18,7 @@ class MemoryDesk:
 
     def __init__(self, settings: Settings) -> None:
         self._kept = StudioFile(settings.data)
-        self._given = settings.memory
+        self._given: MemoryChoice = settings.memory
         self._gb = settings.memory_gb
         # Several devices are of one kind: the first speaks for them.
         self._device = settings.devices[0]

@@ -24,7 +24,7 @@ class MemoryPlan:
 
 
 _PLANS = (
-    MemoryPlan("automatic", "Automatic", "The quickest way that fits; pictures are the same in all but the very last of them."),
+    MemoryPlan("automatic", "Automatic", "The quickest way that fits; pictures differ a little only where nothing else fits."),
     MemoryPlan("everything", "All on the device", "The quickest where it fits, and out of memory where it does not."),
     MemoryPlan(
         "encoders-on-cpu",
@@ -33,16 +33,14 @@ _PLANS = (
     ),
     MemoryPlan("parts", "One part at a time", "Text encoder, denoiser and VAE take turns on the device; slower, same pictures."),
     MemoryPlan("pieces", "In pieces (group offload)", "Layers come to the device when their turn is and leave it after; much slower, same pictures."),
-    MemoryPlan(
-        "fp8", "8 bits, layer by layer (fp8)", "The denoiser is kept in 8 bits, beside the lightest of the ways above; pictures change a little."
-    ),
+    MemoryPlan("fp8", "8 bits, layer by layer (fp8)", "The denoiser is kept in 8 bits and laid in the lightest way above; pictures change a little."),
     MemoryPlan(
         "int8", "Quantised to 8 bits (torchao)", "Large parts are quantised when they are read, about half their size; pictures change a little."
     ),
     MemoryPlan(
         "nf4",
         "Quantised to 4 bits (bitsandbytes)",
-        "Large parts are quantised when they are read, about a third of their size; pictures change visibly.",
+        "Large parts are quantised when they are read, about a third of their size; pictures change visibly. Not tried on a GPU yet.",
     ),
 )
 
