@@ -10,7 +10,10 @@ from engine.contract.memory import MemoryChoice
 
 DeviceKind = Literal["cpu", "cuda", "mps"]
 PACKAGES: Mapping[MemoryChoice, str] = {"int8": "torchao", "nf4": "bitsandbytes"}
-_INSTALL = "pip install -r requirements-quantised.txt"
+_INSTALL: Mapping[str, str] = {
+    "torchao": "pip install -r requirements-quantised.txt",
+    "bitsandbytes": "pip install -r requirements-nf4.txt",
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ def memory_plans(kind: DeviceKind, packages: frozenset[str]) -> tuple[MemoryPlan
     return tuple(replace(plan, refusal=_refusal(plan.choice, kind, packages)) for plan in _PLANS)
 
 
+def install_line(package: str) -> str:
+    return _INSTALL[package]
+
+
 def _refusal(choice: MemoryChoice, kind: DeviceKind, packages: frozenset[str]) -> str | None:
     if choice in ("encoders-on-cpu", "pieces") and kind != "cuda":
         return "this device has no memory of its own, so there is no other place to put a part."
@@ -59,5 +66,5 @@ def _refusal(choice: MemoryChoice, kind: DeviceKind, packages: frozenset[str]) -
         return "bitsandbytes needs an NVIDIA GPU for it."
     package = PACKAGES.get(choice)
     if package is not None and package not in packages:
-        return f"the package {package} is not installed here: {_INSTALL}."
+        return f"the package {package} is not installed here: {install_line(package)}."
     return None

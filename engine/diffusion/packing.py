@@ -13,7 +13,7 @@ import torch
 
 from engine.contract.errors import InvalidRequest
 from engine.contract.memory import Packing
-from engine.contract.memory_plans import PACKAGES
+from engine.contract.memory_plans import PACKAGES, install_line
 
 _HINT = "Whoever runs this studio can choose another memory plan under Models."
 
@@ -23,7 +23,7 @@ def check_packing(packing: Packing | None, device: torch.device) -> None:
     package = PACKAGES.get(packing) if packing in ("int8", "nf4") else None
     if package is not None and find_spec(package) is None:
         message = f"This studio quantises with {package}, which is not installed here."
-        raise InvalidRequest(message, f"Whoever runs it can add it: pip install -r requirements-quantised.txt. {_HINT}", "model")
+        raise InvalidRequest(message, f"Whoever runs it can add it: {install_line(package)}. Or choose another memory plan under Models.", "model")
     if packing == "nf4" and device.type != "cuda":
         raise InvalidRequest("Quantising to 4 bits needs an NVIDIA GPU.", _HINT, "model")
 

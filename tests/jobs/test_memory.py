@@ -79,6 +79,24 @@ def test_controls_and_image_encoders_are_counted(studios: tuple[Engine, Engine])
     assert 0 < painter._residency.bytes_on("device") < before
 
 
+def test_what_the_operator_chooses_counts_from_the_next_picture_on(tmp_path: Path) -> None:
+    with Engine(Settings(data=tmp_path, worker="inline", dtype="float32", device="cpu")) as engine:
+        first = drawn(engine, "plain")
+        painter = painter_of(engine)
+        for choice, plan in (("parts", "one part at a time"), ("everything", "whole"), ("automatic", "whole")):
+            engine.choose_memory(choice)
+            assert drawn(engine, "plain") == first
+            (components,) = painter._models.values()
+            assert components.stay is not None
+            assert (components.stay.plan, components.stay.packing) == (plan, None)
+        engine.choose_memory("parts")
+    with Engine(Settings(data=tmp_path, worker="inline", dtype="float32", device="cpu")) as engine:
+        assert drawn(engine, "plain") == first
+        (components,) = painter_of(engine)._models.values()
+        assert components.stay is not None
+        assert components.stay.plan == "one part at a time"
+
+
 def test_the_page_and_the_worker_speak_of_the_same_budget(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path, worker="inline", dtype="float32", device="cpu", memory_gb=0.255)
     with Engine(settings) as engine:
