@@ -16,7 +16,7 @@ from engine.contract.tiles import Tile, plan_tiles
 from engine.diffusion.images import Rgb, resize, to_pixels, to_rgb
 from engine.diffusion.latents import decode, encode
 from engine.diffusion.loading import Components
-from engine.diffusion.safetensors_header import check_header
+from engine.weights.headers import judge_header
 
 # Source pixels that go through an upscaler at once, and how far its view reaches beyond them.
 _TILE, _MARGIN = 256, 32
@@ -27,7 +27,7 @@ Enlarger = Callable[[Rgb], Rgb]
 def load_upscaler(path: Path, device: torch.device) -> tuple[Any, int]:
     """A network that spandrel knows and its scale. The header is judged first. Raises `DamagedFile`."""
     try:
-        check_header(path)
+        judge_header(path)
     except DamagedFile as error:
         raise DamagedFile(error.message, error.hint, "upscaler") from error
     from spandrel import ImageModelDescriptor, ModelLoader
