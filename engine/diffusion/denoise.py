@@ -57,6 +57,9 @@ def set_steps(
 
     `flow` is what a flow family lays out its own way: keyword arguments of `set_timesteps`.
     """
+    if steps == 1 and scheduler.config.get("shift_terminal"):
+        # The last level is stretched to the one named there. A single step has no level between all noise and none: stretching it is 0 / 0.
+        scheduler.register_to_config(shift_terminal=None)
     timesteps = None if flow is not None else schedule_timesteps(schedule, steps, scheduler.config["num_train_timesteps"])
     if timesteps is None:
         scheduler.set_timesteps(steps, device=device, **(flow or {}))
