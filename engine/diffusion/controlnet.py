@@ -145,21 +145,33 @@ class ControlShelf:
             self._drop(len(self._nets) + 1 - self._kept)
             # It is read with the model's own weights beside it.
             components.use(components.family.network)
+            if self._stay is not None:
+                self._stay.make_room(_file_bytes(path))
             self._nets[key] = load_control(path, components.unet)
             if self._stay is not None:
-                self._stay.hold(name_of(path, content_hash), self._nets[key], lambda _device: load_control(path, components.unet))
+                self._stay.hold(control_name(path, content_hash), self._nets[key], lambda _device: load_control(path, components.unet))
         self._nets.move_to_end(key)
         return self._nets[key]
+
+    def let_go(self, components: Components) -> None:
+        """Of what was read for this model, which goes."""
+        if components.family.network == "unet" and self._unet is components.unet:
+            self._drop(len(self._nets))
+            self._unet = self._stay = None
 
     def _drop(self, count: int) -> None:
         """Let go of the `count` that were used longest ago."""
         for _ in range(count):
             (path, content_hash), _ = self._nets.popitem(last=False)
             if self._stay is not None:
-                self._stay.forget([name_of(Path(path), content_hash)])
+                self._stay.forget([control_name(Path(path), content_hash)])
 
 
-def name_of(path: Path, content_hash: str | None) -> str:
+def _file_bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.glob("*.safetensors")))
+
+
+def control_name(path: Path, content_hash: str | None) -> str:
     """What a control is called beside the parts of a model."""
     return f"control {path} {content_hash or ''}"
 

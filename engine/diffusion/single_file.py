@@ -18,6 +18,8 @@ from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from engine.contract.errors import DamagedFile
+from engine.contract.memory import Packing
+from engine.diffusion.packing import pack, reading_words
 from engine.diffusion.reading import one_at_a_time
 from engine.weights.byte_pairs import CLIP_ROOM, END, clip_pairs
 from engine.weights.single_files import SingleFile, is_gguf, judge_file, own_file, read_single_file
@@ -47,11 +49,11 @@ def _check(path: Path, _size: int, _mtime: int) -> None:
             make_part(file.path, part, file.settings[part], _bare(tensors, start))
 
 
-def load_part(file: SingleFile, part: str, *, dtype: torch.dtype) -> Any:
-    """A module on the CPU, in eval mode. Raises `DamagedFile`."""
+def load_part(file: SingleFile, part: str, *, dtype: torch.dtype, packing: Packing | None = None) -> Any:
+    """A module on the CPU, in eval mode. Raises `DamagedFile`, or `InvalidRequest` for one that cannot be quantised so."""
     if part == "transformer":
-        return _load_transformer(file, dtype)
-    return make_part(file.path, part, file.settings[part], _read(file.path, file.inside[part], dtype))
+        return _load_transformer(file, dtype, packing)
+    return pack(make_part(file.path, part, file.settings[part], _read(file.path, file.inside[part], dtype)), packing, dtype)
 
 
 def load_vae(path: Path, start: str, settings: Mapping[str, Any], *, dtype: torch.dtype) -> Any:
@@ -66,7 +68,7 @@ def _read(path: Path, start: str, dtype: torch.dtype) -> Tensors:
 
 
 @one_at_a_time
-def _load_transformer(file: SingleFile, dtype: torch.dtype) -> Any:
+def _load_transformer(file: SingleFile, dtype: torch.dtype, packing: Packing | None) -> Any:
     """The denoiser of a file, with the settings of the folder that it borrows from. Quantised numbers stay as they are until they are used."""
     assert file.base is not None
     settings, start = file.settings["transformer"], file.inside["transformer"]
@@ -74,7 +76,10 @@ def _load_transformer(file: SingleFile, dtype: torch.dtype) -> Any:
     make: Any = getattr(import_module("diffusers"), file.settings["model_index"]["transformer"][1])
     changed = {name: settings[name] for name in _OWN_SETTINGS if name in settings}
     options: dict[str, Any] = {"config": str(file.base), "subfolder": "transformer", "local_files_only": True, **changed}
-    if is_gguf(file.path):
+    if not is_gguf(file.path):
+        options |= reading_words(packing, dtype, is_ours=True)
+    else:
+        # What is quantised already is not quantised once more.
         options["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
     try:
         stored = str(file.path) if is_gguf(file.path) else dict(_read(file.path, start, dtype))
@@ -83,6 +88,8 @@ def _load_transformer(file: SingleFile, dtype: torch.dtype) -> Any:
         raise _unfit_base(file) from error
     if any(tensor.is_meta for tensor in module.state_dict().values()):
         raise _unfit_base(file)
+    if packing == "fp8" and not is_gguf(file.path):
+        module = pack(module, packing, dtype)
     return module.eval().requires_grad_(False)
 
 

@@ -38,7 +38,7 @@ def studios(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, 
     def make(memory: MemoryChoice) -> Engine:
         return Engine(Settings(data=tmp_path_factory.mktemp(memory), worker="inline", dtype="float32", device="cpu", memory=memory))
 
-    with make("automatic") as usual, make("lighter") as light:
+    with make("automatic") as usual, make("parts") as light:
         yield usual, light
 
 
@@ -77,6 +77,24 @@ def test_controls_and_image_encoders_are_counted(studios: tuple[Engine, Engine])
     # The image encoder has nothing to do and is not read again.
     assert drawn(usual, "a control") == drawn(light, "a control") == first
     assert 0 < painter._residency.bytes_on("device") < before
+
+
+def test_what_the_operator_chooses_counts_from_the_next_picture_on(tmp_path: Path) -> None:
+    with Engine(Settings(data=tmp_path, worker="inline", dtype="float32", device="cpu")) as engine:
+        first = drawn(engine, "plain")
+        painter = painter_of(engine)
+        for choice, plan in (("parts", "one part at a time"), ("everything", "whole"), ("automatic", "whole")):
+            engine.choose_memory(choice)
+            assert drawn(engine, "plain") == first
+            (components,) = painter._models.values()
+            assert components.stay is not None
+            assert (components.stay.plan, components.stay.packing) == (plan, None)
+        engine.choose_memory("parts")
+    with Engine(Settings(data=tmp_path, worker="inline", dtype="float32", device="cpu")) as engine:
+        assert drawn(engine, "plain") == first
+        (components,) = painter_of(engine)._models.values()
+        assert components.stay is not None
+        assert components.stay.plan == "one part at a time"
 
 
 def test_the_page_and_the_worker_speak_of_the_same_budget(tmp_path: Path) -> None:

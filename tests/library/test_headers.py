@@ -49,6 +49,7 @@ BAD: dict[str, bytes] = {
 
 @pytest.mark.fault("damaged model")
 @pytest.mark.parametrize("name", BAD)
+@pytest.mark.timed
 def test_a_damaged_file_is_refused_at_once(tmp_path: Path, name: str, figure: Figures) -> None:
     """18 kinds of damage in the header of a weight file"""
     path = tmp_path / "model.safetensors"
