@@ -42,11 +42,18 @@ class EmbeddingCard(BaseModel):
 
 def learned_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
     """Number and width of the vectors in an embedding's file, by the names of its tensors, an encoder after the other. Empty for a file of something else."""
-    names = PAIR if set(PAIR) == shapes.keys() else ("emb_params",) if "emb_params" in shapes else tuple(shapes) if len(shapes) == 1 else ()
-    found = {name: (1, *shapes[name])[-2:] for name in names if len(shapes[name]) in (1, 2)}
+    names: tuple[str, ...] = ()
+    if shapes.keys() == set(PAIR):
+        names = PAIR
+    elif "emb_params" in shapes or len(shapes) == 1:
+        names = ("emb_params",) if "emb_params" in shapes else tuple(shapes)
+    found: dict[str, tuple[int, int]] = {}
+    for name in names:
+        if len(shapes[name]) not in (1, 2):
+            return {}
+        found[name] = (shapes[name][0] if len(shapes[name]) == 2 else 1, shapes[name][-1])
     counts = {count for count, _ in found.values()}
-    is_sound = len(found) == len(names) and len(counts) == 1 and 1 <= max(counts) <= VECTORS_MAX and all(width for _, width in found.values())
-    return found if is_sound else {}
+    return found if len(counts) == 1 and 1 <= max(counts) <= VECTORS_MAX and all(width for _, width in found.values()) else {}
 
 
 def cannot_be_read(name: str, widths: Iterable[int], reads: str) -> str:

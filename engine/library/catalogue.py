@@ -278,9 +278,11 @@ def content_hash(folder: Path, digests: Digests | None = None) -> str:
     """SHA-256 over the names and bytes of every weight and configuration file; of a single file that of its bytes, as every program has it."""
     digests = digests or _DIGESTS
     if is_single_file(folder):
-        base = read_single_file(folder).base
+        file = read_single_file(folder)
         own = digests.of(folder)
-        return own if base is None else hashlib.sha256(f"{own} {content_hash(base, digests)}".encode()).hexdigest()
+        # What it borrows, and what a note beside it changes in what it draws.
+        more = [*([content_hash(file.base, digests)] if file.base else []), *([file.noted] if file.noted else [])]
+        return hashlib.sha256(" ".join((own, *more)).encode()).hexdigest() if more else own
     total = hashlib.sha256()
     for path in _hashed(folder):
         total.update(path.relative_to(folder).as_posix().encode())

@@ -50,7 +50,7 @@ class SingleFile:
 
     `inside` are the parts that the file holds, each under the beginning of its tensors' names; `base` is the folder that
     the others come from, None where they come from nowhere. `wants_vae`: one has to be put beside it to draw. `says`: what
-    there is to know about editing with it, in sentences.
+    there is to know about it beyond its family, in sentences. `noted`: what a note beside it says that changes its pictures.
     """
 
     path: Path
@@ -60,6 +60,7 @@ class SingleFile:
     base: Path | None = None
     wants_vae: bool = False
     says: str = ""
+    noted: str = ""
 
 
 def is_single_file(model: Path) -> bool:
@@ -145,7 +146,8 @@ def _read(path: Path, _stamps: tuple[tuple[str, int], ...]) -> SingleFile:
     settings["scheduler"] = usual["scheduler"] | predicts
     if is_second and predicts.get("prediction_type") == "v_prediction":
         settings["unet"]["sample_size"] = _SIZE_V
-    return SingleFile(path, family, settings, inside, base, wants_vae=vae is None and base is None, says=says)
+    noted = str(_own(path).get("predicts", ""))
+    return SingleFile(path, family, settings, inside, base, wants_vae=vae is None and base is None, says=says, noted=noted)
 
 
 def _prediction(path: Path, shapes: Shapes, at: str, *, is_second: bool) -> tuple[dict[str, Any], str]:
@@ -223,9 +225,10 @@ def _on_editing(path: Path, told: Told, family: str, base: Path, *, can_edit: bo
         return f"It is {title}, which edits by a sentence: {told.by}."
     if told.by:
         return ""
-    # The oldest has the plainest name.
     wish = f'{{"edits": "{names[0]}"}}'
-    return f"Its tensors do not tell whether it edits by a sentence. If it is {names[-1]}, say so in {own_file(path).name} beside it: {wish}."
+    return (
+        f"Its tensors do not tell whether it edits by a sentence. If it is {' or '.join(names)}, say so in {own_file(path).name} beside it: {wish}."
+    )
 
 
 def _transformer(path: Path, family: str, bare: Shapes, settings: dict[str, Any]) -> dict[str, Any]:

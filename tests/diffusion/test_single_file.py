@@ -134,6 +134,8 @@ def test_what_stable_diffusion_2_predicts_is_read_from_one_of_its_layers(
         assert f'write {{"predicts": "{other}"}} into two.json beside it.' in card.what
         (tmp_path / "two.json").write_text(f'{{"predicts": "{other}"}}')
         assert read_single_file(tmp_path / "two.safetensors").settings["scheduler"]["prediction_type"] != predicts
+        # Other pictures have another recipe.
+        assert read_card(tmp_path / "two.safetensors").content_hash != card.content_hash
         (tmp_path / "two.json").write_text('{"predicts": ["x"]}')
         assert 'Write "v" or "epsilon" there.' in (read_card(tmp_path / "two.safetensors").refusal or "")
 
