@@ -176,10 +176,13 @@ class Engine:
         """Show this failure no more; False when it is none, or not theirs."""
         return self._journal.put_away(job_id, owner)
 
-    def watch(self, job_id: str, *, owner: str) -> Watch:
-        """Events from now on, the newest one first; the ending if the job is over. Raises `NotFound`."""
+    def watch(self, job_id: str, *, owner: str, sees_previews: bool = True) -> Watch:
+        """Events from now on, the newest one first; the ending if the job is over. Raises `NotFound`.
+
+        Who does not look at previews says so: they are made for nobody.
+        """
         self._journal.get(job_id, owner)
-        return self._dispatcher.watch(job_id)
+        return self._dispatcher.watch(job_id, sees_previews=sees_previews)
 
     def cancel(self, job_id: str, *, owner: str, keep: bool = False) -> bool:
         """Stop the owner's job within one step; False when it is over or not theirs.

@@ -98,12 +98,12 @@ class Sketch:
 
 @dataclass(frozen=True)
 class Stepped:
-    """Step `step` of `steps` of tile `tile` (from 0) of `tiles` of picture `picture` is done. A preview that has left its host is a JPEG."""
+    """Step `step` of `steps` of tile `tile` (from 0) of `tiles` of picture `picture` is done."""
 
     picture: int
     step: int
     steps: int
-    preview: Sketch | bytes | None
+    preview: Sketch | None
     tile: int = 0
     tiles: int = 1
 

@@ -30,7 +30,7 @@ from engine.diffusion.images import Rgb, fit, resize
 from engine.diffusion.loading import Components
 from engine.diffusion.parts import Stay
 from engine.diffusion.reading import file_bytes
-from engine.diffusion.safetensors_header import check_header
+from engine.weights.headers import judge_header
 
 _KEPT = 4
 _HINT_LEVELS_MAX = 16
@@ -202,7 +202,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     try:
         for file in files:
-            check_header(file)
+            judge_header(file)
             with safe_open(file, framework="pt") as content:
                 words |= content.metadata() or {}
                 state |= {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118

@@ -16,7 +16,7 @@ from safetensors.torch import load
 from engine.contract.embeddings import VECTORS_MAX, named_embeddings
 from engine.contract.errors import DamagedFile, EngineError, IncompatibleAdapter
 from engine.contract.recipe import Recipe
-from engine.diffusion.safetensors_header import check_header
+from engine.weights.headers import judge_header
 
 _BYTES_MAX = 16 * 1024 * 1024
 
@@ -45,7 +45,7 @@ def load_embedding(name: str, path: Path | None, *, width: int, digest: str, fie
     if path is None or not path.is_file() or path.stat().st_size > _BYTES_MAX:
         raise DamagedFile(f"The file of the embedding {name} is gone or far too large.", "Put the original file back.", field)
     try:
-        check_header(path)
+        judge_header(path)
         data = path.read_bytes()
         tensors = load(data)
     except (EngineError, SafetensorError, OSError, ValueError) as error:

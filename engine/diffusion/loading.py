@@ -24,9 +24,9 @@ from engine.diffusion.parts import Part, Stay
 from engine.diffusion.preview import NO_PREVIEW, LatentToRgb, measure_preview
 from engine.diffusion.reading import one_at_a_time
 from engine.diffusion.residency import Place, Residency
-from engine.diffusion.safetensors_header import check_header
 from engine.diffusion.scorer import Scorer, has_scorer, load_networks, load_scorer, scorer_bytes
 from engine.diffusion.voices import Voice
+from engine.weights.headers import judge_header
 from engine.weights.single_files import SingleFile, is_gguf, is_single_file, read_single_file
 
 # Where the classes live that a model may name. Imported when one is needed: the starter's first second must not pay for all.
@@ -243,7 +243,7 @@ def check_model(folder: Path) -> Checked:
     parts = _check_classes(folder, index, family)
     counts: dict[str, int] = {}
     for file in sorted(folder.rglob("*.safetensors")):
-        count = sum(math.prod(shape) for shape in check_header(file).values())
+        count = sum(math.prod(shape) for shape in judge_header(file).shapes.values())
         # The same weights in half precision may lie beside the full ones.
         if file.parent.name in parts and not any(mark in file.name for mark in _SECOND_COPIES):
             counts[file.parent.name] = counts.get(file.parent.name, 0) + count
@@ -260,7 +260,7 @@ def _check_file(path: Path) -> Checked:
         # Quantised numbers stay as small as they lie there; the others count two bytes each.
         counts["transformer"] = path.stat().st_size // 2
     else:
-        shapes = check_header(path)
+        shapes = judge_header(path).shapes
         counts |= {part: sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(at)) for part, at in file.inside.items()}
     family, index = FAMILIES[file.family], file.settings["model_index"]
     names = [name for name in family.components if name != "scheduler" and index.get(name) not in (None, [None, None])]

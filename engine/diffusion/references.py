@@ -33,7 +33,7 @@ from engine.diffusion.images import Rgb, read_rgb
 from engine.diffusion.loading import Components
 from engine.diffusion.parts import Stay
 from engine.diffusion.reading import file_bytes
-from engine.diffusion.safetensors_header import check_header
+from engine.weights.headers import judge_header
 
 _FILES_KEPT = 2
 _TOKENS_KEPT = 64
@@ -229,7 +229,7 @@ def make_tokens(
 
 def _read(path: Path) -> _File:
     try:
-        check_header(path)
+        judge_header(path)
         data = path.read_bytes()
         tensors = load(data)
         with safe_open(path, "pt") as file:

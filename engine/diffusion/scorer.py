@@ -16,7 +16,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionMode
 
 from engine.contract.errors import DamagedFile, EngineError, ModelNotFound
 from engine.diffusion.reading import one_at_a_time
-from engine.diffusion.safetensors_header import check_header
+from engine.weights.headers import judge_header
 
 # Beside a model's own parts: the projection of its text encoder and the scale of the score.
 SCORER_FILE = "scorer.safetensors"
@@ -77,7 +77,7 @@ def load_scorer(folder: Path, *, device: torch.device, dtype: torch.dtype = torc
         raise ModelNotFound(f"{folder.name} brings nothing that scores pictures.", "Choose a CLIP model, or the starter.", "model")
     try:
         for file in sorted(folder.rglob("*.safetensors")):
-            check_header(file)
+            judge_header(file)
         return (_load_own if (folder / SCORER_FILE).is_file() else _load_clip)(folder, device, dtype)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, EngineError) as error:
         raise DamagedFile(f"The scorer of {folder.name} cannot be loaded.", _HINT, "model") from error

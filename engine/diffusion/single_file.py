@@ -27,6 +27,10 @@ from engine.weights.single_files import SingleFile, is_gguf, judge_file, own_fil
 Tensors = Mapping[str, torch.Tensor]
 # OpenCLIP fills up with the first token of the list, OpenAI with the end.
 _OPEN_CLIP_PAD = "!"
+# What differs between the transformers of one family, beyond the folder that a file borrows from.
+_OWN_SETTINGS = ("guidance_embeds", "zero_cond_t")
+# Tensors without weights, by which a file says what it is.
+_MARK = "__"
 
 
 def check_parts(file: SingleFile) -> None:
@@ -59,8 +63,8 @@ def load_vae(path: Path, start: str, settings: Mapping[str, Any], *, dtype: torc
 
 def _read(path: Path, start: str, dtype: torch.dtype) -> Tensors:
     with safe_open(path, framework="pt", device="cpu") as stored:
-        tensors = {name: stored.get_tensor(name).to(dtype) for name in stored.keys() if name.startswith(start)}  # noqa: SIM118
-    return _bare(tensors, start)
+        names = [name for name in stored.keys() if name.startswith(start) and not name.removeprefix(start).startswith(_MARK)]  # noqa: SIM118
+        return _bare({name: stored.get_tensor(name).to(dtype) for name in names}, start)
 
 
 @one_at_a_time
@@ -70,7 +74,7 @@ def _load_transformer(file: SingleFile, dtype: torch.dtype, packing: Packing | N
     settings, start = file.settings["transformer"], file.inside["transformer"]
     # As the index of the folder names it, which was held against the table of the family.
     make: Any = getattr(import_module("diffusers"), file.settings["model_index"]["transformer"][1])
-    changed = {"guidance_embeds": settings["guidance_embeds"]} if "guidance_embeds" in settings else {}
+    changed = {name: settings[name] for name in _OWN_SETTINGS if name in settings}
     options: dict[str, Any] = {"config": str(file.base), "subfolder": "transformer", "local_files_only": True, **changed}
     if not is_gguf(file.path):
         options |= reading_words(packing, dtype, is_ours=True)

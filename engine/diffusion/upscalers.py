@@ -19,7 +19,7 @@ from engine.diffusion.latents import decode, encode
 from engine.diffusion.loading import Components
 from engine.diffusion.parts import Stay
 from engine.diffusion.reading import file_bytes
-from engine.diffusion.safetensors_header import check_header
+from engine.weights.headers import judge_header
 
 # Source pixels that go through an upscaler at once, and how far its view reaches beyond them.
 _TILE, _MARGIN = 256, 32
@@ -76,7 +76,7 @@ def _counted(components: Components, path: Path) -> Upscaler:
 def load_upscaler(path: Path, device: torch.device) -> tuple[Any, int]:
     """A network that spandrel knows and its scale. The header is judged first. Raises `DamagedFile`."""
     try:
-        check_header(path)
+        judge_header(path)
     except DamagedFile as error:
         raise DamagedFile(error.message, error.hint, "upscaler") from error
     from spandrel import ImageModelDescriptor, ModelLoader

@@ -15,8 +15,8 @@ from engine.diffusion.loading import Components, settled
 from engine.diffusion.parts import Stay
 from engine.diffusion.preview import NO_PREVIEW, measure_preview
 from engine.diffusion.reading import file_bytes, one_at_a_time
-from engine.diffusion.safetensors_header import check_header
 from engine.weights.fingerprints import VAE_AT, part_at, under
+from engine.weights.headers import judge_header
 from engine.weights.single_files import read_vae, settings_of
 
 _Key = tuple[str, int, Path, str]
@@ -82,11 +82,11 @@ def _load(path: Path, folder: Path, dtype: torch.dtype, device: torch.device) ->
     try:
         if path.is_dir():
             for file in path.glob("*.safetensors"):
-                check_header(file)
+                judge_header(file)
             kind: Any = AutoencoderTiny if (path / "config.json").read_text(encoding="utf-8").find("AutoencoderTiny") >= 0 else AutoencoderKL
             vae = kind.from_pretrained(path, local_files_only=True, use_safetensors=True, torch_dtype=dtype).eval().requires_grad_(False)
         else:
-            shapes = check_header(path)
+            shapes = judge_header(path).shapes
             at = part_at(VAE_AT, shapes)
             settings = read_vae(under(at, shapes))
             if settings is None:

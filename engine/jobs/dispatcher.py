@@ -107,14 +107,14 @@ class Dispatcher:
         self._line.join(job)
         self._tell_positions()
 
-    def watch(self, job_id: str) -> Watch:
+    def watch(self, job_id: str, *, sees_previews: bool = True) -> Watch:
         """Join the watchers of a job; for one that is over, a watch that holds its ending."""
-        watch = self._audience.join(job_id)
+        watch = self._audience.join(job_id, sees_previews=sees_previews)
         if watch is None and not self._journal.get(job_id).is_over:
             self._audience.open(job_id)
             self._tell_positions()
             self._tell_others()
-            watch = self._audience.join(job_id)
+            watch = self._audience.join(job_id, sees_previews=sees_previews)
         if watch is None:
             watch = Watch()
             watch.put(ending_of(self._journal.get(job_id), self._history))

@@ -158,6 +158,7 @@ def _look(name: str, _stamp: tuple[tuple[str, int, int], ...]) -> _Looked:
             why = error.message.partition(": ")[2] or error.message
             return _Looked(family, found.text, parts, f"{found.text.removesuffix('.')}, but {why} {error.hint}")
         parts = parts if file.base is None else {**part_bytes(file.base), **parts}
+        return _Looked(family, " ".join(filter(None, (found.text, file.says))), parts)
     return _Looked(family, found.text, parts)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from engine.contract.embeddings import VECTORS_MAX, EmbeddingCard, named_embeddings
 from engine.contract.errors import IncompatibleAdapter, ModelNotFound
 from engine.contract.models import ModelCard
-from engine.library.headers import read_header
+from engine.weights.headers import read_header
 
 BUNDLED_EMBEDDINGS = Path(__file__).resolve().parents[2] / "presets" / "embeddings"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -51,6 +51,14 @@ def judge_header(path: Path) -> Header:
     return Header(words, _check_entries(path, entries, size - 8 - length))
 
 
+def read_header(path: Path) -> Header | None:
+    """The same for shelves, whose cards say what is wrong with a file: None for one that is cut short, or no safetensors file at all."""
+    try:
+        return judge_header(path)
+    except DamagedFile:
+        return None
+
+
 def _check_entries(path: Path, entries: dict[str, Any], data_bytes: int) -> Shapes:
     shapes: Shapes = {}
     spans: list[tuple[int, int]] = []

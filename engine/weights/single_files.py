@@ -15,12 +15,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from engine.contract.editing import editor_name
 from engine.contract.errors import DamagedFile
 from engine.contract.families import FAMILIES, family_of
 from engine.weights.byte_pairs import CLIP_PAIRS
 from engine.weights.fingerprints import DENOISER_AT, DENOISERS, VAE_AT, Shapes, part_at, text_width, under
 from engine.weights.gguf_header import judge_gguf
 from engine.weights.headers import Header, judge_header
+from engine.weights.releases import Told, names_of, release_of
 
 SINGLE_FILES = (".safetensors", ".gguf")
 _USUAL = Path(__file__).resolve().parents[2] / "presets" / "single_files"
@@ -39,7 +41,8 @@ class SingleFile:
     """`settings` are those of every part, "model_index" and "scheduler" included, as the files of a folder have them.
 
     `inside` are the parts that the file holds, each under the beginning of its tensors' names; `base` is the folder that
-    the others come from, None where they come from nowhere. `wants_vae`: one has to be put beside it to draw.
+    the others come from, None where they come from nowhere. `wants_vae`: one has to be put beside it to draw. `says`: what
+    there is to know about editing with it, in sentences.
     """
 
     path: Path
@@ -48,6 +51,7 @@ class SingleFile:
     inside: Mapping[str, str]
     base: Path | None = None
     wants_vae: bool = False
+    says: str = ""
 
 
 def is_single_file(model: Path) -> bool:
@@ -102,11 +106,12 @@ def read_single_file(path: Path) -> SingleFile:
 
 @lru_cache(maxsize=64)
 def _read(path: Path, _stamps: tuple[tuple[str, int], ...]) -> SingleFile:
-    shapes = judge_file(path).shapes
+    header = judge_file(path)
+    shapes = header.shapes
     at = part_at(DENOISER_AT, shapes)
     bare = under(at, shapes)
     if "input_blocks.0.0.weight" not in bare:
-        return _borrowing(path, bare, at)
+        return _borrowing(path, bare, at, header.words)
     if is_gguf(path):
         raise _unusable(path, "of this family Easel reads no GGUF.", "Get it as a .safetensors file.")
     family = "sdxl" if "label_emb.0.0.weight" in bare else "sd1"
@@ -140,19 +145,47 @@ def _prediction(shapes: Shapes) -> dict[str, Any]:
 # The other parts
 
 
-def _borrowing(path: Path, bare: Shapes, at: str) -> SingleFile:
+def _borrowing(path: Path, bare: Shapes, at: str, words: Mapping[str, str]) -> SingleFile:
     """A transformer's file: its sizes and all its other parts are those of a folder of the same family."""
     mark = next((mark for mark in DENOISERS if mark.is_in(bare)), None)
     if mark is None or mark.family not in FAMILIES:
         raise _unusable(path, "Easel cannot draw with it in this form yet.", "Get the model as a folder with a model_index.json.")
     if is_gguf(path) and find_spec("gguf") is None:
         raise _unusable(path, "the package gguf is not installed here.", "Whoever runs this studio can add it: pip install -r requirements-gguf.txt.")
-    base = _base(path, mark.family, needs={"text_encoder", "vae"}, width=None)
+    told = _release(path, mark.family, bare, words)
+    base = _base(path, mark.family, needs={"text_encoder", "vae"}, width=None, pipeline=told.release.pipeline if told else "")
     assert base is not None
     parts = [name for name, entry in settings_of(base, "model_index").items() if isinstance(entry, list) and (base / name / "config.json").is_file()]
     settings = {part: settings_of(base, part) for part in (*parts, "model_index", "scheduler")}
     settings["transformer"] = _transformer(path, mark.family, bare, settings["transformer"])
-    return SingleFile(path, mark.family, settings, {"transformer": at}, base)
+    says = ""
+    if told is not None:
+        # The folder may be of another release than the file.
+        settings["model_index"] |= {"_class_name": told.release.pipeline}
+        settings["transformer"] |= told.release.settings
+        says = _on_editing(path, told, mark.family, base, can_edit=bool(editor_name(settings["model_index"])))
+    return SingleFile(path, mark.family, settings, {"transformer": at}, base, says=says)
+
+
+def _release(path: Path, family: str, bare: Shapes, words: Mapping[str, str]) -> Told | None:
+    try:
+        return release_of(family, name=path.stem, tensors=bare, words=words, note=_own(path).get("edits"))
+    except ValueError:
+        hint = f'Write "{names_of(family)[0]}" there, or false where it does not edit.'
+        raise _unusable(path, f"{own_file(path).name} says that it edits in a way that is not known.", hint) from None
+
+
+def _on_editing(path: Path, told: Told, family: str, base: Path, *, can_edit: bool) -> str:
+    title, names = told.release.title, names_of(family)
+    if title and not can_edit:
+        return f"It is {title}: {told.by}. It cannot edit here: {base.name}, whose parts it borrows, has none that sees pictures. Put the folder of {title} here."
+    if title:
+        return f"It is {title}, which edits by a sentence: {told.by}."
+    if told.by:
+        return ""
+    # The oldest has the plainest name.
+    wish = f'{{"edits": "{names[0]}"}}'
+    return f"Its tensors do not tell whether it edits by a sentence. If it is {names[-1]}, say so in {own_file(path).name} beside it: {wish}."
 
 
 def _transformer(path: Path, family: str, bare: Shapes, settings: dict[str, Any]) -> dict[str, Any]:
@@ -166,8 +199,8 @@ def _transformer(path: Path, family: str, bare: Shapes, settings: dict[str, Any]
     return settings | {"guidance_embeds": is_told}
 
 
-def _base(path: Path, family: str, *, needs: set[str], width: int | None) -> Path | None:
-    """The folder that missing parts come from: the one that is named beside the file, else the only one of its family.
+def _base(path: Path, family: str, *, needs: set[str], width: int | None, pipeline: str = "") -> Path | None:
+    """The folder that missing parts come from: the one that is named beside the file, else the only one of its family, or of its `pipeline`.
 
     None where there is none and none is needed. Raises `DamagedFile` where `needs` cannot be met.
     """
@@ -184,6 +217,9 @@ def _base(path: Path, family: str, *, needs: set[str], width: int | None) -> Pat
     if not here:
         hint = "Put a model of it into data/models as a folder: this file then draws with the rest of that one."
         raise _unusable(path, f"it has no {lacks}, and no folder of {title} is here to borrow from.", hint)
+    alike = [one for one in here.values() if settings_of(one, "model_index").get("_class_name") == pipeline]
+    if len(here) > 1 and len(alike) == 1:
+        return alike[0]
     if len(here) > 1:
         hint = f'Say which in {own_file(path).name}, beside it: {{"base": "{next(iter(here))}"}}.'
         raise _unusable(path, f"it has no {lacks}, and could borrow from {len(here)} folders.", hint)
