@@ -29,6 +29,7 @@ from engine.diffusion.families.sdxl import size_inputs
 from engine.diffusion.images import Rgb, fit, resize
 from engine.diffusion.loading import Components
 from engine.diffusion.parts import Stay
+from engine.diffusion.reading import file_bytes
 from engine.weights.headers import judge_header
 
 _KEPT = 4
@@ -146,7 +147,7 @@ class ControlShelf:
             # It is read with the model's own weights beside it.
             components.use(components.family.network)
             if self._stay is not None:
-                self._stay.make_room(_file_bytes(path))
+                self._stay.make_room(file_bytes(path))
             self._nets[key] = load_control(path, components.unet)
             if self._stay is not None:
                 self._stay.hold(control_name(path, content_hash), self._nets[key], lambda _device: load_control(path, components.unet))
@@ -165,10 +166,6 @@ class ControlShelf:
             (path, content_hash), _ = self._nets.popitem(last=False)
             if self._stay is not None:
                 self._stay.forget([control_name(Path(path), content_hash)])
-
-
-def _file_bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.glob("*.safetensors")))
 
 
 def control_name(path: Path, content_hash: str | None) -> str:

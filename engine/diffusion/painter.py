@@ -35,6 +35,7 @@ from engine.diffusion.modes.inpaint import inpaint
 from engine.diffusion.modes.txt2img import text_to_image
 from engine.diffusion.modes.upscale import Enlarging, TileDone, TileStep, upscale
 from engine.diffusion.preview import picture_sketch
+from engine.diffusion.reading import file_bytes
 from engine.diffusion.references import Reference, ReferenceShelf
 from engine.diffusion.seamless import seamless
 from engine.diffusion.text import PromptCache, PromptEncoder
@@ -199,7 +200,7 @@ class Painter:
             "vae": [SCORER] if work.recipe.score_guidance is not None and components.scorer is not None else [],
         }
         instead = {} if work.vae is None else {"vae": vae_name(work.vae)}
-        put_in = sum(path.stat().st_size for path in (*work.loras, *(adapter for adapter, _ in work.references)))
+        put_in = sum(file_bytes(path) for path in (*work.loras, *(adapter for adapter, _ in work.references)))
         try:
             with stay.under(plan or stay.plan), stay.beside(beside, instead=instead, put_in=put_in):
                 yield

@@ -162,8 +162,8 @@ class Stay:
         return self._model, self._instead.get(name, name)
 
     def make_room(self, wanted: int) -> None:
-        """Before something of so many bytes is read onto the device."""
-        self._residency.make_room(wanted)
+        """Before something of so many bytes is read onto the device. The denoiser stays: what is read may be made from its weights."""
+        self._residency.make_room(wanted, kept=[(self._model, self._network)])
 
     def hold(self, name: str, module: torch.nn.Module, load: Callable[[torch.device], Any], *, is_own: bool = False) -> None:
         """Count a module that works with this model and is none of its parts: a control, an image encoder, an upscaler, a scorer.

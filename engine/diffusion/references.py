@@ -32,6 +32,7 @@ from engine.diffusion.image_encoder import ImageEncoder, load_image_encoder
 from engine.diffusion.images import Rgb, read_rgb
 from engine.diffusion.loading import Components
 from engine.diffusion.parts import Stay
+from engine.diffusion.reading import file_bytes
 from engine.weights.headers import judge_header
 
 _FILES_KEPT = 2
@@ -165,6 +166,8 @@ class ReferenceShelf:
             if self._stay is not None:
                 self._stay.forget([_ENCODER])
             self._stay = components.stay
+            if self._stay is not None:
+                self._stay.make_room(file_bytes(folder))
             self._encoder = load_image_encoder(folder, device=components.device, dtype=components.dtype)
             if self._stay is not None:
                 dtype = components.dtype

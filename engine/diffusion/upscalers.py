@@ -18,6 +18,7 @@ from engine.diffusion.images import Rgb, resize, to_pixels, to_rgb
 from engine.diffusion.latents import decode, encode
 from engine.diffusion.loading import Components
 from engine.diffusion.parts import Stay
+from engine.diffusion.reading import file_bytes
 from engine.weights.headers import judge_header
 
 # Source pixels that go through an upscaler at once, and how far its view reaches beyond them.
@@ -51,7 +52,7 @@ class UpscalerShelf:
         """None where the recipe names no file. Raises `DamagedFile` about the control "upscaler"."""
         if path is None:
             return None
-        key = (path, path.stat().st_mtime_ns)
+        key = (path, path.stat().st_mtime_ns if path.is_file() else 0)
         if self._key != key:
             # Let go first: two at once may not fit.
             if self._stay is not None:
@@ -66,7 +67,7 @@ def _counted(components: Components, path: Path) -> Upscaler:
     stay, device = components.stay, components.device
     if stay is None:
         return Upscaler(*load_upscaler(path, device), lambda: None)
-    stay.make_room(path.stat().st_size)
+    stay.make_room(file_bytes(path))
     network, scale = load_upscaler(path, device)
     stay.hold(_NAME, network, lambda place: load_upscaler(path, place)[0])
     return Upscaler(network, scale, lambda: stay.bring(_NAME, spare=_WORK_BYTES))

@@ -14,7 +14,7 @@ from engine.contract.errors import DamagedFile
 from engine.diffusion.loading import Components, settled
 from engine.diffusion.parts import Stay
 from engine.diffusion.preview import NO_PREVIEW, measure_preview
-from engine.diffusion.reading import one_at_a_time
+from engine.diffusion.reading import file_bytes, one_at_a_time
 from engine.weights.fingerprints import VAE_AT, part_at, under
 from engine.weights.headers import judge_header
 from engine.weights.single_files import read_vae, settings_of
@@ -53,7 +53,7 @@ class VaeShelf:
     def _read(self, components: Components, path: Path) -> None:
         folder, dtype = components.folder, components.dtype
         if components.stay is not None:
-            components.stay.make_room(sum(file.stat().st_size for file in ([path] if path.is_file() else path.glob("*.safetensors"))))
+            components.stay.make_room(file_bytes(path))
         self._vae = _load(path, folder, dtype, components.device)
         self._stay = components.stay
         if self._stay is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from engine import Engine, Settings
@@ -61,6 +62,29 @@ def test_a_light_studio_draws_the_same(studios: tuple[Engine, Engine], work: str
         (components,) = painter_of(studio)._models.values()
         assert components.stay is not None
         assert components.stay.plan == plan
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    data = tmp_path_factory.mktemp("quantised")
+    with Engine(Settings(data=data, worker="inline", dtype="float32", device="cpu")) as engine:
+        engine.choose_memory("int8")
+        yield engine
+
+
+@pytest.mark.parametrize("work", WORKS)
+def test_a_quantised_studio_draws_nearly_the_same(studios: tuple[Engine, Engine], quantised: Engine, work: str) -> None:
+    """Adapters, references and a control that is made of the model's own weights included; and the same again once all has been let go"""
+    first = drawn(quantised, work)
+    assert first != drawn(studios[0], work)
+    for one, other in zip(first, drawn(studios[0], work), strict=True):
+        error = np.frombuffer(one, np.uint8).astype(float) - np.frombuffer(other, np.uint8)
+        assert 10 * np.log10(255**2 / np.mean(error**2)) > 30
+    painter_of(quantised)._residency.rest_all()
+    assert drawn(quantised, work) == first
+    (components,) = painter_of(quantised)._models.values()
+    assert components.stay is not None
+    assert components.stay.packing == "int8"
 
 
 def test_controls_and_image_encoders_are_counted(studios: tuple[Engine, Engine]) -> None:
