@@ -43,7 +43,7 @@ class EmbeddingCard(BaseModel):
 def learned_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
     """Number and width of the vectors in an embedding's file, by the names of its tensors, an encoder after the other. Empty for a file of something else."""
     names: tuple[str, ...] = ()
-    if shapes.keys() == set(PAIR):
+    if set(shapes) == set(PAIR):
         names = PAIR
     elif "emb_params" in shapes or len(shapes) == 1:
         names = ("emb_params",) if "emb_params" in shapes else tuple(shapes)
