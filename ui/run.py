@@ -16,6 +16,7 @@ from ui.canvas.references import adapter_views
 from ui.canvas.units import control_views, method_views
 from ui.controls.form import Form, fits
 from ui.controls.model import model_or_default, offered, size_labels, usable_models, usual, vae_choices
+from ui.filling import BEGINS, ends
 from ui.forms import FIELDS, nearest_size
 from ui.launch import Asked, beside, launch, price
 from ui.messages import price_words
@@ -151,7 +152,7 @@ def wire_run(page: Page) -> None:
     _wire_frame(form)
     recall = _RECALL.replace("__NAMES__", json.dumps(FIELDS))
     page.blocks.load(None, [saved, *inputs], [page.mode, form.source, *form.racks, *inputs], js=recall, **HIDDEN)
-    form.fields["model"].select(use_model, None, inputs, queue=False, **HIDDEN)  # type: ignore[attr-defined]
+    ends(form.fields["model"].select(use_model, None, inputs, queue=False, js=BEGINS, **HIDDEN))  # type: ignore[attr-defined]
     prompt = form.fields["prompt"]
     form.rack.select(None, prompt, prompt, js=_ADD_TRIGGER, **HIDDEN)
     loaded = page.blocks.load(begin, saved, [*inputs, *form.racks], queue=False, **HIDDEN)

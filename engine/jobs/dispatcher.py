@@ -30,6 +30,7 @@ from engine.jobs.watch import Watch
 from engine.library.history import History
 from engine.library.inputs import Inputs
 from engine.library.shelves import Shelves
+from engine.memory import MemoryDesk
 
 log = logging.getLogger("easel.jobs")
 # A run that makes room for the end of the studio is put aside within a step; a step may be a long one.
@@ -49,8 +50,10 @@ class Dispatcher:
         shelves: Shelves,
         inputs: Inputs,
         data: Path,
+        memory: MemoryDesk,
     ) -> None:
         self._hosts = hosts
+        self._memory = memory
         self._journal = journal
         self._history = history
         self._shelves = shelves
@@ -252,6 +255,7 @@ class Dispatcher:
             attempt=job.attempt,
             frozen=self._keeper.pauses.of(job.id),
             expected_s=self._line.seconds(recipe),
+            memory=self._memory.choice,
         )
 
     def _wish(self, job_id: str, wish: Literal["stop", "keep", "pause"]) -> bool:

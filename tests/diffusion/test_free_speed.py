@@ -21,6 +21,7 @@ from engine.diffusion.device import bfloat16_wins, pick_dtype
 from engine.diffusion.loading import Components, load_components
 from engine.diffusion.painter import Painter
 from engine.diffusion.text import PromptCache, PromptEncoder
+from engine.diffusion.voices import LearningVoice
 from engine.jobs.hosts.previews import lean, to_jpeg
 from engine.jobs.watch import Broadcast
 from tests.conftest import STARTER
@@ -41,6 +42,7 @@ def painter() -> Painter:
     return Painter(device="cpu", dtype="float32")
 
 
+@pytest.mark.timed
 def test_words_that_were_read_come_back_at_once_and_equal(components: Components, figure: Figures) -> None:
     """A prompt and its negative, read once and asked for again, with one encoder and with another of the same model"""
     cache = PromptCache()
@@ -81,7 +83,8 @@ def test_the_key_knows_encoder_adapters_and_learned_words(components: Components
     assert [encode(encoder="b"), encode(encoder="b")] == [1, 0]
     assert [encode(encoder="a", adapters=(("style", 0.8),)), encode(encoder="a", adapters=(("style", 0.8),))] == [1, 0]
     assert encode(encoder="a", adapters=(("style", 0.7),)) == 1
-    learned = torch.randn(2, components.voice.width)
+    assert isinstance(components.voice, LearningVoice)
+    learned = torch.randn(2, *components.voice.widths)
     for digest in ("1", "2"):
         prompts = PromptEncoder(components, cache=cache, encoder="a")
         with prompts.knowing({"moss": learned}, {"moss": digest}):
@@ -147,6 +150,7 @@ def test_precision_and_layout_are_the_quick_ones_of_the_device(components: Compo
     assert components.vae.decoder.layers[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.timed
 def test_previews_leave_the_device_as_a_few_pixels(painter: Painter, components: Components, figure: Figures) -> None:
     """What a step waits for, 256 × 256: the sketch beside the picture file, and beside the step itself"""
     found = [one for one in messages(painter, width=256, height=256, steps=2) if isinstance(one, Stepped)]
