@@ -101,9 +101,9 @@ def test_after_a_reload_all_is_back_within_a_second(bare: Page, running: Page) -
     print(f"a page of the framework with one field, in turn with it: {', '.join(f'{one:.0f} ms' for one in one_field)}")
     assert running.locator(".stage").get_attribute("data-job") == job
     assert steps(running) > before
-    assert min(told) < 500
-    # Within the second of the rule. Where other work has the cores even a page with one field is slow: then it is what ours is held against.
-    assert min(took) < max(1000, _BARE_TIMES * min(one_field))
+    assert min(told) < 1000
+    # Within the second of the rule. Where other work has the cores even a page with one field is slow: then ours is held against the one beside it.
+    assert any(back < max(1000, _BARE_TIMES * beside) for back, beside in zip(took, one_field, strict=True))
 
 
 def test_a_second_tab_shows_the_same_and_stops_it(running: Page, studio: Studio) -> None:
