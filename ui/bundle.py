@@ -5,6 +5,7 @@ Inside the page's configuration they would be sent with every load, compiled ane
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from pathlib import Path
 
@@ -32,13 +33,16 @@ def bundle_scripts(blocks: gr.Blocks) -> str:
 
 def add_bundle(app: FastAPI, script: str) -> str:
     """Serve it; the tag that belongs into the head of the page. Its address changes with what it says."""
-    name = hashlib.sha256(script.encode()).hexdigest()[:16]
+    content = script.encode()
+    name, packed = hashlib.sha256(content).hexdigest()[:16], gzip.compress(content)
 
     @app.get(_ADDRESS)
     def bundle(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         # An address of another version, or none: what is here now, but nobody keeps it under that name.
         is_named = request.query_params.get("v") == name
-        kept = "private, max-age=31536000, immutable" if is_named else "no-store"
-        return Response(script, media_type="text/javascript", headers={"Cache-Control": kept})
+        headers = {"Cache-Control": "private, max-age=31536000, immutable" if is_named else "no-store", "Vary": "Accept-Encoding"}
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(packed, media_type="text/javascript", headers={**headers, "Content-Encoding": "gzip"})
+        return Response(content, media_type="text/javascript", headers=headers)
 
     return f'<script src="{_ADDRESS}?v={name}"></script>'

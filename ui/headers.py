@@ -11,6 +11,7 @@ import base64
 import gzip
 import hashlib
 import re
+from functools import lru_cache
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -80,13 +81,23 @@ class Headers:
 
     async def _send_page(self, start: Message, body: bytes, send: Send, *, accepts_gzip: bool, has_body: bool) -> None:
         headers = MutableHeaders(raw=list(start["headers"]))
-        hashes = "".join(f" 'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'" for text in _INLINE.findall(body))
-        headers["Content-Security-Policy"] = _PAGE.format(hashes=hashes, ancestors=self._ancestors)
+        headers["Content-Security-Policy"] = _PAGE.format(hashes=_hashes(body), ancestors=self._ancestors)
         if accepts_gzip and has_body and len(body) > 1000:
-            body = gzip.compress(body, 5)
+            body = _packed(body)
             headers["Content-Encoding"] = "gzip"
             headers.add_vary_header("Accept-Encoding")
         if has_body:
             headers["Content-Length"] = str(len(body))
         await send({**start, "headers": headers.raw})
         await send({"type": "http.response.body", "body": body})
+
+
+# Every visitor is sent the same page, so it is read and packed once.
+@lru_cache(maxsize=4)
+def _hashes(body: bytes) -> str:
+    return "".join(f" 'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'" for text in _INLINE.findall(body))
+
+
+@lru_cache(maxsize=4)
+def _packed(body: bytes) -> bytes:
+    return gzip.compress(body, 5)

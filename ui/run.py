@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,10 +84,10 @@ def wire_run(page: Page) -> None:
         return gr.update(value=f"Generate{gap}{words}".strip())
 
     def begin(values: dict[str, Any] | None) -> Update:
-        """What the form begins with: values that the browser kept, and what lies in the folders now. One answer, so that a reload is quick.
+        """What is wrong about the form that the browser has filled by itself, and what lies in the folders now: one answer, behind what is in sight.
 
-        Anything odd in the browser's store is left out rather than shown. Upscalers, VAEs, adapters and control models that were dropped into
-        their folders are there at the next load, without a restart.
+        Anything odd in the browser's store gives way to what a newcomer sees. Upscalers, VAEs, adapters and control models that were dropped
+        into their folders are there at the next load, without a restart.
         """
         values = values if isinstance(values, dict) else {}
         card, models = model_or_default(engine, values.get("model")), usable_models(engine)
@@ -98,9 +99,12 @@ def wire_run(page: Page) -> None:
         upscalers = [(one.title, one.name) for one in engine.upscalers()]
         sound["upscaler"] = gr.update(choices=upscalers, **({"value": sound["upscaler"]} if "upscaler" in sound else {}))
         sound["vae"] = {**sound["vae"], "choices": vae_choices(engine)}
+        odd = {name: form.fields[name].value for name in values if name in FIELDS and name not in sound}  # type: ignore[attr-defined]
+        # What is there already is not set again: somebody may be typing by now.
+        answer = {name: value for name, value in (odd | sound).items() if name not in values or value != values[name]}
         units = gr.update(controls=control_views(engine.controls(), models), methods=method_views(engine.preprocessors()))
-        racks = gr.update(cards=card_views(engine.loras(), models)), units, gr.update(adapters=adapter_views(engine))
-        return *(sound.get(name, gr.skip()) for name in FIELDS), *racks
+        racks = gr.update(cards=card_views(engine.loras(), models)), units, gr.update(adapters=adapter_views(engine, models))
+        return *(answer.get(name, gr.skip()) for name in FIELDS), *racks
 
     def use_model(event: gr.EventData) -> Update:
         """The controls as the chosen model likes them; the words stay."""
@@ -146,7 +150,8 @@ def wire_run(page: Page) -> None:
     for button, by in ((form.undo, -1), (form.redo, 1)):
         button.click(None, None, whole, js=f"() => window.easelForm.go({by})", **HIDDEN)
     _wire_frame(form)
-    page.blocks.load(None, None, [page.mode, form.source, *form.racks], js=_RECALL, **HIDDEN)
+    recall = _RECALL.replace("__NAMES__", json.dumps(FIELDS))
+    page.blocks.load(None, [saved, *inputs], [page.mode, form.source, *form.racks, *inputs], js=recall, **HIDDEN)
     ends(form.fields["model"].select(use_model, None, inputs, queue=False, js=BEGINS, **HIDDEN))  # type: ignore[attr-defined]
     prompt = form.fields["prompt"]
     form.rack.select(None, prompt, prompt, js=_ADD_TRIGGER, **HIDDEN)
@@ -155,11 +160,13 @@ def wire_run(page: Page) -> None:
     loaded.then(None, None, None, js="() => { document.body.dataset.ready = 'yes'; window.dispatchEvent(new Event('easel:ready')); }", **HIDDEN)
 
 
-# Tab, source and rack as the browser has kept them; from here on it keeps every change.
-_RECALL = """() => {
+# Tab, source, racks and form as the browser has kept them, before the server is asked; from here on it keeps every change.
+_RECALL = """(saved, ...now) => {
   window.easelRestored = true;
   const kept = (name, fallback) => { try { return JSON.parse(localStorage.getItem(name)) ?? fallback; } catch { return fallback; } };
-  return [localStorage.getItem("easel_mode") || "txt2img", kept("easel_source", null), kept("easel_loras", []), kept("easel_units", []), kept("easel_references", [])];
+  const isAlike = (one, other) => other == null || typeof one === typeof other;
+  const form = __NAMES__.map((name, at) => (saved && saved[name] != null && isAlike(saved[name], now[at]) ? saved[name] : undefined));
+  return [localStorage.getItem("easel_mode") || "txt2img", kept("easel_source", null), kept("easel_loras", []), kept("easel_units", []), kept("easel_references", []), ...form];
 }"""
 _ADD_TRIGGER = """(prompt) => {
   const words = window.easelTrigger || "";

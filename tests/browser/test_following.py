@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.bench.paced import paced_app
 from tests.browser.conftest import SHOTS, open_studio
 from tests.browser.hands import chip, generate, stage, unfold, write
 from tests.studio import Studio
 
 pytestmark = pytest.mark.browser
 LONG = 200
+# A reload of the studio against one of a bare page with one field.
+_BARE_TIMES = 4
 # A browser that hears what the page would play and show, and a page that can be out of sight.
 _STAND_IN = """
   window.tones = 0; window.notes = []; window.asked = 0;
@@ -55,29 +58,52 @@ def steps(page: Page) -> int:
     return int((re.findall(r"Step (\d+)", page.locator(".stage-status").inner_text()) or ["0"])[0])
 
 
+def reload(page: Page) -> tuple[float, float]:
+    """Milliseconds until preview, line and form are back, and from the opening of the stream to its first word."""
+    page.reload(wait_until="commit")
+    begin = time.monotonic()
+    expect(page.locator(".stage .is-preview")).to_be_visible()
+    expect(page.locator(".line-list > li")).to_have_count(1)
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a white lighthouse by the sea")
+    expect(page.locator("#ctl-steps input[type=number]")).to_have_value(str(LONG))
+    took = 1000 * (time.monotonic() - begin)
+    told = page.evaluate("window.firstWord")
+    page.locator('.stage[data-loaded="yes"]').wait_for()
+    return took, told
+
+
+@pytest.fixture
+def bare(context: BrowserContext) -> Iterator[Page]:
+    """A page of the framework with one field, beside the studio's."""
+    with paced_app() as address:
+        page = context.new_page()
+        page.goto(address)
+        yield page
+
+
 @pytest.mark.timed
-def test_after_a_reload_all_is_back_within_a_second(running: Page) -> None:
+def test_after_a_reload_all_is_back_within_a_second(bare: Page, running: Page) -> None:
     job, before = running.locator(".stage").get_attribute("data-job"), steps(running)
     running.add_init_script(_FIRST_WORD)
     took: list[float] = []
     told: list[float] = []
+    one_field: list[float] = []
     for _ in range(3):
-        running.reload(wait_until="commit")
+        back, first = reload(running)
+        took.append(back)
+        told.append(first)
+        bare.reload(wait_until="commit")
         begin = time.monotonic()
-        expect(running.locator(".stage .is-preview")).to_be_visible()
-        expect(running.locator(".line-list > li")).to_have_count(1)
-        expect(running.get_by_label("Prompt", exact=True)).to_have_value("a white lighthouse by the sea")
-        expect(running.locator("#ctl-steps input[type=number]")).to_have_value(str(LONG))
-        took.append(1000 * (time.monotonic() - begin))
-        told.append(running.evaluate("window.firstWord"))
-        running.locator('.stage[data-loaded="yes"]').wait_for()
+        expect(bare.get_by_label("Prompt")).to_be_visible()
+        one_field.append(1000 * (time.monotonic() - begin))
     print(f"preview, line and form values after a reload: {', '.join(f'{one:.0f} ms' for one in took)}")
     print(f"first word of the stream after it was opened: {', '.join(f'{one:.0f} ms' for one in told)}")
+    print(f"a page of the framework with one field, in turn with it: {', '.join(f'{one:.0f} ms' for one in one_field)}")
     assert running.locator(".stage").get_attribute("data-job") == job
     assert steps(running) > before
-    # What following takes is within the second of the rule; loading the page itself hangs on what else the machine does.
     assert min(told) < 1000
-    assert min(took) < 6000
+    # Within the second of the rule. Where other work has the cores even a page with one field is slow: then ours is held against the one beside it.
+    assert any(back < max(1000, _BARE_TIMES * beside) for back, beside in zip(took, one_field, strict=True))
 
 
 def test_a_second_tab_shows_the_same_and_stops_it(running: Page, studio: Studio) -> None:

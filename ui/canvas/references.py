@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
-from engine import REFERENCES_MAX, UPLOAD_BYTES_MAX, Engine
+from engine import REFERENCES_MAX, UPLOAD_BYTES_MAX, Engine, ModelCard
 from ui.canvas.scripts import card_script
 from ui.controls.model import usable_models
 
@@ -19,12 +20,13 @@ _TEMPLATE = """
 """
 
 
-def adapter_views(engine: Engine) -> list[dict[str, Any]]:
-    """What a card shows, and why not beside which model: never a path, never a hash."""
-    judged = {model.name: {card.name: card.refusal for card in engine.reference_adapters(model.name)} for model in usable_models(engine)}
+def adapter_views(engine: Engine, models: Sequence[ModelCard]) -> list[dict[str, Any]]:
+    """What a card shows, and why not beside which of the models: never a path, never a hash."""
+    judged = {model.name: {card.name: card for card in engine.reference_adapters(model.name)} for model in models}
+    every = {name: card.title for cards in judged.values() for name, card in cards.items()}
     return [
-        {"name": card.name, "title": card.title, "refusals": {model: reasons.get(card.name) for model, reasons in judged.items()}}
-        for card in engine.reference_adapters()
+        {"name": name, "title": title, "refusals": {model: cards[name].refusal if name in cards else None for model, cards in judged.items()}}
+        for name, title in every.items()
     ]
 
 
@@ -38,7 +40,7 @@ def build_references(engine: Engine) -> gr.HTML:
         elem_id="references",
         elem_classes="not-upscale",
         apply_default_css=False,
-        adapters=adapter_views(engine),
+        adapters=adapter_views(engine, usable_models(engine)),
         most=REFERENCES_MAX,
         bytes_max=UPLOAD_BYTES_MAX,
     )
