@@ -43,6 +43,7 @@ from engine.contract.guidance import (
 )
 from engine.contract.hub import HubModel, HubOffer, Precision
 from engine.contract.memory import Fit, MemoryChoice, Room, fit, gigabytes
+from engine.contract.memory_plans import MemoryPlan
 from engine.contract.models import ModelCard
 from engine.contract.offers import ModelOffer
 from engine.contract.preprocessors import NO_PREPROCESSOR, Knob
@@ -185,6 +186,7 @@ __all__ = [
     "LoraCard",
     "LoraUse",
     "MemoryChoice",
+    "MemoryPlan",
     "Missing",
     "ModelCard",
     "ModelNotFound",

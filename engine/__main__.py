@@ -107,9 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     adapter = commands.add_parser("fetch-lora", help="bring a LoRA file from the hub into the rack: owner/name or owner/name/file.safetensors")
     adapter.add_argument("name")
     adapter.set_defaults(run=fetch_lora)
-    models = commands.add_parser("models", help="list the models that are here; look at one on the hub, or download it: models download owner/name")
+    models = commands.add_parser(
+        "models",
+        help="list the models that are here; look at one on the hub, or download it: models download owner/name; choose how they lie in memory: models memory parts",
+    )
     models.add_argument("act", nargs="?", choices=tuple(ACTS), default="list")
-    models.add_argument("name", nargs="?", help="owner/name, with @revision if you like")
+    models.add_argument("name", nargs="?", help="owner/name, with @revision if you like; for memory the name of a plan")
     models.add_argument("--full", action="store_true", help="in 32 bit, where the hub has both")
     models.set_defaults(run=lambda options: ACTS[options.act](options))
     for fetch in (weights, adapter, models):

@@ -23,7 +23,8 @@ from engine.contract.embeddings import EmbeddingCard
 from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
 from engine.contract.estimate import Estimate
 from engine.contract.hub import HubModel, HubOffer, Precision
-from engine.contract.memory import Fit, Memory, Room, fit
+from engine.contract.memory import Fit, MemoryChoice, Room
+from engine.contract.memory_plans import MemoryPlan
 from engine.contract.models import ModelCard
 from engine.contract.offers import ModelOffer, suggest
 from engine.contract.quality import Quality, qualities
@@ -72,7 +73,7 @@ from engine.library.thumbnails import small_picture
 from engine.library.uploads import read_mask_upload, read_upload
 from engine.library.vocabulary import count_words
 from engine.limits import Limits
-from engine.machine import find_room
+from engine.memory import MemoryDesk
 from engine.proofread import proofread
 from engine.resolver import Resolver
 from engine.sheets import SheetMaker
@@ -117,7 +118,8 @@ class Engine:
         self._resolver = Resolver(default_model=self._default_model, shelves=self._shelves, inputs=self._inputs, controls=self._controls)
         self._settings_reader = SettingsReader(self._shelves, self._inputs)
         self._sheet_maker = SheetMaker(self._sheets, self._resolver, self._accept)
-        self._hosts = (host,) if host else _hosts(settings)
+        self._memory = MemoryDesk(settings)
+        self._hosts = (host,) if host else _hosts(settings, self._memory)
         self._dispatcher = Dispatcher(
             hosts=self._hosts,
             journal=self._journal,
@@ -126,6 +128,7 @@ class Engine:
             shelves=self._shelves,
             inputs=self._inputs,
             data=settings.data,
+            memory=self._memory,
         )
 
     def start(self) -> None:
@@ -173,10 +176,13 @@ class Engine:
         """Show this failure no more; False when it is none, or not theirs."""
         return self._journal.put_away(job_id, owner)
 
-    def watch(self, job_id: str, *, owner: str) -> Watch:
-        """Events from now on, the newest one first; the ending if the job is over. Raises `NotFound`."""
+    def watch(self, job_id: str, *, owner: str, sees_previews: bool = True) -> Watch:
+        """Events from now on, the newest one first; the ending if the job is over. Raises `NotFound`.
+
+        Who does not look at previews says so: they are made for nobody.
+        """
         self._journal.get(job_id, owner)
-        return self._dispatcher.watch(job_id)
+        return self._dispatcher.watch(job_id, sees_previews=sees_previews)
 
     def cancel(self, job_id: str, *, owner: str, keep: bool = False) -> bool:
         """Stop the owner's job within one step; False when it is over or not theirs.
@@ -461,11 +467,29 @@ class Engine:
 
     def room(self) -> Room:
         """The memory of the device that draws, the first of several."""
-        return find_room(self.settings.devices[0], self.settings.memory_gb)
+        return self._memory.room()
 
     def fit(self, parts: Mapping[str, int]) -> Fit:
         """How a model of these parts would be laid into that memory. Sizes are bytes by component."""
-        return fit(parts, self.room(), self.settings.memory)
+        return self._memory.fit(parts)
+
+    @property
+    def memory_choice(self) -> MemoryChoice:
+        """The memory plan that the next picture is drawn under."""
+        return self._memory.choice
+
+    @property
+    def is_memory_given(self) -> bool:
+        """Whether the start of the studio has decided about memory."""
+        return self._memory.is_given
+
+    def choose_memory(self, choice: str) -> None:
+        """For an operator; the next picture's model is laid in so. Raises `InvalidRequest` about the control "memory"."""
+        self._memory.choose(choice)
+
+    def memory_plans(self) -> tuple[MemoryPlan, ...]:
+        """Every memory plan; one that cannot work on this device says why."""
+        return self._memory.plans()
 
     def upscalers(self) -> list[UpscalerCard]:
         return self._shelves.upscalers.cards()
@@ -650,11 +674,10 @@ class Engine:
         return job
 
 
-def _hosts(settings: Settings) -> tuple[Host, ...]:
+def _hosts(settings: Settings, desk: MemoryDesk) -> tuple[Host, ...]:
     """One for each device."""
     kind = ProcessHost if settings.worker == "process" else InlineHost
-    memory = Memory(settings.memory_gb, settings.memory)
-    return tuple(kind(device=device, dtype=settings.dtype, memory=memory) for device in settings.devices)
+    return tuple(kind(device=device, dtype=settings.dtype, memory=desk.for_hosts()) for device in settings.devices)
 
 
 def _secret(settings: Settings) -> bytes:

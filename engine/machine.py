@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 from dataclasses import replace
 from functools import lru_cache
 
 from engine.contract.memory import Room
+from engine.contract.memory_plans import DeviceKind
 
 _ASK = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
 
@@ -16,6 +18,16 @@ def find_room(device: str, gb: float | None = None) -> Room:
     """The memory of "cpu", "cuda:1", "auto" …, or `gb` of it. Where there is no GPU, or none that tells, it is the computer's own."""
     room = _found(device)
     return room if gb is None else replace(room, bytes=int(gb * 1024**3))
+
+
+def device_kind(device: str) -> DeviceKind:
+    """What "auto" or "cuda:1" is here. A device of a kind that is not known has no memory of its own."""
+    if device.startswith("cuda"):
+        return "cuda"
+    if device == "auto" and not _found(device).is_host:
+        return "cuda"
+    is_mps = device.startswith("mps") or (device == "auto" and platform.system() == "Darwin" and platform.machine() == "arm64")
+    return "mps" if is_mps else "cpu"
 
 
 @lru_cache(maxsize=8)

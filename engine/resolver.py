@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from engine.contract.adapters import LoraUse
 from engine.contract.errors import InvalidRequest
+from engine.contract.models import ModelCard
 from engine.contract.recipe import Recipe, resolve
 from engine.contract.references import without_nothing
 from engine.contract.requests import Request
@@ -31,7 +32,10 @@ class Resolver:
 
         A draft cannot be drawn: its control units have no maps yet. It says how long the job will take.
         """
-        return self._with_embeddings(self._without_embeddings(request, owner, is_draft=is_draft))
+        models, name = self._shelves.models, request.model or self._default_model.name
+        # Read once: looking through a model's folder takes longer than all else here.
+        card = models.card(name) if is_draft else models.pinned(name)
+        return self._with_embeddings(self._without_embeddings(request, card, owner, is_draft=is_draft), card)
 
     def check_mask(self, source: InputImage, mask: str | None, owner: str) -> None:
         """Raises `NotFound`, or `InvalidRequest` when the mask has another size than the source."""
@@ -42,9 +46,7 @@ class Resolver:
             message = f"The mask is {known.width} × {known.height} and the source {source.width} × {source.height}."
             raise InvalidRequest(message, "Use a mask of the same size.", "mask")
 
-    def _without_embeddings(self, request: Request, owner: str, *, is_draft: bool) -> Recipe:
-        models, name = self._shelves.models, request.model or self._default_model.name
-        card = models.card(name) if is_draft else models.pinned(name)
+    def _without_embeddings(self, request: Request, card: ModelCard, owner: str, *, is_draft: bool) -> Recipe:
         for use in request.references:
             self._inputs.get(use.image, owner, field="references")
         references = self._shelves.ip_adapters.resolve(without_nothing(request.references), card, self._shelves.models.folder(card.name))
@@ -81,9 +83,9 @@ class Resolver:
             lists=self._shelves.wildcards.lines,
         )
 
-    def _with_embeddings(self, recipe: Recipe) -> Recipe:
+    def _with_embeddings(self, recipe: Recipe, card: ModelCard) -> Recipe:
         """Raises `IncompatibleAdapter` for one that does not fit, `InvalidRequest` for a name that may mean two."""
-        hashes = self._shelves.embeddings.resolve(recipe.texts(), self._shelves.models.card(recipe.model))
+        hashes = self._shelves.embeddings.resolve(recipe.texts(), card)
         return recipe.with_embeddings(hashes) if hashes else recipe
 
 

@@ -9,12 +9,19 @@ import pytest
 
 from engine import Engine, Event, Settings, TextToImage
 from engine.library.catalogue import BUNDLED
-from tests.faults.figures import figure, pytest_collection_modifyitems
+from tests.faults.figures import check_rows, figure
 
-__all__ = ["figure", "pytest_collection_modifyitems"]
+__all__ = ["figure"]
 
 STARTER = BUNDLED / "starter"
 OWNER = "visitor-test"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    check_rows(items)
+    for item in items:
+        if item.get_closest_marker("timed"):
+            item.add_marker(pytest.mark.flaky(reruns=2, only_rerun=["AssertionError"]))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from tests.soak import P95_S, soak
 
 @pytest.mark.slow
 @pytest.mark.fault("100 visitors")
+@pytest.mark.timed
 def test_ten_visitors_for_ten_seconds(tmp_path: Path, figure: Figures) -> None:
     """A soak of 10 clients for 10 s; make soak runs 100 for three minutes"""
     found = soak(tmp_path / "data", clients=10, seconds=10)

@@ -71,3 +71,18 @@ def test_what_cannot_be_is_one_sentence(hub: TinyHub, tmp_path: Path) -> None:
         assert done.returncode in (1, 2)
         assert said in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_the_memory_plan_is_listed_chosen_and_said_beside_the_models(tmp_path: Path) -> None:
+    listed = easel("models", "memory", "--data", str(tmp_path), data=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert "automatic         Automatic  (chosen)" in listed.stdout
+    assert "Not here: bitsandbytes needs an NVIDIA GPU for it." in listed.stdout
+    chosen = easel("models", "memory", "parts", "--data", str(tmp_path), data=tmp_path)
+    assert chosen.stdout.startswith("Memory plan: One part at a time. ")
+    models = easel("models", "--data", str(tmp_path), data=tmp_path)
+    assert "Memory plan: One part at a time. " in models.stdout
+    assert "GB, one part at a time." in models.stdout
+    refused = easel("models", "memory", "pieces", "--data", str(tmp_path), data=tmp_path)
+    assert refused.returncode == 2
+    assert "this device has no memory of its own" in refused.stderr

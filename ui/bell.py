@@ -5,8 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+
+
+def wake(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    """Call something on an event loop, from any thread. A loop that has closed has nobody left to wake."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(call)
 
 
 @dataclass
@@ -14,18 +20,26 @@ class Ear:
     """One open page, on the event loop that serves it."""
 
     loop: asyncio.AbstractEventLoop
-    rung: asyncio.Event = field(default_factory=asyncio.Event)
-
     is_over: bool = False
+    _stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    _has_rung: bool = False
+
+    def stir(self) -> None:
+        """End the waiting without a ring. From any thread."""
+        wake(self.loop, self._stirred.set)
+
+    def ring(self) -> None:
+        """From any thread."""
+        self._has_rung = True
+        self.stir()
 
     async def wait(self, timeout_s: float) -> bool:
-        """Whether it rang within that time."""
-        try:
-            await asyncio.wait_for(self.rung.wait(), timeout_s)
-        except TimeoutError:
-            return False
-        self.rung.clear()
-        return True
+        """Whether it rang within that time, or before."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stirred.wait(), timeout_s)
+        self._stirred.clear()
+        has_rung, self._has_rung = self._has_rung, False
+        return has_rung
 
 
 class Bell:
@@ -40,17 +54,14 @@ class Bell:
         with self._lock:
             ears = list(self._ears.get(owner, ()))
         for ear in ears:
-            # A loop that has closed has no page left to wake.
-            with contextlib.suppress(RuntimeError):
-                ear.loop.call_soon_threadsafe(ear.rung.set)
+            ear.ring()
 
     def close(self) -> None:
         """The studio ends: every open page is let go, and asks again by itself until there is a studio. From any thread, or a signal's handler."""
         for ears in list(self._ears.values()):
             for ear in list(ears):
                 ear.is_over = True
-                with contextlib.suppress(RuntimeError):
-                    ear.loop.call_soon_threadsafe(ear.rung.set)
+                ear.stir()
 
     @contextlib.contextmanager
     def hear(self, owner: str) -> Generator[Ear]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from engine import Cancelled, Engine, Failed, Finished, Job, NotFound, Progress, Sheet, Watch
+from engine import Cancelled, Engine, Event, Failed, Finished, Job, NotFound, Progress, Sheet, Watch
 from ui.bell import Bell, Ear
 from ui.line import Heard, line_view
 from ui.owner import cookie_owner
@@ -69,6 +69,8 @@ class Following:
         self._line: list[Message] | None = None
         self._tray: Message | None = None
         self._sent_s = self._tray_looked_s = _NEVER
+        # Ends the waiting for the next look.
+        self._stir: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Following:
         return self
@@ -79,6 +81,7 @@ class Following:
 
     async def messages(self, ear: Ear) -> AsyncIterator[Message]:
         """Until the studio ends; each holds only what has changed."""
+        self._stir = ear.stir
         looked_s = said_s = _NEVER
         is_woken = True
         while not ear.is_over:
@@ -123,6 +126,7 @@ class Following:
             if (heard := self._open.pop(job.id, None)) is None:
                 drawn = {picture.index for picture in engine.pictures_of(job.id, owner)}
                 self._watches[job.id], heard = engine.watch(job.id, owner=owner), Heard(job, drawn=drawn)
+                self._watches[job.id].listen(self._told)
             heard.job = job
             found[job.id] = heard
         # Over, but not said yet: their ending is on its way.
@@ -135,6 +139,11 @@ class Following:
         self._tray_looked_s = time.monotonic()
         before, self._tray = self._tray, tray_view(engine, owner)
         return {} if self._tray == before else {"tray": self._tray}
+
+    def _told(self, event: Event) -> None:
+        """Steps are looked at in a page's own pace; all else is shown at once."""
+        if not isinstance(event, Progress):
+            self._stir()
 
     def _ended(self, endings: list[Ended]) -> Message:
         """For a sound or a word of the browser: once for each job, and once for a whole sheet."""

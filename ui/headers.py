@@ -26,10 +26,14 @@ _FILE = "default-src 'none'; sandbox; frame-ancestors {ancestors}"
 
 
 class Headers:
-    """Plain ASGI, because streams must pass through untouched. `frames` are other sites that may show the studio in a frame."""
+    """Plain ASGI, because streams must pass through untouched. `frames` are other sites that may show the studio in a frame.
 
-    def __init__(self, app: ASGIApp, frames: str = "") -> None:
+    `first` is what the studio's page begins with: the framework has no place for what must run before its own scripts.
+    """
+
+    def __init__(self, app: ASGIApp, frames: str = "", first: str = "") -> None:
         self._app = app
+        self._first = first.encode()
         self._ancestors = " ".join(("'self'", *frames.split()))
         self._is_framed = bool(frames.split())
 
@@ -57,7 +61,10 @@ class Headers:
                 page.append(message.get("body", b""))
                 if message.get("more_body"):
                     return
-                await self._send_page(start, b"".join(page), send, accepts_gzip=accepts_gzip, has_body=scope["method"] != "HEAD")
+                body = b"".join(page)
+                if scope["path"] == "/":
+                    body = body.replace(b"<head>", b"<head>" + self._first, 1)
+                await self._send_page(start, body, send, accepts_gzip=accepts_gzip, has_body=scope["method"] != "HEAD")
                 return
             await send(message)
 

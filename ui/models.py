@@ -16,7 +16,6 @@ from engine import (
     Engine,
     EngineError,
     HubModel,
-    MemoryChoice,
     ModelCard,
     ModelOffer,
     Precision,
@@ -53,6 +52,7 @@ def add_models(app: FastAPI, engine: Engine) -> None:
     answer("/models/words", lambda engine, given: {"text": engine.model_words(_name(given))}, for_operators=False)
     answer("/models/default", lambda engine, given: engine.choose_default_model(_name(given)))
     answer("/models/remove", _remove)
+    answer("/models/memory", lambda engine, given: engine.choose_memory(_name(given)))
     # From the hub: first what a name means, then, by the id of that, the download.
     answer("/models/look", lambda engine, given: look_view(engine, engine.look_up_model(_name(given), _precision(given))))
     answer("/models/download", lambda engine, given: _then_downloads(engine, engine.download_model(_name(given), _precision(given))))
@@ -72,17 +72,21 @@ def models_view(engine: Engine, may_manage: bool) -> dict[str, Any]:
         "models": [_model_view(engine, card, room, default) for card in sorted(cards, key=lambda card: card.refusal is not None)],
         "offers": [_offer_view(engine, offer) for offer in engine.offers() if offer.name not in here],
         "suggestion": suggestion.name if suggestion else None,
-        "room": room_words(room, engine.settings.memory),
+        "room": f"{gigabytes(room.bytes)} GB, {room.name}",
+        "memory": memory_view(engine),
         "default": default,
         "may_manage": may_manage,
         **(downloads_view(engine) if may_manage else {"downloads": []}),
     }
 
 
-def room_words(room: Room, choice: MemoryChoice) -> str:
-    """ "8 GB, NVIDIA RTX 4060", and what the operator has decided about it, if anything."""
-    decided = {"everything": "all of a model at once", "lighter": "lighter than it has to be", "lightest": "as light as it can be"}.get(choice)
-    return f"{gigabytes(room.bytes)} GB, {room.name}" + (f"; models are laid in {decided}, as the studio was told" if decided else "")
+def memory_view(engine: Engine) -> dict[str, Any]:
+    """How models are laid into memory, and every other way with its sentence."""
+    return {
+        "choice": engine.memory_choice,
+        "is_given": engine.is_memory_given,
+        "plans": [{"choice": plan.choice, "title": plan.title, "what": plan.what, "refusal": plan.refusal} for plan in engine.memory_plans()],
+    }
 
 
 def look_view(engine: Engine, plan: HubModel) -> dict[str, Any]:

@@ -63,6 +63,8 @@ def build_page(engine: Engine, bell: Bell) -> gr.Blocks:
         wire_sending(page)
         wire_carried(page, offer)
         wire_writing(page)
+    # A page of their own, which nobody visits: a browser would be sent each of their parameters as a component.
+    with blocks.route("Endpoints", "/endpoints", show_in_navbar=False):
         add_api(engine)
     return blocks
 

@@ -82,16 +82,25 @@ def wire_run(page: Page) -> None:
         gap = "\n" if "line" in words else "  "
         return gr.update(value=f"Generate{gap}{words}".strip())
 
-    def restore(values: dict[str, Any] | None) -> Update:
-        """Saved form values; anything odd in the browser's store is left out rather than shown."""
+    def begin(values: dict[str, Any] | None) -> Update:
+        """What the form begins with: values that the browser kept, and what lies in the folders now. One answer, so that a reload is quick.
+
+        Anything odd in the browser's store is left out rather than shown. Upscalers, VAEs, adapters and control models that were dropped into
+        their folders are there at the next load, without a restart.
+        """
         values = values if isinstance(values, dict) else {}
-        card = model_or_default(engine, values.get("model"))
+        card, models = model_or_default(engine, values.get("model")), usable_models(engine)
         sound = {name: value for name, value in values.items() if name in FIELDS and fits(name, value, size_labels(card))}
         if (gone := values.get("model")) and gone != card.name:
             gr.Info(f"The model {str(gone)[:64]} is not here any more: {card.title} draws now.")
             sound |= usual(card)
         sound = offered(card, {**usual(card), **sound, "model": card.name})
-        return tuple(sound.get(name, gr.skip()) for name in FIELDS)
+        upscalers = [(one.title, one.name) for one in engine.upscalers()]
+        sound["upscaler"] = gr.update(choices=upscalers, **({"value": sound["upscaler"]} if "upscaler" in sound else {}))
+        sound["vae"] = {**sound["vae"], "choices": vae_choices(engine)}
+        units = gr.update(controls=control_views(engine.controls(), models), methods=method_views(engine.preprocessors()))
+        racks = gr.update(cards=card_views(engine.loras(), models)), units, gr.update(adapters=adapter_views(engine))
+        return *(sound.get(name, gr.skip()) for name in FIELDS), *racks
 
     def use_model(event: gr.EventData) -> Update:
         """The controls as the chosen model likes them; the words stay."""
@@ -113,15 +122,7 @@ def wire_run(page: Page) -> None:
         sizes = size_labels(model_or_default(engine, model))
         return nearest_size(source["width"], source["height"], sizes) if is_picture and mode == "img2img" else gr.skip()
 
-    def find_files() -> Update:
-        """Upscalers, VAEs, adapters and control models that were dropped into their folders are there at the next load, without a restart."""
-        upscalers = gr.update(choices=[(one.title, one.name) for one in engine.upscalers()])
-        models = usable_models(engine)
-        units = gr.update(controls=control_views(engine.controls(), models), methods=method_views(engine.preprocessors()))
-        vaes = gr.update(choices=vae_choices(engine))
-        return upscalers, vaes, gr.update(cards=card_views(engine.loras(), models)), units, gr.update(adapters=adapter_views(engine))
-
-    go = gr.on([form.go.click], generate, page.asked, page.stage, api_name="generate", trigger_mode="multiple", **RUN)
+    gr.on([form.go.click], generate, page.asked, page.stage, api_name="generate", trigger_mode="multiple", **RUN)
     form.beside.click(draw_beside, page.asked, page.stage, **RUN)
     form.halt.click(None, None, None, js="() => { window.dispatchEvent(new CustomEvent('easel:stop')); }", **HIDDEN)
     targets = [page.mode, *(form.fields[name] for name in ("prompt", "seed", "is_seed_kept", "sheet"))]
@@ -131,12 +132,10 @@ def wire_run(page: Page) -> None:
     priced = ("model", "how", "guidance_style", "guidance_start", "guidance_end", "score_guidance", "size", "count", "steps", "scheduler", "guidance_scale", "width", "height", "strength", "inpaint_strength", "upscale_strength",
               "factor", "overlap", "sheet", "vary_x_values", "vary_y_values", "vary_x", "vary_y")  # fmt: skip
     leading = (page.mode, form.source, form.units, form.references)
-    pricing = ([*leading, *inputs], form.go)
     changes = [c.change for c in (*leading, *(form.fields[name] for name in priced))]  # type: ignore[attr-defined]
-    gr.on(changes, show_price, *pricing, queue=False, trigger_mode="always_last", **HIDDEN)
-    go.then(show_price, *pricing, queue=False, **HIDDEN)
-    # The line has moved.
-    page.line.apply(show_price, *pricing, queue=False, trigger_mode="always_last", **HIDDEN)
+    # Asked for once when all has settled: a form that is filled changes in thirty places.
+    gr.on(changes, None, None, None, js="() => { window.dispatchEvent(new Event('easel:price')); }", **HIDDEN)
+    page.line.apply(show_price, [*leading, *inputs], form.go, queue=False, trigger_mode="always_last", **HIDDEN)
 
     # Kept in the browser by the browser: no request for a keystroke.
     names = ", ".join(FIELDS)
@@ -151,11 +150,9 @@ def wire_run(page: Page) -> None:
     ends(form.fields["model"].select(use_model, None, inputs, queue=False, js=BEGINS, **HIDDEN))  # type: ignore[attr-defined]
     prompt = form.fields["prompt"]
     form.rack.select(None, prompt, prompt, js=_ADD_TRIGGER, **HIDDEN)
-    page.blocks.load(find_files, None, [form.fields["upscaler"], form.fields["vae"], *form.racks], queue=False, **HIDDEN)
-    loaded = page.blocks.load(restore, saved, inputs, queue=False, **HIDDEN)
+    loaded = page.blocks.load(begin, saved, [*inputs, *form.racks], queue=False, **HIDDEN)
     # Whatever was typed before this was overwritten: from here on the page can be used.
     loaded.then(None, None, None, js="() => { document.body.dataset.ready = 'yes'; window.dispatchEvent(new Event('easel:ready')); }", **HIDDEN)
-    loaded.then(show_price, *pricing, queue=False, **HIDDEN)
 
 
 # Tab, source and rack as the browser has kept them; from here on it keeps every change.

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine import Engine, is_loopback
 from ui.bell import Bell
+from ui.bundle import add_bundle, bundle_scripts
 from ui.devices import add_devices
 from ui.door import Door
 from ui.fetching import add_fetching
@@ -50,6 +51,7 @@ def build_app(engine: Engine) -> FastAPI:
     add_tray(app, engine, bell)
     add_devices(app, engine, bell)
     page = build_page(engine, bell)
+    first = add_bundle(app, bundle_scripts(page))
     page.queue(default_concurrency_limit=None)
     page.max_threads = _FOLLOWERS_MAX
     page.state_session_capacity = _SESSIONS_MAX
@@ -76,7 +78,7 @@ def build_app(engine: Engine) -> FastAPI:
         app.add_middleware(Login, people=engine.people, secret=engine.secret)
     is_local = not engine.settings.public and engine.people is None and is_loopback(engine.settings.host)
     app.add_middleware(Door, is_local=is_local, has_tools=engine.settings.mcp)
-    app.add_middleware(Headers, frames=engine.settings.frames)
+    app.add_middleware(Headers, frames=engine.settings.frames, first=first)
     return app
 
 

@@ -4,18 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 # From the quickest to the one that takes the least. All but the last draw the same picture, bit for bit.
 Plan = Literal["whole", "text encoder on CPU", "one part at a time", "in pieces", "in 8 bits"]
-# "everything" lays all of a model on the device, come what may; "lighter" is one step below what fits, "lightest" the last one.
-MemoryChoice = Literal["automatic", "everything", "lighter", "lightest"]
+# How weights are kept smaller than they were trained: cast to 8 bits layer by layer, or quantised (by torchao, by bitsandbytes).
+Packing = Literal["fp8", "int8", "nf4"]
+# What an operator says: "automatic" is the quickest plan that fits, the next five are the plans by name, the others
+# quantise the large parts and lay what is left in automatically. A plan that a model or device cannot have is the next one below it.
+MemoryChoice = Literal["automatic", "everything", "encoders-on-cpu", "parts", "pieces", "fp8", "int8", "nf4"]
 
 # What a run needs beside the weights: a share of the denoiser for its activations, and a decoder that works in tiles.
 _WORK_SHARE, _WORK_LEAST, _WORK_MOST = 0.25, 200 * 1024**2, 3 * 1024**3 // 2
 # Streamed, some blocks of the denoiser lie on the device at a time.
 STREAMED_SHARE = 0.15
 _GIB = 1024**3
+_PLANS: tuple[Plan, ...] = get_args(Plan)
+_PLAN_OF: Mapping[MemoryChoice, Plan] = {
+    "everything": "whole",
+    "encoders-on-cpu": "text encoder on CPU",
+    "parts": "one part at a time",
+    "pieces": "in pieces",
+    "fp8": "in 8 bits",
+}
+_PACKING_OF: Mapping[MemoryChoice, Packing] = {"int8": "int8", "nf4": "nf4"}
+# What quantised numbers take of 16 bits, their scales included: one for each row, or one for each 64 numbers.
+_PACKED_SHARE: Mapping[Packing, float] = {"fp8": 0.5, "int8": 0.51, "nf4": 0.28}
+_PACKED_WORDS: Mapping[Packing, str] = {"fp8": "in 8 bits", "int8": "quantised to 8 bits", "nf4": "quantised to 4 bits"}
+# Only linear layers are quantised: nearly all of a transformer, most of SDXL's UNet, a third of the one of Stable Diffusion 1.
+_LINEAR_SHARE = {"transformer": 0.95, "two encoders": 0.8, "unet": 0.3}
+# A text encoder below this is not worth the loss.
+_PACKED_LEAST = _GIB
 _WENT_ON: Mapping[Plan, str] = {
     "text encoder on CPU": "the text encoder on the CPU",
     "one part at a time": "one part of the model at a time",
@@ -50,25 +69,62 @@ class Fit:
     needed_bytes: int
     is_possible: bool
     text: str
+    # How the large parts are quantised; None where they are as they were trained, or cast as the plan says.
+    packing: Packing | None = None
 
 
 def fit(parts: Mapping[str, int], room: Room, choice: MemoryChoice = "automatic") -> Fit:
     """The quickest plan that fits, or what `choice` makes of it. `parts` are bytes by component, named as in a diffusers folder."""
-    steps = ladder(parts, room)
-    first = next((number for number, (_, needed) in enumerate(steps) if needed <= room.bytes), len(steps) - 1)
-    wanted = {"automatic": first, "everything": 0, "lighter": min(first + 1, len(steps) - 1), "lightest": len(steps) - 1}
-    plan, needed = steps[wanted[choice]]
+    packing = packing_of(choice)
+    steps = ladder(packed(parts, packing), room)
+    if packing is not None:
+        # What is quantised already is not cast once more.
+        steps = [one for one in steps if one[0] != "in 8 bits"]
+    plan, needed = steps[_step(steps, room, choice)]
+    how = "".join(f", {word}" for word in (_PACKED_WORDS[packing] if packing else "", "" if plan == "whole" else plan) if word)
     if needed > room.bytes:
-        return Fit(plan, needed, False, f"needs {gigabytes(needed)} GB, and there are {gigabytes(room.bytes)}")
-    how = "" if plan == "whole" else f", {plan}"
-    return Fit(plan, needed, True, f"{gigabytes(needed)} of {gigabytes(room.bytes)} GB{how}")
+        return Fit(plan, needed, False, f"needs {gigabytes(needed)} GB, and there are {gigabytes(room.bytes)}", packing)
+    return Fit(plan, needed, True, f"{gigabytes(needed)} of {gigabytes(room.bytes)} GB{how}", packing)
+
+
+def _step(steps: list[tuple[Plan, int]], room: Room, choice: MemoryChoice) -> int:
+    """The number of the step that is wanted: by name it may be one that the ladder lacks, else the first that fits."""
+    wanted = _PLAN_OF.get(choice)
+    found = (
+        (number for number, (_, needed) in enumerate(steps) if needed <= room.bytes)
+        if wanted is None
+        else (number for number, (plan, _) in enumerate(steps) if _PLANS.index(plan) >= _PLANS.index(wanted))
+    )
+    return next(found, len(steps) - 1)
+
+
+def packing_of(choice: MemoryChoice) -> Packing | None:
+    """How large parts are quantised where an operator chose so."""
+    return _PACKING_OF.get(choice)
+
+
+def packed(parts: Mapping[str, int], packing: Packing | None) -> dict[str, int]:
+    """Bytes by component once those of `packed_parts` are quantised: a rule of thumb over their names."""
+    small = packed_parts(parts) if packing is not None else frozenset[str]()
+    share = _PACKED_SHARE[packing] if packing is not None else 1.0
+    return {name: int(size * (1 - _linear_share(name, parts) * (1 - share))) if name in small else size for name, size in parts.items()}
+
+
+def packed_parts(parts: Mapping[str, int]) -> frozenset[str]:
+    """What is quantised: the denoiser, and text encoders that are large."""
+    return frozenset({denoiser(parts), *(name for name, size in parts.items() if is_text_encoder(name) and size >= _PACKED_LEAST)} & parts.keys())
+
+
+def _linear_share(name: str, parts: Mapping[str, int]) -> float:
+    if name != "unet":
+        return _LINEAR_SHARE["transformer"]
+    return _LINEAR_SHARE["two encoders" if "text_encoder_2" in parts else "unet"]
 
 
 def lighter(plan: Plan, parts: Mapping[str, int], room: Room) -> Plan | None:
-    """The next plan below `plan` that draws the same picture; None where there is none."""
+    """The next plan below `plan` that draws the same picture; None where there is none. `parts` as they are packed."""
     plans: list[Plan] = [one for one, _ in ladder(parts, room) if one != "in 8 bits"]
-    below = plans[plans.index(plan) + 1 :] if plan in plans else []
-    return below[0] if below else None
+    return next((one for one in plans if _PLANS.index(one) > _PLANS.index(plan)), None)
 
 
 def went_on(plan: Plan) -> str:

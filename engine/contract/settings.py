@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     model: str = Field("starter", description="name of the model that is loaded at start")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps …; several, as cuda:0,cuda:1, work side by side")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="precision of the weights")
-    memory: MemoryChoice = Field("automatic", description="how models are laid in: automatic, everything on the device, lighter or lightest")
+    memory: MemoryChoice = Field("automatic", description="how models are laid in: automatic, or always in one way, as in the Models tab")
     memory_gb: float | None = Field(None, gt=0, description="gigabytes of the device's memory that may be used; empty is what it has")
     worker: Literal["process", "inline"] = Field("process", description="draw in a process of its own, or in this one")
     visitor_adapters: bool = Field(False, description="let visitors of a public studio bring LoRA files")

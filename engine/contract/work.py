@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from engine.contract.memory import MemoryChoice
 from engine.contract.recipe import Recipe
 
 # What is wanted of a run that is under way: to end, to end and keep what there is of the picture, to be put aside, or to make room because the studio closes.
@@ -44,6 +45,8 @@ class Work:
     frozen: Path | None = None
     # Seconds that it will take; None while nothing is known.
     expected_s: float | None = None
+    # How its model is to be laid in; None is as the host was told.
+    memory: MemoryChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -95,12 +98,12 @@ class Sketch:
 
 @dataclass(frozen=True)
 class Stepped:
-    """Step `step` of `steps` of tile `tile` (from 0) of `tiles` of picture `picture` is done. A preview that has left its host is a JPEG."""
+    """Step `step` of `steps` of tile `tile` (from 0) of `tiles` of picture `picture` is done."""
 
     picture: int
     step: int
     steps: int
-    preview: Sketch | bytes | None
+    preview: Sketch | None
     tile: int = 0
     tiles: int = 1
 

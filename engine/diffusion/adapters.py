@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from engine.contract.errors import DamagedFile, IncompatibleAdapter
 from engine.diffusion.blocks import weigh_blocks
 from engine.diffusion.loading import Components
-from engine.diffusion.safetensors_header import check_header
+from engine.weights.headers import judge_header
 
 _FILES_KEPT = 8
 
@@ -108,7 +108,7 @@ def _settle(module: Any, components: Components) -> None:
 
 def _read(path: Path, components: Components) -> _State:
     try:
-        check_header(path)
+        judge_header(path)
         raw = load_file(path)
     except (DamagedFile, OSError, ValueError) as error:
         raise DamagedFile(f"The LoRA {path.stem} is damaged or no safetensors file.", "Download it again, or mute it.", "loras") from error

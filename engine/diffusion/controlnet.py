@@ -29,7 +29,8 @@ from engine.diffusion.families.sdxl import size_inputs
 from engine.diffusion.images import Rgb, fit, resize
 from engine.diffusion.loading import Components
 from engine.diffusion.parts import Stay
-from engine.diffusion.safetensors_header import check_header
+from engine.diffusion.reading import file_bytes
+from engine.weights.headers import judge_header
 
 _KEPT = 4
 _HINT_LEVELS_MAX = 16
@@ -145,21 +146,29 @@ class ControlShelf:
             self._drop(len(self._nets) + 1 - self._kept)
             # It is read with the model's own weights beside it.
             components.use(components.family.network)
+            if self._stay is not None:
+                self._stay.make_room(file_bytes(path))
             self._nets[key] = load_control(path, components.unet)
             if self._stay is not None:
-                self._stay.hold(name_of(path, content_hash), self._nets[key], lambda _device: load_control(path, components.unet))
+                self._stay.hold(control_name(path, content_hash), self._nets[key], lambda _device: load_control(path, components.unet))
         self._nets.move_to_end(key)
         return self._nets[key]
+
+    def let_go(self, components: Components) -> None:
+        """Of what was read for this model, which goes."""
+        if components.family.network == "unet" and self._unet is components.unet:
+            self._drop(len(self._nets))
+            self._unet = self._stay = None
 
     def _drop(self, count: int) -> None:
         """Let go of the `count` that were used longest ago."""
         for _ in range(count):
             (path, content_hash), _ = self._nets.popitem(last=False)
             if self._stay is not None:
-                self._stay.forget([name_of(Path(path), content_hash)])
+                self._stay.forget([control_name(Path(path), content_hash)])
 
 
-def name_of(path: Path, content_hash: str | None) -> str:
+def control_name(path: Path, content_hash: str | None) -> str:
     """What a control is called beside the parts of a model."""
     return f"control {path} {content_hash or ''}"
 
@@ -193,7 +202,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     try:
         for file in files:
-            check_header(file)
+            judge_header(file)
             with safe_open(file, framework="pt") as content:
                 words |= content.metadata() or {}
                 state |= {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118

@@ -17,6 +17,7 @@ from engine.diffusion.controlnet import Control
 from engine.diffusion.families import Denoiser
 from engine.diffusion.freezing import FrozenWalk, Walk
 from engine.diffusion.guidance import Guide
+from engine.diffusion.remembering import words_remembered
 from engine.diffusion.schedulers import SAMPLERS, Space, noised, schedule_timesteps
 from engine.diffusion.score_guidance import Nudge
 
@@ -56,6 +57,9 @@ def set_steps(
 
     `flow` is what a flow family lays out its own way: keyword arguments of `set_timesteps`.
     """
+    if steps == 1 and scheduler.config.get("shift_terminal"):
+        # The last level is stretched to the one named there. A single step has no level between all noise and none: stretching it is 0 / 0.
+        scheduler.register_to_config(shift_terminal=None)
     timesteps = None if flow is not None else schedule_timesteps(schedule, steps, scheduler.config["num_train_timesteps"])
     if timesteps is None:
         scheduler.set_timesteps(steps, device=device, **(flow or {}))
@@ -127,20 +131,21 @@ def denoise(
     walk, first = Walk((scheduler, guide), rng), 0
     if frozen is not None:
         latents, first = frozen.restore(walk), frozen.index + 1
-    for index, timestep in enumerate(timesteps):
-        if index < first:
-            continue
-        sample = scheduler.scale_model_input(latents, timestep) if scales else latents
-        prediction = guide.predict(partial(predict, sample, timestep, index), tell(embeds, index, total), batch=batch, index=index, calls=total)
-        sigma, denoised = clean_latents(scheduler, SAMPLERS[name].space, begin + index, prediction, latents)
-        if nudge is not None and guidance.is_active(index, total):
-            change = nudge(denoised, sigma)
-            prediction = moved(scheduler, SAMPLERS[name].space, begin + index, prediction, change)
-            denoised = denoised + change
-        latents = scheduler.step(prediction, timestep, latents, return_dict=False, **options)[0]
-        if keep is not None:
-            latents = keep(latents, scheduler, index, timesteps)
-        yield Step(index, total, float(timestep), sigma, latents, denoised, walk)
+    with words_remembered(model.network):
+        for index, timestep in enumerate(timesteps):
+            if index < first:
+                continue
+            sample = scheduler.scale_model_input(latents, timestep) if scales else latents
+            prediction = guide.predict(partial(predict, sample, timestep, index), tell(embeds, index, total), batch=batch, index=index, calls=total)
+            sigma, denoised = clean_latents(scheduler, SAMPLERS[name].space, begin + index, prediction, latents)
+            if nudge is not None and guidance.is_active(index, total):
+                change = nudge(denoised, sigma)
+                prediction = moved(scheduler, SAMPLERS[name].space, begin + index, prediction, change)
+                denoised = denoised + change
+            latents = scheduler.step(prediction, timestep, latents, return_dict=False, **options)[0]
+            if keep is not None:
+                latents = keep(latents, scheduler, index, timesteps)
+            yield Step(index, total, float(timestep), sigma, latents, denoised, walk)
 
 
 def clean_latents(scheduler: Any, space: Space, index: int, prediction: torch.Tensor, latents: torch.Tensor) -> tuple[float, torch.Tensor]:

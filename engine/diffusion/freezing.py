@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from engine.contract.errors import DamagedFile
-from engine.diffusion.safetensors_header import check_header
+from engine.weights.headers import judge_header
 
 # Samplers keep their plan and history in their own attributes; the config they were built from is built again.
 _REBUILT = ("_internal_dict", "config")
@@ -71,7 +71,7 @@ def thaw(path: Path, device: torch.device) -> FrozenWalk | None:
     Raises `DamagedFile`.
     """
     try:
-        check_header(path)
+        judge_header(path)
         with safe_open(path, framework="pt") as file:  # pyright: ignore[reportUnknownVariableType]
             facts = json.loads(file.metadata()["easel"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -14,7 +14,7 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 from engine.contract.errors import DamagedFile, EngineError
 from engine.diffusion.images import Rgb
 from engine.diffusion.reading import one_at_a_time
-from engine.diffusion.safetensors_header import check_header
+from engine.weights.headers import judge_header
 
 _HINT = "Copy or download the whole folder again."
 _PROCESSOR = "preprocessor_config.json"
@@ -56,7 +56,7 @@ def load_image_encoder(folder: Path, *, device: torch.device, dtype: torch.dtype
     """Raises `DamagedFile`; a weight that the file lacks would otherwise be filled with chance."""
     try:
         for file in sorted(folder.rglob("*.safetensors")):
-            check_header(file)
+            judge_header(file)
         loader: Any = CLIPVisionModelWithProjection
         model, told = loader.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True)
         if told["missing_keys"]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,17 @@ import torch
 from engine.contract.editing import EDITORS, Editor, editor_name
 from engine.contract.errors import DamagedFile, ModelNotFound
 from engine.contract.families import family_of
-from engine.contract.memory import Plan, is_text_encoder
+from engine.contract.memory import Packing, Plan, is_text_encoder, packed, packed_parts
 from engine.diffusion.families import FAMILIES, Denoiser, Family
+from engine.diffusion.packing import check_packing, pack, reading_words
 from engine.diffusion.parts import Part, Stay
 from engine.diffusion.preview import NO_PREVIEW, LatentToRgb, measure_preview
 from engine.diffusion.reading import one_at_a_time
 from engine.diffusion.residency import Place, Residency
-from engine.diffusion.safetensors_header import check_header
-from engine.diffusion.scorer import Scorer, has_scorer, load_scorer
+from engine.diffusion.scorer import Scorer, has_scorer, load_networks, load_scorer, scorer_bytes
 from engine.diffusion.voices import Voice
-from engine.weights.single_files import SingleFile, is_gguf, is_single_file, read_single_file
+from engine.weights.headers import judge_header
+from engine.weights.single_files import OPEN_CLIP, SingleFile, is_gguf, is_single_file, read_single_file
 
 # Where the classes live that a model may name. Imported when one is needed: the starter's first second must not pay for all.
 _AUTOENCODERS, _TRANSFORMERS = "diffusers.models.autoencoders", "diffusers.models.transformers"
@@ -41,6 +43,8 @@ _DIFFUSERS = {
     "UNet2DConditionModel": "diffusers.models.unets.unet_2d_condition",
     "ZImageTransformer2DModel": f"{_TRANSFORMERS}.transformer_z_image",
 }
+# What a scorer is called beside the parts of a model.
+SCORER = "scorer"
 _SECOND_COPIES = (".fp16.", ".bf16.", "non_ema")
 
 
@@ -63,6 +67,8 @@ class Components:
     stay: Stay | None = None
     # How it looks at pictures beside the sentence; None for a model that cannot edit.
     editor: Editor | None = None
+    # What was read at its first use, shared with a model that differs only for one run.
+    found: dict[str, Scorer | None] = field(default_factory=dict)
 
     def use(self, *names: str) -> None:
         """Bring these parts, all of one stage of a run, to where they work."""
@@ -114,15 +120,25 @@ class Components:
         """Whether encoding draws from a generator: a variational encoder does, a plain one does not."""
         return self.family.latents.draws(self.vae)
 
-    @cached_property
+    @property
     def scorer(self) -> Scorer | None:
         """What scores pictures for this model: its own, or a CLIP model in its folder `clip`. Loaded at the first look; None where there is none."""
+        if "scorer" not in self.found:
+            self.found["scorer"] = self._read_scorer()
+        return self.found["scorer"]
+
+    def _read_scorer(self) -> Scorer | None:
         found = next((folder for folder in (self.folder, self.folder / "clip") if has_scorer(folder)), None)
         if found is None:
             return None
         # Gradients go through it, also where the first look comes out of a run without any.
         with torch.inference_mode(False):
-            return load_scorer(found, device=self.device)
+            if self.stay is not None:
+                self.stay.make_room(scorer_bytes(found))
+            scorer = load_scorer(found, device=self.device)
+        if self.stay is not None:
+            self.stay.hold(SCORER, scorer.networks, lambda device: load_networks(found, device=device), is_own=True)
+        return scorer
 
     @property
     def vae_scale(self) -> int:
@@ -131,13 +147,24 @@ class Components:
 
 
 def load_components(
-    folder: Path, *, device: torch.device, dtype: torch.dtype, residency: Residency | None = None, plan: Plan = "whole"
+    folder: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    residency: Residency | None = None,
+    plan: Plan = "whole",
+    packing: Packing | None = None,
 ) -> Components:
-    """Load a model folder or file, each part where `plan` has it. Raises `DamagedFile` or `ModelNotFound` before the device is touched."""
+    """Load a model folder or file, each part where `plan` has it, the large ones quantised as `packing` says.
+
+    Raises `DamagedFile`, `ModelNotFound` or `InvalidRequest` before the device is touched.
+    """
+    check_packing(packing, device)
     checked = check_model(folder)
     index, own, family, file = checked.index, checked.own, checked.family, checked.file
-    residency = residency or Residency(device_bytes=sum(checked.sizes(dtype).values()), host_bytes=None)
-    parts, stay = _load_parts(folder, checked, device, dtype, residency, plan)
+    # Who names no budget has all the room there is.
+    residency = residency or Residency(device_bytes=sys.maxsize, host_bytes=None)
+    parts, stay = _load_parts(folder, checked, device, dtype, residency, plan, packing)
     preview = LatentToRgb.known(family, own.get("preview"), family.latents.channels(parts["vae"])) if "vae" in parts else NO_PREVIEW
     if preview is None:
         stay.use(["vae"])
@@ -157,17 +184,20 @@ def load_components(
 
 
 def _load_parts(
-    folder: Path, checked: Checked, device: torch.device, dtype: torch.dtype, residency: Residency, plan: Plan
+    folder: Path, checked: Checked, device: torch.device, dtype: torch.dtype, residency: Residency, plan: Plan, packing: Packing | None
 ) -> tuple[dict[str, Any], Stay]:
     """Everything is read once. What the plan does not want on the device leaves it before the next part comes."""
     parts: dict[str, Any] = {}
     kept: dict[str, Part] = {}
-    sizes, network, is_split = checked.sizes(dtype), checked.family.network, residency.is_split
+    sizes, network, is_split = checked.sizes(dtype, packing), checked.family.network, residency.is_split
+    smaller: dict[str, Packing | None] = dict.fromkeys(packed_parts(checked.sizes(dtype)), packing)
+    if plan == "in 8 bits":
+        smaller = {network: "fp8"}
     first: Place = "device" if plan == "whole" or not is_split else "host"
     try:
         for name in checked.parts:
             source = _load if checked.file is None else partial(_load_from, checked.file)
-            load = partial(source, folder / name, checked.index[name][1], dtype, in_8_bits=plan == "in 8 bits" and name == network)
+            load = partial(source, folder / name, checked.index[name][1], dtype, packing=smaller.get(name))
             if name in sizes:
                 residency.make_room(sizes[name], place=first, kept=[(str(folder), one) for one in kept])
             parts[name] = load(device if first == "device" else torch.device("cpu"))
@@ -181,7 +211,7 @@ def _load_parts(
     except BaseException:
         residency.forget((str(folder), name) for name in kept)
         raise
-    return parts, Stay(residency, str(folder), kept, network, plan)
+    return parts, Stay(residency, str(folder), kept, network, plan, packing)
 
 
 @dataclass(frozen=True)
@@ -197,9 +227,10 @@ class Checked:
     # What it is where it is no folder.
     file: SingleFile | None = None
 
-    def sizes(self, dtype: torch.dtype) -> dict[str, int]:
+    def sizes(self, dtype: torch.dtype, packing: Packing | None = None) -> dict[str, int]:
         """Bytes of each part in memory."""
-        return {name: count * dtype.itemsize for name, count in self.counts.items()}
+        is_small = self.file is not None and is_gguf(self.file.path)
+        return packed({name: count * dtype.itemsize for name, count in self.counts.items()}, None if is_small else packing)
 
 
 def check_model(folder: Path) -> Checked:
@@ -212,7 +243,7 @@ def check_model(folder: Path) -> Checked:
     parts = _check_classes(folder, index, family)
     counts: dict[str, int] = {}
     for file in sorted(folder.rglob("*.safetensors")):
-        count = sum(math.prod(shape) for shape in check_header(file).values())
+        count = sum(math.prod(shape) for shape in judge_header(file).shapes.values())
         # The same weights in half precision may lie beside the full ones.
         if file.parent.name in parts and not any(mark in file.name for mark in _SECOND_COPIES):
             counts[file.parent.name] = counts.get(file.parent.name, 0) + count
@@ -229,7 +260,7 @@ def _check_file(path: Path) -> Checked:
         # Quantised numbers stay as small as they lie there; the others count two bytes each.
         counts["transformer"] = path.stat().st_size // 2
     else:
-        shapes = check_header(path)
+        shapes = judge_header(path).shapes
         counts |= {part: sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(at)) for part, at in file.inside.items()}
     family, index = FAMILIES[file.family], file.settings["model_index"]
     names = [name for name in family.components if name != "scheduler" and index.get(name) not in (None, [None, None])]
@@ -246,44 +277,39 @@ def _family(folder: Path, index: dict[str, Any], own: dict[str, Any]) -> Family:
     return family
 
 
-def _load_from(file: SingleFile, folder: Path, class_name: str, dtype: torch.dtype, device: torch.device, *, in_8_bits: bool = False) -> Any:
+def _load_from(file: SingleFile, folder: Path, class_name: str, dtype: torch.dtype, device: torch.device, *, packing: Packing | None = None) -> Any:
     """A part of a single file, or of the folder that it borrows from."""
     from engine.diffusion.single_file import clip_tokenizer, load_part
 
     name = folder.name
     if name in file.inside:
-        # What is quantised already is not cast once more.
-        return settled(_placed(load_part(file, name, dtype=dtype), dtype, device, in_8_bits=in_8_bits and not is_gguf(file.path)), class_name)
-    if "Tokenizer" in class_name and name.replace("tokenizer", "text_encoder") in file.inside:
-        return clip_tokenizer(name)
+        return settled(load_part(file, name, dtype=dtype, packing=packing).to(device), class_name)
+    if "Tokenizer" in class_name and (start := file.inside.get(name.replace("tokenizer", "text_encoder"))) is not None:
+        return clip_tokenizer(is_open=start.endswith(OPEN_CLIP))
     assert file.base is not None
-    return _load(file.base / name, class_name, dtype, device, in_8_bits=in_8_bits)
+    return _load(file.base / name, class_name, dtype, device, packing=packing)
 
 
 @one_at_a_time
-def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.device, *, in_8_bits: bool = False) -> Any:
+def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.device, *, packing: Packing | None = None) -> Any:
     # Only names of the family's table come this far.
     is_ours = class_name in _DIFFUSERS
     # The library has dropped the word that told its quick tokenizers from slow ones; folders still have it.
     cls: Any = getattr(import_module(_DIFFUSERS.get(class_name, "transformers")), class_name.removesuffix("Fast"))
-    words = {"torch_dtype" if is_ours else "dtype": dtype, "use_safetensors": True}
+    words = {"torch_dtype" if is_ours else "dtype": dtype, "use_safetensors": True, **reading_words(packing, dtype, is_ours=is_ours)}
     try:
         if class_name.endswith(("Tokenizer", "TokenizerFast", "Processor")):
             return cls.from_pretrained(folder, local_files_only=True)
         module = cls.from_pretrained(folder, local_files_only=True, **words).eval().requires_grad_(False)
-        module = _placed(module, dtype, device, in_8_bits=in_8_bits)
+        if packing == "fp8":
+            module = pack(module, packing, dtype)
+        module = module.to(device)
     except torch.OutOfMemoryError:
         # No fault of the file's.
         raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise DamagedFile(f"The {folder.name} of {folder.parent.name} cannot be loaded.", "Copy or download the model again.", "model") from error
     return settled(module, class_name)
-
-
-def _placed(module: Any, dtype: torch.dtype, device: torch.device, *, in_8_bits: bool) -> Any:
-    if in_8_bits:
-        module.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
-    return module.to(device)
 
 
 def settled(module: Any, class_name: str) -> Any:

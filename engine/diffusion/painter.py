@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 
 from engine.contract.errors import DamagedFile, OutOfMemory
-from engine.contract.memory import Memory, MemoryChoice, Plan, Room, fit, lighter, went_on
+from engine.contract.memory import Fit, Memory, MemoryChoice, Plan, Room, fit, lighter, went_on
 from engine.contract.recipe import Recipe
 from engine.contract.requests import SIZE_MIN
 from engine.contract.work import Frozen, HostMessage, Lightened, Loads, Partial, Pixels, Sketch, Skipped, Stepped, TilePixels, Work
 from engine.diffusion.adapters import AdapterShelf, Lora
-from engine.diffusion.controlnet import ControlShelf, Overlay, Unit, name_of
+from engine.diffusion.controlnet import ControlShelf, Overlay, Unit, control_name
 from engine.diffusion.denoise import Step
 from engine.diffusion.device import device_name, is_out_of_memory, pick_device, pick_dtype, pick_residency, pick_room, release_memory
 from engine.diffusion.embeddings import load_embeddings
@@ -27,7 +27,7 @@ from engine.diffusion.freezing import FrozenWalk, freeze, thaw
 from engine.diffusion.images import Rgb, read_mask, read_rgb, to_rgb
 from engine.diffusion.images import fit as fit_picture
 from engine.diffusion.latents import check_latents, decode
-from engine.diffusion.loading import Components, check_model, load_components
+from engine.diffusion.loading import SCORER, Components, check_model, load_components
 from engine.diffusion.masking import Repaint, plan_repaint, put_back
 from engine.diffusion.modes.edit import edit
 from engine.diffusion.modes.img2img import image_to_image
@@ -35,10 +35,13 @@ from engine.diffusion.modes.inpaint import inpaint
 from engine.diffusion.modes.txt2img import text_to_image
 from engine.diffusion.modes.upscale import Enlarging, TileDone, TileStep, upscale
 from engine.diffusion.preview import picture_sketch
+from engine.diffusion.reading import file_bytes
 from engine.diffusion.references import Reference, ReferenceShelf
 from engine.diffusion.seamless import seamless
 from engine.diffusion.text import PromptCache, PromptEncoder
-from engine.diffusion.vaes import VaeShelf
+from engine.diffusion.upscalers import Upscaler, UpscalerShelf
+from engine.diffusion.vaes import VaeShelf, vae_name
+from engine.diffusion.voices import LearningVoice
 
 log = logging.getLogger("easel.painter")
 Messages = Generator[HostMessage, None, Rgb]
@@ -65,25 +68,49 @@ class Painter:
         self._references = ReferenceShelf()
         self._controls = ControlShelf()
         self._vaes = VaeShelf()
+        self._upscalers = UpscalerShelf()
         self._picture: _Picture | None = None
 
     @property
     def device_name(self) -> str:
         return device_name(self._device)
 
-    def load(self, folder: Path, plan: Plan | None = None) -> tuple[Components, PromptEncoder]:
-        """The model of this folder, what of it is in memory from there. `plan` is how it is laid in if it is not here yet."""
+    def load(self, folder: Path, plan: Plan | None = None, choice: MemoryChoice | None = None) -> tuple[Components, PromptEncoder]:
+        """The model of this folder, what of it is in memory from there. `plan` is how it is laid in if it is not here yet.
+
+        One that lies as another `choice` had it is laid in anew.
+        """
+        choice = choice or self._choice
+        if folder in self._models and not self._lies_as(folder, choice):
+            self._forget(self._models[folder])
         if folder not in self._models:
             # A damaged folder leaves the models that are here.
-            sizes = check_model(folder).sizes(self._dtype)
-            plan = plan or fit(sizes, self._room, self._choice).plan
-            log.info("%s: %s", folder.name, plan)
-            self._models[folder] = load_components(folder, device=self._device, dtype=self._dtype, residency=self._residency, plan=plan)
+            found = self._fit(folder, choice)
+            log.info("%s: %s, %s", folder.name, plan or found.plan, found.packing or "as trained")
+            self._models[folder] = load_components(
+                folder, device=self._device, dtype=self._dtype, residency=self._residency, plan=plan or found.plan, packing=found.packing
+            )
+            if (stay := self._models[folder].stay) is not None:
+                stay.choice = choice
         self._models.move_to_end(folder)
         components = self._models[folder]
         for other in [one for one in self._models.values() if one is not components and one.stay is not None and one.stay.is_gone]:
             self._forget(other)
         return components, self._encoder(components)
+
+    def _fit(self, folder: Path, choice: MemoryChoice) -> Fit:
+        return fit(check_model(folder).sizes(self._dtype), self._room, choice)
+
+    def _lies_as(self, folder: Path, choice: MemoryChoice) -> bool:
+        """Whether a model that is here lies as it would be laid in now."""
+        stay = self._models[folder].stay
+        if stay is None or stay.choice == choice:
+            return True
+        found = self._fit(folder, choice)
+        if (found.plan, found.packing) != (stay.plan, stay.packing):
+            return False
+        stay.choice = choice
+        return True
 
     def paint(self, work: Work, skipped: Callable[[], frozenset[int]] = frozenset) -> Generator[HostMessage, None, None]:
         """Draw each picture of the work in turn. One at a time gives each picture the bytes that it has alone.
@@ -104,7 +131,7 @@ class Painter:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                below = None if plan is not None else self._lighter(work.model_folder)
+                below = None if plan is not None else self._lighter(work)
                 if below is None:
                     raise _out_of_memory(work.recipe) from error
                 plan = below
@@ -115,10 +142,14 @@ class Painter:
             yield Lightened(went_on(plan))
 
     def _paint(self, work: Work, skipped: Callable[[], frozenset[int]], plan: Plan | None) -> Generator[HostMessage, None, None]:
-        if work.model_folder not in self._models or not _is_warm(self._models[work.model_folder]):
+        choice = work.memory or self._choice
+        known = self._models.get(work.model_folder)
+        if known is None or not _is_warm(known) or not self._lies_as(work.model_folder, choice):
             yield Loads(f"Loading {work.recipe.model}")
+        # It may be laid in anew: nobody else is to hold what makes room.
+        del known
         try:
-            components, prompts = self.load(work.model_folder, plan)
+            components, prompts = self.load(work.model_folder, plan, choice)
             if work.vae is not None and not self._vaes.has(components, work.vae):
                 yield Loads(f"Loading the VAE {work.recipe.vae}")
             components = self._vaes.on(components, work.vae)
@@ -126,11 +157,13 @@ class Painter:
             axes = None if work.recipe.mode == "upscale" else work.recipe.seamless
             uses = work.recipe.loras or ()
             loras = tuple(Lora(path, use.weight, use.blocks) for use, path in zip(uses, work.loras, strict=True))
-            learned = load_embeddings(work.recipe, work.embeddings, components.voice.width)
+            voice = components.voice
+            learned = load_embeddings(work.recipe, work.embeddings, voice.widths if isinstance(voice, LearningVoice) else ())
             overlay = yield from self._overlay(components, work)
+            upscaler = self._upscalers.on(components, work.upscaler)
             nets = {id(unit.net): unit.net for unit in overlay.units}.values()
             with (
-                self._laid_in(components, plan, overlay),
+                self._laid_in(components, plan, work, overlay),
                 self._shelf.applied(components, loras) as spoken,
                 self._references.applied(components, _references(work)) as shown,
                 seamless([components.network, components.vae, *nets], axes),
@@ -141,7 +174,7 @@ class Painter:
                 with heard, prompts.knowing(learned, work.recipe.embeddings or {}), prompts.showing(shown):
                     for index in range(work.recipe.count):
                         if index not in work.skip:
-                            self._picture = _Picture(components, prompts, work, index, self._previews, overlay)
+                            self._picture = _Picture(components, prompts, work, index, self._previews, overlay, upscaler)
                             yield from _unless(self._picture.draw(), index, skipped)
         finally:
             self._picture = None
@@ -149,21 +182,27 @@ class Painter:
     def _encoder(self, components: Components, adapters: tuple[Hashable, ...] = ()) -> PromptEncoder:
         return PromptEncoder(components, cache=self._said, encoder=_stamp(components), adapters=adapters)
 
-    def _lighter(self, folder: Path) -> Plan | None:
+    def _lighter(self, work: Work) -> Plan | None:
         """The plan below the one that a model has or would have."""
-        sizes = check_model(folder).sizes(self._dtype)
-        known = self._models.get(folder)
-        now = known.stay.plan if known is not None and known.stay is not None else fit(sizes, self._room, self._choice).plan
-        return lighter(now, sizes, self._room)
+        folder, choice = work.model_folder, work.memory or self._choice
+        now, known = self._fit(folder, choice), self._models.get(folder)
+        plan = known.stay.plan if known is not None and known.stay is not None else now.plan
+        return lighter(plan, check_model(folder).sizes(self._dtype, now.packing), self._room)
 
     @contextmanager
-    def _laid_in(self, components: Components, plan: Plan | None, overlay: Overlay) -> Generator[None]:
-        """The model as its own plan has it, or for one work as `plan` has it, and the controls of the work beside it."""
+    def _laid_in(self, components: Components, plan: Plan | None, work: Work, overlay: Overlay) -> Generator[None]:
+        """The model as its own plan has it, or for one work as `plan` has it, and what works beside it in this work."""
         stay = components.stay
         assert stay is not None
         was_streamed = stay.is_streamed
+        beside = {
+            components.family.network: [control_name(unit.path, unit.use.control_hash) for unit in overlay.units],
+            "vae": [SCORER] if work.recipe.score_guidance is not None and components.scorer is not None else [],
+        }
+        instead = {} if work.vae is None else {"vae": vae_name(work.vae)}
+        put_in = sum(file_bytes(path) for path in (*work.loras, *(adapter for adapter, _ in work.references)))
         try:
-            with stay.under(plan or stay.plan), stay.beside(name_of(unit.path, unit.use.control_hash) for unit in overlay.units):
+            with stay.under(plan or stay.plan), stay.beside(beside, instead=instead, put_in=put_in):
                 yield
         finally:
             if stay.is_streamed and not was_streamed:
@@ -174,6 +213,8 @@ class Painter:
         assert components.stay is not None
         self._models.pop(components.folder, None)
         self._residency.forget(components.stay.keys)
+        self._controls.let_go(components)
+        components.stay.drop()
 
     def freeze(self) -> Frozen | None:
         """What is being drawn, to go on from later; None after the last step of a picture, which is better finished.
@@ -216,10 +257,19 @@ def _unless(messages: Generator[HostMessage, None, None], index: int, skipped: C
 class _Picture:
     """One picture of a work on its way to messages."""
 
-    def __init__(self, components: Components, prompts: PromptEncoder, work: Work, index: int, previews: bool, overlay: Overlay) -> None:
+    def __init__(
+        self,
+        components: Components,
+        prompts: PromptEncoder,
+        work: Work,
+        index: int,
+        previews: bool,
+        overlay: Overlay,
+        upscaler: Upscaler | None = None,
+    ) -> None:
         self._components, self._prompts, self._work, self._index, self._previews = components, prompts, work, index, previews
         self._recipe = work.recipe.for_picture(index)
-        self._overlay = overlay
+        self._overlay, self._upscaler = overlay, upscaler
         self._at: Step | None = None
         self._since = time.perf_counter()
         self._is_drawn = False
@@ -308,7 +358,7 @@ class _Picture:
     def _upscale(self) -> Messages:
         finished = {tile: path for (picture, tile), path in self._work.tiles.items() if picture == self._index}
         run = upscale(
-            self._components, self._prompts, self._recipe, self._source(), upscaler=self._work.upscaler, finished=finished, overlay=self._overlay
+            self._components, self._prompts, self._recipe, self._source(), upscaler=self._upscaler, finished=finished, overlay=self._overlay
         )  # fmt: skip
         total = max(self._recipe.steps_run, 1)
         while True:
@@ -355,6 +405,7 @@ def _stamp(components: Components) -> tuple[Hashable, ...]:
     return (
         str(components.folder),
         components.folder.stat().st_mtime_ns,
+        components.stay.packing if components.stay is not None else None,
         *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files),
     )
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from engine.contract.memory import STREAMED_SHARE, Plan, is_text_encoder, work_bytes
+from engine.contract.memory import STREAMED_SHARE, MemoryChoice, Packing, Plan, is_text_encoder, work_bytes
+from engine.diffusion.packing import is_packed, stored_bytes
 from engine.diffusion.residency import Place, Residency
 
 # Words take little beside the weights that read them.
@@ -81,13 +82,22 @@ class Part:
 
 
 class Stay:
-    """Where the parts of one model lie while it works, as its plan says."""
+    """Where the parts of one model lie while it works, as its plan says, and what works with it without being its own."""
 
-    def __init__(self, residency: Residency, model: str, parts: Mapping[str, Part], network: str, plan: Plan) -> None:
+    def __init__(self, residency: Residency, model: str, parts: Mapping[str, Part], network: str, plan: Plan, packing: Packing | None = None) -> None:
         self.plan: Plan = plan
-        self.parts = parts
-        # What is not the model's own but works beside its denoiser in this run: controls.
-        self._beside: tuple[str, ...] = ()
+        self.packing = packing
+        # What the plan was made from.
+        self.choice: MemoryChoice = "automatic"
+        self.parts: Mapping[str, Part] = parts
+        # What works at every call of a part in this run: controls beside the denoiser, a scorer beside the VAE.
+        self._beside: Mapping[str, tuple[str, ...]] = {}
+        # What stands in the place of a part in this run: another VAE.
+        self._instead: Mapping[str, str] = {}
+        # Bytes that a run puts into the denoiser: adapters.
+        self._put_in = 0
+        # What was read for this model and nobody else keeps.
+        self._own: set[str] = set()
         self._residency = residency
         self._device = next((part.device for part in parts.values()), torch.device("cpu"))
         self._model = model
@@ -96,7 +106,7 @@ class Stay:
 
     @property
     def keys(self) -> list[tuple[str, str]]:
-        return [(self._model, name) for name in self.parts]
+        return [(self._model, name) for name in (*self.parts, *self._own)]
 
     @property
     def spare(self) -> int:
@@ -121,50 +131,76 @@ class Stay:
 
     @property
     def is_streamed(self) -> bool:
-        return self.parts[self._network].is_streamed
+        return self._network in self.parts and self.parts[self._network].is_streamed
 
     def use(self, names: Iterable[str]) -> None:
         """Bring the parts of one stage of a run to where they work: those that read words, the denoiser, or the autoencoder."""
         names = tuple(names)
-        # Another VAE in the place of the model's own is not the model's to move.
-        wanted = [(self._model, name) for name in names if name in self.parts]
+        working = [self._key(name) for name in dict.fromkeys((*self.parts, *self._instead))]
+        wanted = [self._key(name) for name in names if name in self.parts or name in self._instead]
         is_reading = all(is_text_encoder(name) for name in names)
         spare = _WORDS_BYTES if is_reading else self._spare
-        beside = [(self._model, name) for name in self._beside] if (self._model, self._network) in wanted else []
+        if self._network in names:
+            spare += self._put_in
+        beside = [(self._model, other) for name in names for other in self._beside.get(name, ())]
         if self.plan == "whole":
-            self._residency.use([*self.keys, *beside], spare=spare)
+            self._residency.use([*working, *beside], spare=spare)
             return
         if self.plan == "text encoder on CPU":
             if not is_reading:
-                self._residency.rest(key for key in self.keys if is_text_encoder(key[1]))
-                wanted = [key for key in self.keys if not is_text_encoder(key[1])]
+                self._residency.rest(key for key in working if is_text_encoder(key[1]))
+                wanted = [key for key in working if not is_text_encoder(key[1])]
         else:
-            self._residency.rest(key for key in self.keys if key not in wanted)
-        if is_reading and sum(self.parts[name].bytes for _, name in wanted) > self._residency.device_bytes:
+            self._residency.rest(key for key in working if key not in wanted)
+        if is_reading and sum(self.parts[name].bytes for name in names if name in self.parts) > self._residency.device_bytes:
             # An encoder that the device cannot hold reads where it lies.
             self._residency.hold_ready(wanted)
             return
         self._residency.use([*wanted, *beside], spare=spare)
 
-    def hold(self, name: str, module: torch.nn.Module, load: Callable[[torch.device], Any]) -> None:
-        """Count a module of somebody else's that works with this model: a control, an image encoder. `name` is none of the model's parts."""
-        self._residency.hold((self._model, name), Part(module, load, self._device))
+    def _key(self, name: str) -> tuple[str, str]:
+        return self._model, self._instead.get(name, name)
 
-    def bring(self, name: str) -> None:
-        """Onto the device, whatever the plan says of the model's own parts."""
-        self._residency.use([(self._model, name)])
+    def make_room(self, wanted: int) -> None:
+        """Before something of so many bytes is read onto the device. The denoiser stays: what is read may be made from its weights."""
+        self._residency.make_room(wanted, kept=[(self._model, self._network)])
+
+    def hold(self, name: str, module: torch.nn.Module, load: Callable[[torch.device], Any], *, is_own: bool = False) -> None:
+        """Count a module that works with this model and is none of its parts: a control, an image encoder, an upscaler, a scorer.
+
+        What `is_own` goes when the model does; the others are their shelf's to forget.
+        """
+        self._residency.hold((self._model, name), Part(module, load, self._device))
+        if is_own:
+            self._own.add(name)
+
+    def bring(self, name: str, *, spare: int = 0) -> None:
+        """Onto the device, whatever the plan says of the model's own parts, with `spare` bytes to work in."""
+        self._residency.use([(self._model, name)], spare=spare)
 
     def forget(self, names: Iterable[str]) -> None:
         self._residency.forget((self._model, name) for name in names)
 
     @contextmanager
-    def beside(self, names: Iterable[str]) -> Generator[None]:
-        """While inside, these work at every call of the denoiser and come and go with it."""
-        self._beside = tuple(dict.fromkeys(names))
+    def beside(self, names: Mapping[str, Iterable[str]], *, instead: Mapping[str, str] | None = None, put_in: int = 0) -> Generator[None]:
+        """While inside, `names` work at every call of their part and come and go with it, `instead` stands in the place of parts,
+
+        and `put_in` bytes of adapters lie in the denoiser.
+        """
+        self._beside = {part: tuple(dict.fromkeys(others)) for part, others in names.items()}
+        self._instead, self._put_in = instead or {}, put_in
         try:
             yield
         finally:
-            self._beside = ()
+            self._beside, self._instead, self._put_in = {}, {}, 0
+
+    def drop(self) -> None:
+        """Give back the memory of its parts, also where somebody still holds them. Those that are streamed keep theirs: their hooks know them."""
+        for part in self.parts.values():
+            if not part.is_streamed:
+                part.move("disk")
+        # A shelf may hold this stay longer than the model is here.
+        self.parts = {}
 
     @contextmanager
     def under(self, plan: Plan) -> Generator[None]:
@@ -180,7 +216,7 @@ class Stay:
 
 def module_bytes(module: torch.nn.Module) -> int:
     """What its weights take; those that are shared count once."""
-    return sum({id(one): one.nbytes for one in chain(module.parameters(), module.buffers())}.values())
+    return sum({id(one): stored_bytes(one) for one in chain(module.parameters(), module.buffers())}.values())
 
 
 def empty(module: torch.nn.Module) -> None:
@@ -209,5 +245,6 @@ def _replace(module: torch.nn.Module, values: Mapping[str, torch.Tensor]) -> Non
 
 
 def _without_storage(value: torch.Tensor) -> torch.Tensor:
-    shell = torch.empty_like(value, device="meta")
+    # A quantised weight has no shell of its own kind.
+    shell = torch.empty(value.shape, dtype=value.dtype, device="meta") if is_packed(value) else torch.empty_like(value, device="meta")
     return torch.nn.Parameter(shell, requires_grad=False) if isinstance(value, torch.nn.Parameter) else shell

@@ -16,8 +16,10 @@ import torch
 from engine.contract.errors import DamagedFile, InvalidRequest, OutOfMemory
 from engine.contract.preprocessors import PREPROCESSORS
 from engine.contract.work import MapPixels, MapTask
-from engine.diffusion.device import pick_device
+from engine.diffusion.device import host_bytes, pick_device, pick_room
 from engine.diffusion.images import Rgb, pad_edges, read_rgb, resize
+from engine.diffusion.parts import module_bytes
+from engine.diffusion.residency import Place, Residency
 from engine.diffusion.tiny_depth import estimate_depth, load_tiny_depth
 
 # A larger source is looked at smaller: no control model sees more than this, and memory has an end.
@@ -63,15 +65,34 @@ ROWS: dict[str, Preprocessor] = {
 }
 
 
-class MapMaker:
-    """Keeps the network that was used last: people turn a knob more often than they change the preprocessor."""
+_Key = tuple[str, Path | None]
+# A budget beside that of the models, which another process keeps: this share of the computer's memory.
+_SHARE = 0.125
 
-    def __init__(self, *, device: str = "auto") -> None:
+
+class MapMaker:
+    """Keeps the networks that were used last within a budget: people turn a knob more often than they change the preprocessor.
+
+    A device with a memory of its own holds none of them longer than a map takes: it is the models'.
+    """
+
+    def __init__(self, *, device: str = "auto", budget_bytes: int | None = None) -> None:
         self._device = pick_device(device)
-        self._kept: tuple[tuple[str, Path | None], Any] | None = None
+        room, budget = pick_room(self._device, None), int(host_bytes() * _SHARE) if budget_bytes is None else budget_bytes
+        # On a card a map takes the room that it needs; what has to wait waits in the computer's memory.
+        self._residency = Residency(device_bytes=budget if room.is_host else room.bytes, host_bytes=None if room.is_host else budget)
+        self._held: dict[_Key, Detector] = {}
 
     def make(self, task: MapTask) -> MapPixels:
         """The map at the picture's own size, or at 2048 pixels along the long edge if it is larger. Raises `DamagedFile` or `OutOfMemory`."""
+        try:
+            return self._make(task)
+        finally:
+            if self._residency.is_split:
+                self._residency.rest_all()
+            self._let_go()
+
+    def _make(self, task: MapTask) -> MapPixels:
         source = read_rgb(task.source)
         image = _shrunk(source, EDGE_MAX)
         notes = [f"The map was made at {image.shape[1]} × {image.shape[0]}."] if image.shape != source.shape else []
@@ -99,11 +120,60 @@ class MapMaker:
 
     def _detector(self, task: MapTask) -> Any:
         key = (task.preprocessor, task.weights)
-        if self._kept is None or self._kept[0] != key:
-            # Let go first: two of the large ones may not fit.
-            self._kept = None
-            self._kept = (key, build(task.preprocessor, task.weights, self._device))
-        return self._kept[1]
+        if key not in self._held:
+            # Before it is read: its files are about what it takes.
+            self._residency.make_room(_file_bytes(task.weights))
+            self._let_go()
+            self._held[key] = Detector(build(task.preprocessor, task.weights, self._device), self._device)
+            self._residency.hold(key, self._held[key])
+        self._residency.use([key])
+        self._let_go()
+        return self._held[key].library
+
+    def _let_go(self) -> None:
+        """Of what had to go: it is built again when it is wanted."""
+        gone = [key for key, one in self._held.items() if one.place == "disk"]
+        self._residency.forget(gone)
+        for key in gone:
+            del self._held[key]
+
+
+class Detector:
+    """A preprocessor of the library with the networks inside it, to be counted and moved. On disk it is not kept at all."""
+
+    def __init__(self, library: Any, device: torch.device) -> None:
+        self.library = library
+        self.place: Place = "device"
+        self._device = device
+        self._networks = networks_of(library)
+        self.bytes = sum(module_bytes(one) for one in self._networks)
+
+    def move(self, place: Place) -> None:
+        if place != "disk":
+            target = self._device if place == "device" else torch.device("cpu")
+            # The library's own way where it has one: some remember where they are.
+            for one in [self.library] if hasattr(self.library, "to") else self._networks:
+                one.to(target)
+            if hasattr(self.library, "device") and not hasattr(self.library, "to"):
+                self.library.device = target
+        self.place = place
+
+
+def networks_of(library: Any) -> list[torch.nn.Module]:
+    """The networks that such an object holds, one level or two deep: a detector's own, or those of the estimators inside it."""
+    if isinstance(library, torch.nn.Module):
+        return [library]
+    found: list[torch.nn.Module] = []
+    for one in vars(library).values() if hasattr(library, "__dict__") else ():
+        if isinstance(one, torch.nn.Module):
+            found.append(one)
+        elif type(one).__module__.startswith("controlnet_aux"):
+            found += networks_of(one)
+    return found
+
+
+def _file_bytes(weights: Path | None) -> int:
+    return 0 if weights is None else sum(file.stat().st_size for file in weights.rglob("*") if file.is_file())
 
 
 def build(name: str, weights: Path | None, device: torch.device) -> Any:

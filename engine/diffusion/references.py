@@ -32,7 +32,8 @@ from engine.diffusion.image_encoder import ImageEncoder, load_image_encoder
 from engine.diffusion.images import Rgb, read_rgb
 from engine.diffusion.loading import Components
 from engine.diffusion.parts import Stay
-from engine.diffusion.safetensors_header import check_header
+from engine.diffusion.reading import file_bytes
+from engine.weights.headers import judge_header
 
 _FILES_KEPT = 2
 _TOKENS_KEPT = 64
@@ -165,6 +166,8 @@ class ReferenceShelf:
             if self._stay is not None:
                 self._stay.forget([_ENCODER])
             self._stay = components.stay
+            if self._stay is not None:
+                self._stay.make_room(file_bytes(folder))
             self._encoder = load_image_encoder(folder, device=components.device, dtype=components.dtype)
             if self._stay is not None:
                 dtype = components.dtype
@@ -226,7 +229,7 @@ def make_tokens(
 
 def _read(path: Path) -> _File:
     try:
-        check_header(path)
+        judge_header(path)
         data = path.read_bytes()
         tensors = load(data)
         with safe_open(path, "pt") as file:

@@ -20,7 +20,7 @@ from engine.contract.guidance import SCORE_LABELS, parse_target
 from engine.contract.recipe import Recipe
 from engine.contract.words import parse_timeline, parse_weights, words_at
 from engine.diffusion.latents import decode
-from engine.diffusion.loading import Components
+from engine.diffusion.loading import SCORER, Components
 
 # (predicted clean latents (B, C, h, w), noise level σ/α) → what to add to them.
 Nudge = Callable[[torch.Tensor, float], torch.Tensor]
@@ -56,6 +56,9 @@ class ScoreNudge:
         self._components = components
         self._scorer = scorer
         self._scale = scale
+        # While pictures are looked at it is there: it comes with the VAE.
+        if components.stay is not None:
+            components.stay.bring(SCORER)
         with _with_gradients():
             self._texts: torch.Tensor = scorer.text_features(texts)
 

@@ -16,7 +16,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionMode
 
 from engine.contract.errors import DamagedFile, EngineError, ModelNotFound
 from engine.diffusion.reading import one_at_a_time
-from engine.diffusion.safetensors_header import check_header
+from engine.weights.headers import judge_header
 
 # Beside a model's own parts: the projection of its text encoder and the scale of the score.
 SCORER_FILE = "scorer.safetensors"
@@ -37,6 +37,8 @@ class Scorer:
     std: torch.Tensor
     edge: int
     logit_scale: float
+    # What the two functions run through: weights that can leave the device and come back.
+    networks: torch.nn.ModuleDict
 
     def score(self, images: torch.Tensor, texts: Sequence[str]) -> torch.Tensor:
         """(B) float32, the cosine from -1 to 1 of each picture with its own text; images (B, 3, H, W) in [-1, 1]. One text serves all."""
@@ -63,27 +65,42 @@ def has_scorer(folder: Path) -> bool:
     return (folder / SCORER_FILE).is_file() or _model_type(folder) == "clip"
 
 
+def scorer_bytes(folder: Path) -> int:
+    """What its files take, which is about what it takes in memory."""
+    folders = (folder / "image_encoder", folder / "text_encoder") if (folder / SCORER_FILE).is_file() else (folder,)
+    return sum(file.stat().st_size for one in folders for file in one.glob("*.safetensors"))
+
+
 def load_scorer(folder: Path, *, device: torch.device, dtype: torch.dtype = torch.float32) -> Scorer:
     """From a diffusion model's folder that brings `scorer.safetensors`, or from a CLIP model's. Raises `ModelNotFound` or `DamagedFile`."""
     if not has_scorer(folder):
         raise ModelNotFound(f"{folder.name} brings nothing that scores pictures.", "Choose a CLIP model, or the starter.", "model")
     try:
         for file in sorted(folder.rglob("*.safetensors")):
-            check_header(file)
+            judge_header(file)
         return (_load_own if (folder / SCORER_FILE).is_file() else _load_clip)(folder, device, dtype)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, EngineError) as error:
         raise DamagedFile(f"The scorer of {folder.name} cannot be loaded.", _HINT, "model") from error
 
 
-def _load_own(folder: Path, device: torch.device, dtype: torch.dtype) -> Scorer:
+def load_networks(folder: Path, *, device: torch.device, dtype: torch.dtype = torch.float32) -> torch.nn.ModuleDict:
+    """The networks of a scorer by themselves, afresh."""
+    if not (folder / SCORER_FILE).is_file():
+        return torch.nn.ModuleDict({"clip": _frozen(CLIPModel, folder, device, dtype)})
     vision = _frozen(CLIPVisionModelWithProjection, folder / "image_encoder", device, dtype)
-    text = _frozen(CLIPTextModel, folder / "text_encoder", device, dtype)
+    return torch.nn.ModuleDict({"vision": vision, "text": _frozen(CLIPTextModel, folder / "text_encoder", device, dtype)})
+
+
+def _load_own(folder: Path, device: torch.device, dtype: torch.dtype) -> Scorer:
+    networks: Any = load_networks(folder, device=device, dtype=dtype)
+    vision, text = networks["vision"], networks["text"]
     own = load_file(folder / SCORER_FILE)
     projection = own["text_projection.weight"].to(device, dtype)
     return _scorer(
         folder,
         folder / "feature_extractor",
         folder / "tokenizer",
+        networks=networks,
         embed_images=lambda pixels: vision(pixels.to(dtype)).image_embeds,
         embed_ids=lambda ids: text(ids).pooler_output @ projection.T,
         edge=int(vision.config.image_size),
@@ -93,11 +110,13 @@ def _load_own(folder: Path, device: torch.device, dtype: torch.dtype) -> Scorer:
 
 
 def _load_clip(folder: Path, device: torch.device, dtype: torch.dtype) -> Scorer:
-    clip = _frozen(CLIPModel, folder, device, dtype)
+    networks: Any = load_networks(folder, device=device, dtype=dtype)
+    clip = networks["clip"]
     return _scorer(
         folder,
         folder,
         folder,
+        networks=networks,
         embed_images=lambda pixels: clip.get_image_features(pixels.to(dtype)).pooler_output,
         embed_ids=lambda ids: clip.get_text_features(ids).pooler_output,
         edge=int(clip.config.vision_config.image_size),
@@ -111,6 +130,7 @@ def _scorer(
     extractor: Path,
     words: Path,
     *,
+    networks: torch.nn.ModuleDict,
     embed_images: Callable[[torch.Tensor], torch.Tensor],
     embed_ids: Callable[[torch.Tensor], torch.Tensor],
     edge: int,
@@ -120,7 +140,7 @@ def _scorer(
     settings: dict[str, Any] = json.loads((extractor / "preprocessor_config.json").read_text(encoding="utf-8"))
     mean, std = (torch.tensor(settings[name], dtype=torch.float32, device=device).view(1, 3, 1, 1) for name in ("image_mean", "image_std"))
     tokenizer = CLIPTokenizer.from_pretrained(words, local_files_only=True)
-    return Scorer(embed_images, embed_ids, tokenizer, mean, std, edge, float(scale.float().exp()))
+    return Scorer(embed_images, embed_ids, tokenizer, mean, std, edge, float(scale.float().exp()), networks)
 
 
 @one_at_a_time

@@ -18,6 +18,8 @@ from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from engine.contract.errors import DamagedFile
+from engine.contract.memory import Packing
+from engine.diffusion.packing import pack, reading_words
 from engine.diffusion.reading import one_at_a_time
 from engine.weights.byte_pairs import CLIP_ROOM, END, clip_pairs
 from engine.weights.single_files import SingleFile, is_gguf, judge_file, own_file, read_single_file
@@ -25,6 +27,10 @@ from engine.weights.single_files import SingleFile, is_gguf, judge_file, own_fil
 Tensors = Mapping[str, torch.Tensor]
 # OpenCLIP fills up with the first token of the list, OpenAI with the end.
 _OPEN_CLIP_PAD = "!"
+# What differs between the transformers of one family, beyond the folder that a file borrows from.
+_OWN_SETTINGS = ("guidance_embeds", "zero_cond_t")
+# Tensors without weights, by which a file says what it is.
+_MARK = "__"
 
 
 def check_parts(file: SingleFile) -> None:
@@ -43,11 +49,11 @@ def _check(path: Path, _size: int, _mtime: int) -> None:
             make_part(file.path, part, file.settings[part], _bare(tensors, start))
 
 
-def load_part(file: SingleFile, part: str, *, dtype: torch.dtype) -> Any:
-    """A module on the CPU, in eval mode. Raises `DamagedFile`."""
+def load_part(file: SingleFile, part: str, *, dtype: torch.dtype, packing: Packing | None = None) -> Any:
+    """A module on the CPU, in eval mode. Raises `DamagedFile`, or `InvalidRequest` for one that cannot be quantised so."""
     if part == "transformer":
-        return _load_transformer(file, dtype)
-    return make_part(file.path, part, file.settings[part], _read(file.path, file.inside[part], dtype))
+        return _load_transformer(file, dtype, packing)
+    return pack(make_part(file.path, part, file.settings[part], _read(file.path, file.inside[part], dtype)), packing, dtype)
 
 
 def load_vae(path: Path, start: str, settings: Mapping[str, Any], *, dtype: torch.dtype) -> Any:
@@ -57,20 +63,23 @@ def load_vae(path: Path, start: str, settings: Mapping[str, Any], *, dtype: torc
 
 def _read(path: Path, start: str, dtype: torch.dtype) -> Tensors:
     with safe_open(path, framework="pt", device="cpu") as stored:
-        tensors = {name: stored.get_tensor(name).to(dtype) for name in stored.keys() if name.startswith(start)}  # noqa: SIM118
-    return _bare(tensors, start)
+        names = [name for name in stored.keys() if name.startswith(start) and not name.removeprefix(start).startswith(_MARK)]  # noqa: SIM118
+        return _bare({name: stored.get_tensor(name).to(dtype) for name in names}, start)
 
 
 @one_at_a_time
-def _load_transformer(file: SingleFile, dtype: torch.dtype) -> Any:
+def _load_transformer(file: SingleFile, dtype: torch.dtype, packing: Packing | None) -> Any:
     """The denoiser of a file, with the settings of the folder that it borrows from. Quantised numbers stay as they are until they are used."""
     assert file.base is not None
     settings, start = file.settings["transformer"], file.inside["transformer"]
     # As the index of the folder names it, which was held against the table of the family.
     make: Any = getattr(import_module("diffusers"), file.settings["model_index"]["transformer"][1])
-    changed = {"guidance_embeds": settings["guidance_embeds"]} if "guidance_embeds" in settings else {}
+    changed = {name: settings[name] for name in _OWN_SETTINGS if name in settings}
     options: dict[str, Any] = {"config": str(file.base), "subfolder": "transformer", "local_files_only": True, **changed}
-    if is_gguf(file.path):
+    if not is_gguf(file.path):
+        options |= reading_words(packing, dtype, is_ours=True)
+    else:
+        # What is quantised already is not quantised once more.
         options["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
     try:
         stored = str(file.path) if is_gguf(file.path) else dict(_read(file.path, start, dtype))
@@ -79,13 +88,15 @@ def _load_transformer(file: SingleFile, dtype: torch.dtype) -> Any:
         raise _unfit_base(file) from error
     if any(tensor.is_meta for tensor in module.state_dict().values()):
         raise _unfit_base(file)
+    if packing == "fp8" and not is_gguf(file.path):
+        module = pack(module, packing, dtype)
     return module.eval().requires_grad_(False)
 
 
-def clip_tokenizer(part: str) -> Any:
-    """The tokenizer of a CLIP text encoder that came without one. A second one is OpenCLIP's."""
+def clip_tokenizer(*, is_open: bool) -> Any:
+    """The tokenizer of a CLIP text encoder that came without one; `is_open`: of one of OpenCLIP's."""
     vocabulary, merges = clip_pairs()
-    pad = _OPEN_CLIP_PAD if part == "tokenizer_2" else END
+    pad = _OPEN_CLIP_PAD if is_open else END
     return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=pad, model_max_length=CLIP_ROOM)  # pyright: ignore[reportArgumentType]
 
 
@@ -121,6 +132,7 @@ def _vae(module: Any, tensors: Tensors) -> Tensors:
 
 
 def _clip(module: Any, tensors: Tensors) -> Tensors:
+    tensors = _open_clip(module, tensors) if "token_embedding.weight" in tensors else tensors
     return {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
 
 

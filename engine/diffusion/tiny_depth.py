@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from engine.contract.errors import DamagedFile
 from engine.diffusion.images import Rgb, resize, to_pixels
-from engine.diffusion.safetensors_header import check_header
+from engine.weights.headers import judge_header
 
 BUNDLED_DEPTH = Path(__file__).resolve().parents[2] / "presets" / "preprocessors" / "starter-depth.safetensors"
 CHANNELS = (16, 24, 40, 56, 64)
@@ -54,7 +54,7 @@ class TinyDepth(nn.Module):
 def load_tiny_depth(path: Path = BUNDLED_DEPTH, *, device: torch.device | None = None) -> TinyDepth:
     """The estimator in float32, frozen. Raises `DamagedFile`."""
     try:
-        check_header(path)
+        judge_header(path)
         model = TinyDepth()
         model.load_state_dict(load_file(path))
     except (DamagedFile, RuntimeError, OSError) as error:

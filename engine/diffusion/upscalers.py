@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,66 @@ from engine.contract.tiles import Tile, plan_tiles
 from engine.diffusion.images import Rgb, resize, to_pixels, to_rgb
 from engine.diffusion.latents import decode, encode
 from engine.diffusion.loading import Components
-from engine.diffusion.safetensors_header import check_header
+from engine.diffusion.parts import Stay
+from engine.diffusion.reading import file_bytes
+from engine.weights.headers import judge_header
 
 # Source pixels that go through an upscaler at once, and how far its view reaches beyond them.
 _TILE, _MARGIN = 256, 32
+# What a tile takes on its way through, as a rule of thumb: some dozens of sheets of 64 channels in float32.
+_WORK_BYTES = 512 * 1024**2
+# What it is called beside the parts of a model.
+_NAME = "upscaler"
 
 Enlarger = Callable[[Rgb], Rgb]
+
+
+@dataclass(frozen=True)
+class Upscaler:
+    """A network and its scale. `use` brings it onto the device, with room to work in."""
+
+    network: Any
+    scale: int
+    use: Callable[[], None]
+
+
+class UpscalerShelf:
+    """Keeps the one that was used last, counted with the model that it was read for."""
+
+    def __init__(self) -> None:
+        self._key: tuple[Path, int] | None = None
+        self._kept: Upscaler | None = None
+        self._stay: Stay | None = None
+
+    def on(self, components: Components, path: Path | None) -> Upscaler | None:
+        """None where the recipe names no file. Raises `DamagedFile` about the control "upscaler"."""
+        if path is None:
+            return None
+        key = (path, path.stat().st_mtime_ns if path.is_file() else 0)
+        if self._key != key:
+            # Let go first: two at once may not fit.
+            if self._stay is not None:
+                self._stay.forget([_NAME])
+            self._key = self._kept = self._stay = None
+            self._kept = _counted(components, path)
+            self._key, self._stay = key, components.stay
+        return self._kept
+
+
+def _counted(components: Components, path: Path) -> Upscaler:
+    stay, device = components.stay, components.device
+    if stay is None:
+        return Upscaler(*load_upscaler(path, device), lambda: None)
+    stay.make_room(file_bytes(path))
+    network, scale = load_upscaler(path, device)
+    stay.hold(_NAME, network, lambda place: load_upscaler(path, place)[0])
+    return Upscaler(network, scale, lambda: stay.bring(_NAME, spare=_WORK_BYTES))
 
 
 def load_upscaler(path: Path, device: torch.device) -> tuple[Any, int]:
     """A network that spandrel knows and its scale. The header is judged first. Raises `DamagedFile`."""
     try:
-        check_header(path)
+        judge_header(path)
     except DamagedFile as error:
         raise DamagedFile(error.message, error.hint, "upscaler") from error
     from spandrel import ImageModelDescriptor, ModelLoader
@@ -41,13 +90,14 @@ def load_upscaler(path: Path, device: torch.device) -> tuple[Any, int]:
     return found.model.eval().float(), int(found.scale)
 
 
-def enlarge(image: Rgb, factor: int, name: str, *, path: Path | None, components: Components) -> Iterator[Rgb]:
+def enlarge(image: Rgb, factor: int, name: str, *, upscaler: Upscaler | None, components: Components) -> Iterator[Rgb]:
     """Yield the picture after each pass; the last one is `factor` times as large. Memory follows the tile, not the picture."""
     width, height = image.shape[1] * factor, image.shape[0] * factor
-    if path is not None:
-        model, scale = load_upscaler(path, components.device)
+    if upscaler is not None:
+        network = upscaler.network
         while image.shape[1] < width:
-            image = in_tiles(image, scale, lambda part: _through(model, part, components.device))
+            upscaler.use()
+            image = in_tiles(image, upscaler.scale, lambda part: _through(network, part, components.device))
             yield image
     elif name == "latent":
         image = in_tiles(image, factor, lambda part: _through_latents(components, part, factor), tile=128, grid=components.vae_scale)

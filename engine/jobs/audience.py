@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable
 
 from engine.contract.events import Ending, Event
+from engine.contract.work import Sketch
 from engine.jobs.watch import Broadcast, Watch
 
 
@@ -20,16 +21,17 @@ class Audience:
         with self._lock:
             self._broadcasts.setdefault(job_id, Broadcast())
 
-    def join(self, job_id: str) -> Watch | None:
+    def join(self, job_id: str, *, sees_previews: bool) -> Watch | None:
         """Watch a job that is open; None for another, whose ending is in the journal."""
         with self._lock:
             broadcast = self._broadcasts.get(job_id)
-            return None if broadcast is None else broadcast.join()
+            return None if broadcast is None else broadcast.join(sees_previews=sees_previews)
 
-    def send(self, event: Event) -> None:
+    def send(self, event: Event, sketch: Sketch | None = None) -> None:
+        """`sketch` is the preview of a `Progress`."""
         broadcast = self._broadcasts.get(event.job_id)
         if broadcast is not None:
-            broadcast.send(event)
+            broadcast.send(event, sketch)
 
     def send_once(self, event: Event) -> None:
         """Unless it is what was said last."""

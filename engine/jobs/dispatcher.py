@@ -30,6 +30,7 @@ from engine.jobs.watch import Watch
 from engine.library.history import History
 from engine.library.inputs import Inputs
 from engine.library.shelves import Shelves
+from engine.memory import MemoryDesk
 
 log = logging.getLogger("easel.jobs")
 # A run that makes room for the end of the studio is put aside within a step; a step may be a long one.
@@ -49,8 +50,10 @@ class Dispatcher:
         shelves: Shelves,
         inputs: Inputs,
         data: Path,
+        memory: MemoryDesk,
     ) -> None:
         self._hosts = hosts
+        self._memory = memory
         self._journal = journal
         self._history = history
         self._shelves = shelves
@@ -104,14 +107,14 @@ class Dispatcher:
         self._line.join(job)
         self._tell_positions()
 
-    def watch(self, job_id: str) -> Watch:
+    def watch(self, job_id: str, *, sees_previews: bool = True) -> Watch:
         """Join the watchers of a job; for one that is over, a watch that holds its ending."""
-        watch = self._audience.join(job_id)
+        watch = self._audience.join(job_id, sees_previews=sees_previews)
         if watch is None and not self._journal.get(job_id).is_over:
             self._audience.open(job_id)
             self._tell_positions()
             self._tell_others()
-            watch = self._audience.join(job_id)
+            watch = self._audience.join(job_id, sees_previews=sees_previews)
         if watch is None:
             watch = Watch()
             watch.put(ending_of(self._journal.get(job_id), self._history))
@@ -252,6 +255,7 @@ class Dispatcher:
             attempt=job.attempt,
             frozen=self._keeper.pauses.of(job.id),
             expected_s=self._line.seconds(recipe),
+            memory=self._memory.choice,
         )
 
     def _wish(self, job_id: str, wish: Literal["stop", "keep", "pause"]) -> bool:

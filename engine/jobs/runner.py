@@ -67,7 +67,7 @@ class Runner:
                         run.note = what
                         self._audience.send(Loading(job.id, what))
                     case Stepped():
-                        self._audience.send(self._progress(job, message, run.note))
+                        self._audience.send(self._progress(job, message, run.note), message.preview)
                     case TilePixels():
                         self._keeper.tile(job, message)
                     case Partial():
@@ -119,9 +119,7 @@ class Runner:
         whole = self._line.seconds(job.recipe)
         share = (at.picture + (at.tile + at.step / at.steps) / at.tiles) / job.recipe.count
         left_s = None if whole is None else whole * (1 - share)
-        # A host has made a file of it.
-        preview = at.preview if isinstance(at.preview, bytes) else None
-        return Progress(job.id, at.picture, job.recipe.count, at.step, at.steps, preview, left_s, at.tile, at.tiles, note)
+        return Progress(job.id, at.picture, job.recipe.count, at.step, at.steps, None, left_s, at.tile, at.tiles, note)
 
     def _end(self, run: Run, state: Literal["done", "cancelled"], done: dict[int, Picture], steps: int) -> Event | None:
         job, pictures = run.job, tuple(done[index] for index in sorted(done))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import TracebackType
 
 from engine.contract.events import Cancelled, Event, Failed, Finished, Progress, Queued
+from engine.contract.work import Sketch
+from engine.jobs.hosts.previews import to_jpeg
 
 _ENDINGS = (Finished, Cancelled, Failed)
 
@@ -16,11 +19,17 @@ _ENDINGS = (Finished, Cancelled, Failed)
 class Watch:
     """Events of one job for one watcher. Closing it ends the watching, never the job."""
 
-    def __init__(self, broadcast: Broadcast | None = None) -> None:
+    def __init__(self, broadcast: Broadcast | None = None, *, sees_previews: bool = True) -> None:
+        self.sees_previews = sees_previews
         self._events: deque[Event] = deque()
         self._changed = threading.Condition()
         self._broadcast = broadcast
         self._is_over = False
+        self._told: Callable[[Event], None] = lambda event: None
+
+    def listen(self, told: Callable[[Event], None]) -> None:
+        """Call `told` at each event from now on, in the thread that sends it: for those who cannot wait in a thread of their own. It must be quick."""
+        self._told = told
 
     def put(self, event: Event) -> None:
         with self._changed:
@@ -28,6 +37,7 @@ class Watch:
                 self._events.pop()
             self._events.append(event)
             self._changed.notify_all()
+        self._told(event)
 
     def take(self) -> Event | None:
         """The next unread event, at once; None when there is none."""
@@ -69,22 +79,27 @@ def _replaces(new: Event, old: Event) -> bool:
 
 
 class Broadcast:
-    """All watchers of one job. A late one is given the newest event first, so it never faces a blank."""
+    """All watchers of one job. A late one is given the newest event first, so it never faces a blank.
+
+    A preview becomes a picture file when there is somebody to see it: a program that only counts steps does not.
+    """
 
     def __init__(self) -> None:
         self._watches: list[Watch] = []
         self._newest: Event | None = None
+        # The preview of the newest event, while nobody has seen it.
+        self._sketch: Sketch | None = None
         self._lock = threading.Lock()
 
     @property
     def newest(self) -> Event | None:
         return self._newest
 
-    def join(self) -> Watch:
-        watch = Watch(self)
+    def join(self, *, sees_previews: bool = True) -> Watch:
+        watch = Watch(self, sees_previews=sees_previews)
         with self._lock:
             if self._newest is not None:
-                watch.put(self._newest)
+                watch.put(self._shown(self._newest) if sees_previews else self._newest)
             self._watches.append(watch)
         return watch
 
@@ -93,8 +108,16 @@ class Broadcast:
             if watch in self._watches:
                 self._watches.remove(watch)
 
-    def send(self, event: Event) -> None:
+    def send(self, event: Event, sketch: Sketch | None = None) -> None:
+        """`sketch` is the preview of a `Progress`."""
         with self._lock:
-            self._newest = event
+            self._newest, self._sketch = event, sketch
             for watch in self._watches:
-                watch.put(event)
+                watch.put(self._shown(self._newest) if watch.sees_previews else event)
+
+    def _shown(self, newest: Event) -> Event:
+        """The newest event with its preview as a file, made once for all who look."""
+        if self._sketch is not None and isinstance(newest, Progress):
+            newest = self._newest = replace(newest, preview=to_jpeg(self._sketch))
+            self._sketch = None
+        return newest

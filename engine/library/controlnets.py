@@ -14,8 +14,8 @@ from engine.contract.controls import ControlCard
 from engine.contract.errors import IncompatibleAdapter, ModelNotFound
 from engine.contract.models import ModelCard
 from engine.contract.preprocessors import NO_PREPROCESSOR, PREPROCESSORS, Kind
-from engine.library.headers import Header, read_header
 from engine.weights.fingerprints import FAMILY_OF_WIDTH
+from engine.weights.headers import Header, read_header
 
 BUNDLED_CONTROLS = Path(__file__).resolve().parents[2] / "presets" / "controlnets"
 LOW_RANK = "control-lora"

@@ -14,8 +14,8 @@ from engine.contract.errors import IncompatibleAdapter, ModelNotFound
 from engine.contract.models import ModelCard
 from engine.contract.references import Projection, ReferenceAdapterCard, ReferenceUse
 from engine.library.catalogue import content_hash
-from engine.library.headers import Header, read_header
 from engine.weights.fingerprints import FAMILY_OF_WIDTH
+from engine.weights.headers import Header, read_header
 
 BUNDLED_IP_ADAPTERS = Path(__file__).resolve().parents[2] / "presets" / "ip_adapters"
 # The name of the image encoder in a model's own folder.

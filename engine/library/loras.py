@@ -14,11 +14,11 @@ from engine.contract.families import FAMILIES
 from engine.contract.hub import HubOffer
 from engine.contract.models import ModelCard
 from engine.library.adapter_uploads import keep_lora, plain_name
-from engine.library.headers import read_header
 from engine.library.hub import Report
 from engine.library.hub_loras import HubLoras, origin, shelf_name
 from engine.library.identify import Identity, recognise, where_to
 from engine.library.thumbnails import find_picture, stamp, thumbnail
+from engine.weights.headers import read_header
 
 BUNDLED_LORAS = Path(__file__).resolve().parents[2] / "presets" / "loras"
 # Layouts that hold no plain pair of matrices: what reads the others would silently leave them out.

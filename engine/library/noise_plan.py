@@ -98,7 +98,7 @@ def _timesteps(scheduler: SchedulerName, schedule: ScheduleName | None, steps: i
 
 
 def _flow_shares(facts: FamilyFacts, scheduler: SchedulerName, steps: int, config: Mapping[str, Any], size: Size) -> np.ndarray:
-    """σ of a flow, (steps,): even levels, shifted towards the noise. Raises `ArithmeticError` where the settings come to no number."""
+    """σ of a flow, (steps,): even levels, shifted towards the noise."""
     if facts.flow is None or any(config.get(name) for name in _FLOW_UNUSUAL) or config.get("time_shift_type", "exponential") != "exponential":
         return np.array([])
     least = 1 / config.get("num_train_timesteps", 1000)
@@ -114,8 +114,8 @@ def _flow_shares(facts: FamilyFacts, scheduler: SchedulerName, steps: int, confi
             # A fixed shift is in its lowest level already, which is then shifted once more.
             even = plan.get("sigmas", np.linspace(1, least if config.get("use_dynamic_shifting") else _shifted(least, shift), steps))
     found, last = _shifted(even, shift), config.get("shift_terminal")
-    with np.errstate(divide="raise", invalid="raise"):
-        return 1 - (1 - found) * (1 - last) / (1 - found[-1]) if last else found
+    # A single step begins at pure noise: there is no last level to stretch to.
+    return 1 - (1 - found) * (1 - last) / (1 - found[-1]) if last and steps > 1 else found
 
 
 def _shifted(share: Any, shift: float) -> Any:

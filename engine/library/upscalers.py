@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.contract.errors import ModelNotFound
 from engine.contract.results import UpscalerCard
-from engine.library.headers import read_header
+from engine.weights.headers import read_header
 
 BUNDLED_UPSCALERS = Path(__file__).resolve().parents[2] / "presets" / "upscalers"
 # Named by what they do; they are part of the code, so the version of the recipe is their hash.

@@ -40,6 +40,11 @@ def keep_about(model: Path, lines: list[tuple[str, str]]) -> None:
     put_fact(model, "about", [{"title": title, "text": text} for title, text in lines])
 
 
+def stage_of(run: dict[str, Any]) -> str:
+    """What a training run taught, and on pictures of which size."""
+    return f"decoder on crops of {run['size']} px" if run.get("part") == "decoder" else f"UNet at {run['size']} px"
+
+
 def _list(names: tuple[str, ...]) -> str:
     return ", ".join(names).capitalize()
 
@@ -47,6 +52,6 @@ def _list(names: tuple[str, ...]) -> str:
 def _run(run: dict[str, Any]) -> str:
     recipe = RECIPES[run["recipe"]]
     return (
-        f"{run['recipe']}, {run['size']} px: {run['samples']:,} pictures seen of {recipe.scenes:,} scenes in {run['minutes']:.0f} minutes, "
+        f"{run['recipe']}, {stage_of(run)}: {run['samples']:,} pictures seen of {recipe.scenes:,} scenes in {run['minutes']:.0f} minutes, "
         f"seed {recipe.seed}, code at commit {run['commit']}."
     )

@@ -151,13 +151,17 @@ def _set_decoder(vae: AutoencoderTiny, basis: PatchBasis) -> None:
         layers[-1].weight[channel, channel, 1, 1] = 1
 
 
-def psnr(vae: AutoencoderTiny, images: NDArray[np.uint8], masks: NDArray[np.uint8] | None = None) -> float:
-    """Mean peak signal-to-noise ratio in dB of decode(encode(x)) over (N, H, W, 3) pictures, or over the pixels of their (N, H, W) masks."""
+def psnr(vae: AutoencoderTiny, images: NDArray[np.uint8], masks: NDArray[Any] | None = None, latents: torch.Tensor | None = None) -> float:
+    """Mean peak signal-to-noise ratio in dB over (N, H, W, 3) pictures, or over the pixels of their (N, H, W) masks.
+
+    Of decode(encode(x)), or of decoding (N, 8, H/8, W/8) `latents`.
+    """
     values: list[float] = []
     with torch.no_grad():
         for number, image in enumerate(images):
             truth = to_tensor(image[None])
-            error = ((vae.decoder(vae.encoder(truth)).clamp(-1, 1) - truth) / 2).square().mean(1)[0]
+            made = vae.decoder(vae.encoder(truth) if latents is None else latents[number : number + 1]).clamp(-1, 1)
+            error = ((made - truth) / 2).square().mean(1)[0]
             share = torch.ones_like(error) if masks is None else torch.from_numpy(masks[number].astype(np.float32))
             values.append(-10 * float(torch.log10((error * share).sum() / share.sum())))
     return float(np.mean(values))

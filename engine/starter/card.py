@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine.starter.about import LIMITS, about_lines, keep_about
+from engine.starter.about import LIMITS, about_lines, keep_about, stage_of
 from engine.starter.attributes import COLOURS, HELD_OUT_COLOURS, HELD_OUT_PLACES, PLACES, SUBJECTS, TIMES
 from engine.starter.evaluate import crowd, table
 from engine.starter.evaluate_control import REPORT
@@ -51,8 +51,9 @@ On two CPU cores (AVX512-BF16), other work beside it:
 |---|---|---|---|---|---|---|---|
 {stages}
 
-Remake it: `make train ARGS="--recipe starter-v1"`, then `make train ARGS="--recipe starter-v2"`, which goes on from there. Every stage resumes
-from its checkpoint; the bundled weights are the newest stage's average.
+Remake it: `make train ARGS="--recipe starter-v1"`, then `starter-v2` and `starter-v3`, which go on from there: the first two taught the denoiser,
+the third a deeper decoder, half of it on drawn scenes that the denoiser noised and walked back (`engine/starter/walked.py`), so that outlines that a
+walk blurs are drawn sharp again. Latents are the same for all of them. Every stage resumes from its checkpoint; the bundled weights are averages.
 
 ## What it can do
 
@@ -115,7 +116,7 @@ def _controls(work: Path) -> str:
 
 def _row(run: dict[str, Any]) -> str:
     recipe = RECIPES[run["recipe"]]
-    return f"| {run['recipe']} | {recipe.scenes:,} | {recipe.seed} | {run['commit']} | UNet at {run['size']} px | {run['samples']:,} | {run['minutes']:.0f} | {run['loss']:.3f} |"
+    return f"| {run['recipe']} | {recipe.scenes:,} | {recipe.seed} | {run['commit']} | {stage_of(run)} | {run['samples']:,} | {run['minutes']:.0f} | {run['loss']:.3f} |"
 
 
 def main() -> int:

@@ -16,6 +16,8 @@ from engine.starter.attributes import SceneLabels, random_labels
 from engine.starter.scenes import Scene, draw
 
 SIZE = 256
+# The last scenes of a set, and the last that were walked, never teach the decoder: they say how good it is.
+KEPT_BACK = 64
 _CHUNK = 250
 # One picture in 25 is made worse on purpose and captioned so: it gives negative prompts their meaning.
 _DEGRADED_EVERY = 25

@@ -9,21 +9,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from engine.starter.autoencoder import PATCH, psnr, to_tensor
+from engine.starter.autoencoder import psnr
 from engine.starter.checkpoints import write_checkpoint
+from engine.starter.crops import Crops
 from engine.starter.unet import Master, StopFlag, rate_at
 
 CHECKPOINT = "decoder.pt"
 CURVE = "decoder.jsonl"
-# The last scenes of a set are never trained on: they say how good the decoder is.
-KEPT_BACK = 64
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,10 @@ class DecoderPlan:
     cooldown: float = 0.5
     # How much more a pixel of the subject counts than one of the sky.
     subject_weight: float = 4.0
-    # The denoiser's latents are never quite clean: spread of the noise that some crops get.
+    # Spread of the noise that some clean latents get.
     noise: float = 0.04
+    # The part of each batch that comes as the denoiser leaves it (engine/starter/walked.py).
+    walked_share: float = 0.0
     ema: float = 0.999
     seed: int = 5
     say_every: int = 200
@@ -85,7 +84,9 @@ def train_decoder(vae: AutoencoderTiny, work: Path, plan: DecoderPlan) -> Autoen
     """
     stop: Any = StopFlag()
     torch.manual_seed(plan.seed)
-    crops = _Crops(work, plan)
+    crops = Crops(
+        work, batch=plan.batch, crop=plan.crop, walked_share=plan.walked_share, subject_weight=plan.subject_weight, noise=plan.noise, seed=plan.seed
+    )
     for parameter in vae.encoder.parameters():
         parameter.requires_grad_(False)
     decoder: Any = vae.decoder
@@ -102,12 +103,12 @@ def train_decoder(vae: AutoencoderTiny, work: Path, plan: DecoderPlan) -> Autoen
         if share >= 1:
             break
         optimiser.param_groups[0]["lr"] = plan.learning_rate * rate_at(share, state["step"], plan.cooldown)
-        truth, weight, noise = crops.batch(state["step"])
+        lesson = crops.lesson(state["step"])
         with torch.no_grad():
-            latents = vae.encoder(truth) + noise
+            latents = torch.cat([lesson.walked, vae.encoder(lesson.truth[len(lesson.walked) :]) + lesson.noise])
         with torch.autocast("cpu", torch.bfloat16):
             made = run(latents.contiguous(memory_format=torch.channels_last))
-        loss = picture_loss(made.float(), truth, weight)
+        loss = picture_loss(made.float(), lesson.truth, lesson.weight)
         loss.backward()
         master.weights.grad = master.gather()
         torch.nn.utils.clip_grad_norm_([master.weights], 1.0)
@@ -138,63 +139,6 @@ def picture_loss(made: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) 
     return loss + 0.5 * F.l1_loss(F.avg_pool2d(made, 4), F.avg_pool2d(truth, 4))
 
 
-class _Crops:
-    """Crops of drawn scenes; three of four show a part of the subject, every fourth is a whole scene made smaller."""
-
-    def __init__(self, work: Path, plan: DecoderPlan) -> None:
-        self._scenes = np.load(work / "scenes.npy", mmap_mode="r")
-        masks = work / "masks.npy"
-        self._masks = np.load(masks, mmap_mode="r") if masks.exists() else np.zeros((len(self._scenes), 1, 1), np.uint8)
-        lines = (work / "labels.jsonl").read_text(encoding="utf-8").splitlines()
-        clean = [number for number, line in enumerate(lines) if not json.loads(line)["is_degraded"]]
-        self._rows, self.kept_back = np.array(clean[:-KEPT_BACK]), np.array(clean[-KEPT_BACK:])
-        self._plan = plan
-
-    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(B, 3, crop, crop) in [-1, 1], (B, 1, crop, crop) weights of mean 1, and noise for the latents.
-
-        All chance of a step comes from its number, so a resumed run sees what it would have seen.
-        """
-        plan = self._plan
-        rng = np.random.default_rng([plan.seed, step])
-        images: list[NDArray[np.uint8]] = []
-        masks: list[NDArray[np.uint8]] = []
-        for number in range(plan.batch):
-            row = int(self._rows[int(rng.integers(len(self._rows)))])
-            image, mask = np.asarray(self._scenes[row]), np.asarray(self._masks[row])
-            mask = mask if mask.shape == image.shape[:2] else np.zeros(image.shape[:2], np.uint8)
-            if number % 4 == 3:
-                image, mask = (np.asarray(cv2.resize(one, (plan.crop, plan.crop), interpolation=cv2.INTER_AREA), np.uint8) for one in (image, mask))
-            y, x = _corner(mask, plan.crop, rng)
-            turn = slice(None, None, -1 if rng.random() < 0.5 else 1)
-            images.append(image[y : y + plan.crop, x : x + plan.crop][:, turn])
-            masks.append(mask[y : y + plan.crop, x : x + plan.crop][:, turn])
-        truth = to_tensor(np.stack(images))
-        weight = 1 + plan.subject_weight * torch.from_numpy(np.stack(masks).astype(np.float32))[:, None] / 255
-        spread = torch.from_numpy(rng.random((plan.batch, 1, 1, 1), np.float32)) * plan.noise
-        chance = torch.from_numpy(rng.standard_normal((plan.batch, 8, plan.crop // PATCH, plan.crop // PATCH), np.float32))
-        return truth, weight / weight.mean(), chance * spread
-
-    def fresh(self) -> NDArray[np.uint8]:
-        """A few whole scenes that are never trained on."""
-        return np.stack([self._scenes[row] for row in self.kept_back[:16]])
-
-    def fresh_masks(self) -> NDArray[np.uint8]:
-        return np.stack([self._masks[row] for row in self.kept_back[:16]])
-
-
-def _corner(mask: NDArray[np.uint8], crop: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Top and left of a crop on the patch grid (the encoder sees whole patches only), around a pixel of the subject where there is one."""
-    room = [edge - crop for edge in mask.shape]
-    ys, xs = np.nonzero(mask[::PATCH, ::PATCH] > 127)
-    if not len(ys) or rng.random() < 0.25:
-        y, x = (int(rng.integers(one // PATCH + 1)) * PATCH for one in room)
-        return y, x
-    pick = int(rng.integers(len(ys)))
-    y, x = (int(at) * PATCH - int(rng.integers(crop // PATCH)) * PATCH for at in (ys[pick], xs[pick]))
-    return min(max(y, 0), room[0]), min(max(x, 0), room[1])
-
-
 def _resume(target: Path, master: Master, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     if not target.exists():
         return {"step": 0, "minutes": 0.0}
@@ -212,12 +156,14 @@ def _save(target: Path, master: Master, optimiser: torch.optim.Optimizer, state:
     )
 
 
-def _say(work: Path, state: dict[str, Any], loss: float, vae: AutoencoderTiny, master: Master, crops: _Crops) -> None:
+def _say(work: Path, state: dict[str, Any], loss: float, vae: AutoencoderTiny, master: Master, crops: Crops) -> None:
+    """A line of the curve, of the averaged weights on scenes that are never trained on."""
     master.scatter(master.average)
-    fresh, masks = crops.fresh(), crops.fresh_masks()
-    line = {"step": state["step"], "minutes": round(state["minutes"], 2), "loss": round(loss, 4), "psnr": round(psnr(vae, fresh), 2)}
-    if masks.shape[1:] == fresh.shape[1:3]:
-        line["subject_psnr"] = round(psnr(vae, fresh, masks), 2)
+    fresh, masks = crops.fresh(16)
+    line = {"step": state["step"], "minutes": round(state["minutes"], 2), "loss": round(loss, 4)}
+    line.update(psnr=round(psnr(vae, fresh), 2), subject_psnr=round(psnr(vae, fresh, masks), 2))
+    if (walked := crops.fresh_walked(16)) is not None:
+        line["walked_subject_psnr"] = round(psnr(vae, *walked), 2)
     master.scatter()
     print(json.dumps(line), flush=True)
     with (work / CURVE).open("a", encoding="utf-8") as file:

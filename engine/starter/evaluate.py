@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.starter.attributes import SceneLabels, is_held_out, random_labels
+from engine.starter.autoencoder import psnr
 from engine.starter.captions import HELD_OUT_PHRASINGS, SYNONYMS, plural
 from engine.starter.grid import load_pipeline
 from engine.starter.probe import Probe, accuracy, train_probe
@@ -87,16 +88,9 @@ def autoencoder_quality(folder: Path, labels: list[SceneLabels], seed: int) -> d
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
     vae: Any = AutoencoderTiny.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
-    whole: list[float] = []
-    subject: list[float] = []
-    for number, one in enumerate(labels):
-        scene = draw(one, seed=seed * 1000 + number)
-        truth = torch.from_numpy(scene.image.astype(np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
-        with torch.no_grad():
-            error = ((vae.decoder(vae.encoder(truth)).clamp(-1, 1) - truth) / 2).square().mean(1)[0].numpy()
-        whole.append(-10 * float(np.log10(error.mean())))
-        subject.append(-10 * float(np.log10((error * scene.mask).sum() / scene.mask.sum())))
-    return {"autoencoder_psnr": float(np.mean(whole)), "subject_psnr": float(np.mean(subject))}
+    scenes = [draw(one, seed=seed * 1000 + number) for number, one in enumerate(labels)]
+    images, masks = np.stack([scene.image for scene in scenes]), np.stack([scene.mask for scene in scenes])
+    return {"autoencoder_psnr": psnr(vae, images), "subject_psnr": psnr(vae, images, masks)}
 
 
 def _compare(probe: Probe, made: NDArray[np.uint8], labels: list[SceneLabels], seed: int) -> dict[str, dict[str, float]]:

@@ -15,6 +15,8 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from engine.starter.autoencoder import BASIS_FILE, PatchBasis, build_autoencoder
+from engine.starter.decoder import CURVE
+from engine.starter.recipes import RECIPES
 from engine.starter.unet import SCHEDULE, build_unet
 
 SHARD = "14MB"
@@ -43,13 +45,10 @@ def export(work: Path, out: Path, checkpoint: Path | None = None, *, recipe: str
         parameter.data.copy_(saved["average"][at : at + parameter.numel()].view(parameter.shape))
         at += parameter.numel()
     basis = PatchBasis.load(work / BASIS_FILE)
-    vae = AutoencoderTiny.from_pretrained(work / "vae") if (work / "vae" / "config.json").exists() else build_autoencoder(basis)
-    for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
+    for part in ("unet", "text_encoder", "tokenizer", "scheduler"):
         shutil.rmtree(out / part, ignore_errors=True)
     unet.half().save_pretrained(out / "unet", max_shard_size=SHARD)
-    vae.half().save_pretrained(out / "vae", max_shard_size=SHARD)
-    _drop_unknown_setting(out / "vae" / "config.json")
-    basis.save(out / "vae" / BASIS_FILE)
+    _write_autoencoder(work, out, basis)
     CLIPTextModel.from_pretrained(work / "text_encoder").half().save_pretrained(out / "text_encoder", max_shard_size=SHARD)
     CLIPTokenizer.from_pretrained(work / "tokenizer").save_pretrained(out / "tokenizer")
     scheduler: Any = DPMSolverMultistepScheduler.from_config(DDIMScheduler(**SCHEDULE).config)
@@ -64,6 +63,28 @@ def export(work: Path, out: Path, checkpoint: Path | None = None, *, recipe: str
     # What was measured of the family and what the card says stay until they are measured and written anew.
     _write_json(out / "easel.json", {**known, **_FACTS, "preview": basis.preview(), "training": _runs(work, known, recipe)})
     print(f"exported {checkpoint.name} after {saved['samples']} samples to {out}", flush=True)
+
+
+def export_decoder(work: Path, out: Path, *, recipe: str) -> None:
+    """Write the autoencoder alone to the model folder `out`: its latents are what they were, so everything else stays."""
+    _write_autoencoder(work, out, PatchBasis.load(work / BASIS_FILE))
+    known = _read_json(out / "easel.json")
+    line = json.loads((work / CURVE).read_text(encoding="utf-8").splitlines()[-1])
+    plan = RECIPES[recipe].decoder
+    if plan is None:
+        raise ValueError(f"{recipe} trains no decoder")
+    run = {"recipe": recipe, "commit": code_version(), "part": "decoder", "size": plan.crop, "samples": line["step"] * plan.batch}
+    run |= {name: line[name] for name in ("minutes", "loss")}
+    _write_json(out / "easel.json", {**known, "training": [one for one in known.get("training", []) if one["recipe"] != recipe] + [run]})
+    print(f"exported the decoder after {run['samples']} crops to {out}", flush=True)
+
+
+def _write_autoencoder(work: Path, out: Path, basis: PatchBasis) -> None:
+    vae = AutoencoderTiny.from_pretrained(work / "vae") if (work / "vae" / "config.json").exists() else build_autoencoder(basis)
+    shutil.rmtree(out / "vae", ignore_errors=True)
+    vae.half().save_pretrained(out / "vae", max_shard_size=SHARD)
+    _drop_unknown_setting(out / "vae" / "config.json")
+    basis.save(out / "vae" / BASIS_FILE)
 
 
 def _scorer_parts(out: Path) -> dict[str, Any]:

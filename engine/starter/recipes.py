@@ -16,6 +16,8 @@ class TrainingRecipe:
     unet: tuple[UnetPlan, ...]
     # None: the decoder of the bundle stays.
     decoder: DecoderPlan | None = None
+    # Scenes that the denoiser of the bundle noises part of the way and walks back, for the decoder.
+    walked: int = 0
     # Wide scenes hold one to three subjects, near and far.
     is_wide: bool = False
     # Goes on from the bundled weights: tokenizer and patches stay as they are, and the decoder begins there.
@@ -43,13 +45,14 @@ RECIPES = {
         is_wide=True,
         starts_from_bundle=True,
     ),
-    # A deeper decoder for the same latents: every other weight stays. The scenes are those of starter-v2.
+    # A deeper decoder for the same latents, taught on what the denoiser leaves too: every other weight stays. The scenes are those of starter-v2.
     "starter-v3": TrainingRecipe(
         scenes=20_000,
         seed=20261122,
         text_steps=0,
         unet=(),
-        decoder=DecoderPlan(blocks=(8, 7, 3, 1), minutes=75),
+        walked=6_000,
+        decoder=DecoderPlan(blocks=(8, 7, 3, 1), minutes=45, walked_share=0.5),
         is_wide=True,
         starts_from_bundle=True,
     ),

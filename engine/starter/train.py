@@ -20,14 +20,15 @@ from transformers import CLIPTokenizer
 from engine.contract.errors import DamagedFile
 from engine.starter.autoencoder import BASIS_FILE, PatchBasis, build_autoencoder, encode_dataset, fit_basis
 from engine.starter.checkpoints import check_checkpoint
-from engine.starter.dataset import draw_dataset, draw_masks
+from engine.starter.dataset import SIZE, draw_dataset, draw_masks
 from engine.starter.decoder import deepened, train_decoder
 from engine.starter.recipes import RECIPES
 from engine.starter.text_encoder import pretrain
 from engine.starter.tokenizer import build_tokenizer
 from engine.starter.unet import UnetPlan, train_unet
+from engine.starter.walked import walk_scenes
 
-STAGES = ("scenes", "text", "latents", "unet", "decoder", "export")
+STAGES = ("scenes", "text", "latents", "unet", "walked", "decoder", "export")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,6 +66,8 @@ def run_stage(stage: str, work: Path, name: str, *, processes: int, size: int | 
                     first = out / "unet" if recipe.starts_from_bundle else None
                     before = work / f"unet-{recipe.unet[number - 1].size}.pt" if number else first
                     launch_unet(work, plan if minutes is None else replace(plan, minutes=minutes), before, processes)
+        case "walked" if recipe.walked:
+            walk_scenes(out, work, count=recipe.walked, seed=recipe.seed + 1)
         case "decoder" if recipe.decoder:
             draw_masks(work, seed=recipe.seed, is_wide=recipe.is_wide)
             plan = recipe.decoder if minutes is None else replace(recipe.decoder, minutes=minutes)
@@ -76,11 +79,11 @@ def run_stage(stage: str, work: Path, name: str, *, processes: int, size: int | 
             )
             train_decoder(vae, work, plan).save_pretrained(work / "vae")
         case "export":
-            from engine.starter.export import export
+            from engine.starter.export import export, export_decoder
             from engine.starter.grid import draw_grid
 
-            export(work, out, recipe=name)
-            draw_grid(out, size=recipe.unet[-1].size).save(work / "grid.jpg", quality=88)
+            (export if recipe.unet else export_decoder)(work, out, recipe=name)
+            draw_grid(out, size=recipe.unet[-1].size if recipe.unet else SIZE).save(work / "grid.jpg", quality=88)
             print(f"look at {work / 'grid.jpg'}", flush=True)
         case _:
             pass

@@ -147,7 +147,7 @@ def _running(engine: Engine, job_ids: list[str]) -> Generator[None]:
 
 
 def _follow(engine: Engine, job_id: str, place: str = "") -> Ending:
-    with engine.watch(job_id, owner=OWNER) as watch:
+    with engine.watch(job_id, owner=OWNER, sees_previews=False) as watch:
         for event in watch:
             match event:
                 case Loading(what=what):

@@ -1,4 +1,4 @@
-"""Models from a terminal: what is here, what one on the hub is, and bringing it here after its size and licence were shown."""
+"""Models from a terminal: what is here and how it lies in memory, what one on the hub is, and bringing it here after its size and licence were shown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,27 @@ def list_models(options: argparse.Namespace) -> int:
         for one in engine.downloads():
             share = f"{_gigabytes(one.here_bytes)} of {_gigabytes(one.total_bytes)} are here"
             print(f"{one.name:34}{share}: python -m engine models download {one.source}")
+        print(_memory_words(engine))
     return 0
+
+
+def memory(options: argparse.Namespace) -> int:
+    """Every way to lay models into memory; with a name, the one that the studio takes from the next picture on."""
+    with closing(open_engine(options)) as engine:
+        if options.name is not None:
+            engine.choose_memory(options.name)
+            print(_memory_words(engine))
+            return 0
+        for plan in engine.memory_plans():
+            print(f"{plan.choice:18}{plan.title}{'  (chosen)' if plan.choice == engine.memory_choice else ''}")
+            print(f"    {plan.what}" + (f" Not here: {plan.refusal}" if plan.refusal else ""))
+    return 0
+
+
+def _memory_words(engine: Engine) -> str:
+    """The memory plan in a line, and what the default model takes under it."""
+    plan, card = next(one for one in engine.memory_plans() if one.choice == engine.memory_choice), engine.model()
+    return f"Memory plan: {plan.title}. {plan.what} {card.title}: {engine.fit(card.parts).text}. Others: python -m engine models memory"
 
 
 def look(options: argparse.Namespace) -> int:
@@ -94,4 +114,4 @@ def _gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-ACTS = {"list": list_models, "look": look, "download": download}
+ACTS = {"list": list_models, "look": look, "download": download, "memory": memory}

@@ -55,6 +55,7 @@ def steps(page: Page) -> int:
     return int((re.findall(r"Step (\d+)", page.locator(".stage-status").inner_text()) or ["0"])[0])
 
 
+@pytest.mark.timed
 def test_after_a_reload_all_is_back_within_a_second(running: Page) -> None:
     job, before = running.locator(".stage").get_attribute("data-job"), steps(running)
     running.add_init_script(_FIRST_WORD)
@@ -91,6 +92,7 @@ def test_a_second_tab_shows_the_same_and_stops_it(running: Page, studio: Studio)
     stage(other, "stopped")
 
 
+@pytest.mark.timed
 def test_a_job_begun_in_another_tab_appears_in_an_idle_one(page: Page, studio: Studio) -> None:
     idle = page.context.new_page()
     open_studio(idle, studio)
@@ -105,6 +107,7 @@ def test_a_job_begun_in_another_tab_appears_in_an_idle_one(page: Page, studio: S
     assert took < 3000
 
 
+@pytest.mark.timed
 def test_a_line_that_dropped_is_taken_up_again(running: Page) -> None:
     cut = running.context.new_cdp_session(running)
     cut.send("Network.enable")
@@ -121,6 +124,7 @@ def test_a_line_that_dropped_is_taken_up_again(running: Page) -> None:
     assert time.monotonic() - begin < 3
 
 
+@pytest.mark.timed
 def test_a_phone_that_slept_through_the_end_catches_up(browser: Browser, studio: Studio) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
     context.add_init_script(_STAND_IN)

@@ -241,6 +241,7 @@ def test_a_mask_comes_from_a_file(inpaint: Page) -> None:
     stage(inpaint, "done")
 
 
+@pytest.mark.timed
 def test_two_hundred_strokes_over_a_large_picture_are_accepted_at_once(page: Page) -> None:
     tab(page, "Inpaint")
     bring(page, picture_of(4096, 3072), "4096 × 3072")

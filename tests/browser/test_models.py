@@ -10,6 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import SHOTS, open_studio
 from tests.browser.hands import generate, stage, tab, unfold
+from tests.browser.hands import write as put
 from tests.library.key_tables import kohya, unet_layers, write
 from tests.library.test_catalogue import second
 from tests.studio import Studio
@@ -149,6 +150,41 @@ def test_arrows_reach_the_tab_and_numbers_leave_it(models: Page) -> None:
     models.keyboard.press("1")
     expect(models.get_by_role("tab", name="Text")).to_have_attribute("aria-selected", "true")
     expect(models.locator("#controls")).to_be_visible()
+
+
+def test_a_memory_plan_is_chosen_and_the_next_picture_is_drawn_so(models: Page, own: Studio) -> None:
+    plan, said_of_it = models.get_by_label("Memory plan"), models.locator(".models-memory-what")
+    expect(plan).to_have_value("automatic")
+    expect(said_of_it).to_contain_text("The quickest way that fits")
+    # What cannot work here cannot be chosen, and the fold says why.
+    for title in ("Text encoders on the CPU", "In pieces (group offload)", "Quantised to 4 bits (bitsandbytes)"):
+        expect(plan.locator("option", has_text=title)).to_be_disabled()
+        expect(plan.locator("option", has_text=title)).to_have_text(f"{title}: not here")
+    models.get_by_text("What each plan does").click()
+    expect(models.locator(".models-plans li")).to_have_count(8)
+    expect(models.locator(".models-plans")).to_contain_text("Not here: this device has no memory of its own")
+    expect(models.locator(".models-plans")).to_contain_text("Not here: bitsandbytes needs an NVIDIA GPU for it.")
+    models.screenshot(path=SHOTS / "memory-plans-1440.png")
+    models.get_by_text("What each plan does").click()
+    plan.select_option("parts")
+    said(models, "One part at a time: the next picture is drawn so.")
+    expect(said_of_it).to_contain_text("take turns on the device")
+    expect(row(models, "starter").locator(".models-fits")).to_contain_text("one part at a time")
+    tab(models, "Text")
+    drawn = models.locator(".strip-list li").count()
+    put(models, "a red castle", steps=2)
+    generate(models)
+    stage(models, "done")
+    # Another visitor finds it, and so does this one after a reload.
+    models.reload()
+    models.locator('.stage[data-loaded="yes"]').wait_for()
+    tab(models, "Models")
+    expect(plan).to_have_value("parts")
+    plan.select_option("automatic")
+    said(models, "Automatic: the next picture is drawn so.")
+    tab(models, "Text")
+    generate(models)
+    expect(models.locator(".strip-list li")).to_have_count(drawn + 2, timeout=60_000)
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

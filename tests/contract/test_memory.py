@@ -69,12 +69,15 @@ def test_each_plan_of_a_ladder_takes_less_than_the_one_above() -> None:
         ("automatic", gpu(24), "whole"),
         ("everything", gpu(4), "whole"),
         ("everything", gpu(24), "whole"),
-        ("lighter", gpu(24), "text encoder on CPU"),
-        ("lighter", gpu(7), "one part at a time"),
-        ("lighter", gpu(1), "in 8 bits"),
-        ("lightest", gpu(24), "in 8 bits"),
-        ("lighter", host(24), "one part at a time"),
-        ("lightest", host(24), "in 8 bits"),
+        ("encoders-on-cpu", gpu(24), "text encoder on CPU"),
+        ("parts", gpu(24), "one part at a time"),
+        ("pieces", gpu(24), "in pieces"),
+        ("fp8", gpu(24), "in 8 bits"),
+        ("parts", host(24), "one part at a time"),
+        ("fp8", host(24), "in 8 bits"),
+        # What a device cannot have is the next one below it.
+        ("encoders-on-cpu", host(24), "one part at a time"),
+        ("pieces", host(24), "in 8 bits"),
     ],
 )
 def test_the_operator_has_the_last_word(choice: MemoryChoice, room: Room, plan: str) -> None:

@@ -22,6 +22,7 @@ BAD: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("field", "value"), BAD)
+@pytest.mark.timed
 def test_a_bad_value_is_refused_by_the_name_of_its_control(field: str, value: Any) -> None:
     start = time.perf_counter()
     with pytest.raises(InvalidRequest) as caught:

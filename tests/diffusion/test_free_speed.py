@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from engine.contract.adapters import LoraUse
+from engine.contract.events import Progress
 from engine.contract.words import parse_weights
 from engine.contract.work import Pixels, Sketch, Stepped, Work
 from engine.diffusion.conditioning import Told
@@ -20,7 +21,9 @@ from engine.diffusion.device import bfloat16_wins, pick_dtype
 from engine.diffusion.loading import Components, load_components
 from engine.diffusion.painter import Painter
 from engine.diffusion.text import PromptCache, PromptEncoder
-from engine.jobs.hosts.previews import packed, to_jpeg
+from engine.diffusion.voices import LearningVoice
+from engine.jobs.hosts.previews import lean, to_jpeg
+from engine.jobs.watch import Broadcast
 from tests.conftest import STARTER
 from tests.diffusion.loras import write
 from tests.diffusion.test_laying_in import messages, recipe
@@ -39,6 +42,7 @@ def painter() -> Painter:
     return Painter(device="cpu", dtype="float32")
 
 
+@pytest.mark.timed
 def test_words_that_were_read_come_back_at_once_and_equal(components: Components, figure: Figures) -> None:
     """A prompt and its negative, read once and asked for again, with one encoder and with another of the same model"""
     cache = PromptCache()
@@ -79,7 +83,8 @@ def test_the_key_knows_encoder_adapters_and_learned_words(components: Components
     assert [encode(encoder="b"), encode(encoder="b")] == [1, 0]
     assert [encode(encoder="a", adapters=(("style", 0.8),)), encode(encoder="a", adapters=(("style", 0.8),))] == [1, 0]
     assert encode(encoder="a", adapters=(("style", 0.7),)) == 1
-    learned = torch.randn(2, components.voice.width)
+    assert isinstance(components.voice, LearningVoice)
+    learned = torch.randn(2, *components.voice.widths)
     for digest in ("1", "2"):
         prompts = PromptEncoder(components, cache=cache, encoder="a")
         with prompts.knowing({"moss": learned}, {"moss": digest}):
@@ -145,6 +150,7 @@ def test_precision_and_layout_are_the_quick_ones_of_the_device(components: Compo
     assert components.vae.decoder.layers[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.timed
 def test_previews_leave_the_device_as_a_few_pixels(painter: Painter, components: Components, figure: Figures) -> None:
     """What a step waits for, 256 × 256: the sketch beside the picture file, and beside the step itself"""
     found = [one for one in messages(painter, width=256, height=256, steps=2) if isinstance(one, Stepped)]
@@ -172,17 +178,41 @@ def quickest(act: Any, times: int) -> float:
     return min(taken)
 
 
-def test_a_sketch_becomes_a_file_only_where_nothing_newer_waits() -> None:
-    stepped = Stepped(0, 1, 4, Sketch(32, 16, bytes(range(256)) * 6, 256))
-    made = packed(stepped)
-    assert isinstance(made, Stepped)
-    assert isinstance(made.preview, bytes)
-    with Image.open(io.BytesIO(made.preview)) as image:
-        assert (image.format, image.size) == ("JPEG", (256, 128))
-    late = packed(stepped, lambda: False)
-    assert late == Stepped(0, 1, 4, None)
+_SKETCH = Sketch(32, 16, bytes(range(256)) * 6, 256)
+
+
+def test_a_sketch_goes_on_only_where_nothing_newer_waits() -> None:
+    stepped = Stepped(0, 1, 4, _SKETCH)
+    assert lean(stepped, is_newest=True) is stepped
+    assert lean(stepped, is_newest=False) == Stepped(0, 1, 4, None)
     pixels = Pixels(0, 1, 1, b"abc", 0.1)
-    assert packed(pixels) is pixels
+    assert lean(pixels, is_newest=False) is pixels
+
+
+def test_a_sketch_becomes_a_file_once_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Sketch] = []
+
+    def count(sketch: Sketch) -> bytes:
+        made.append(sketch)
+        return to_jpeg(sketch)
+
+    monkeypatch.setattr("engine.jobs.watch.to_jpeg", count)
+    broadcast, step = Broadcast(), Progress("job", 0, 1, 1, 4, None)
+    counting = broadcast.join(sees_previews=False)
+    broadcast.send(step, _SKETCH)
+    assert counting.take() == step
+    assert made == []
+    # Whoever comes later sees the newest one at once; all of them one file.
+    pages = broadcast.join(), broadcast.join()
+    shown = [page.take() for page in pages]
+    assert shown[0] is shown[1]
+    assert isinstance(shown[0], Progress)
+    assert shown[0].preview is not None
+    with Image.open(io.BytesIO(shown[0].preview)) as image:
+        assert (image.format, image.size) == ("JPEG", (256, 128))
+    broadcast.send(step, _SKETCH)
+    assert all(page.take() == shown[0] for page in pages)
+    assert made == [_SKETCH, _SKETCH]
 
 
 def test_words_of_a_cached_prompt_are_told_in_their_own_length(components: Components) -> None:

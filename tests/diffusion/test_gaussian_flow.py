@@ -15,7 +15,7 @@ from engine.contract.schedulers import SchedulerName, samplers_for
 from engine.diffusion.conditioning import Told
 from engine.diffusion.denoise import denoise, set_steps, start_from
 from engine.diffusion.families import Denoiser
-from engine.diffusion.modes.txt2img import flow_of
+from engine.diffusion.modes.beginning import flow_of
 from engine.diffusion.schedulers import build_scheduler
 from tests.diffusion.families import DYNAMIC, FLOW
 from tests.diffusion.test_gaussian import MEAN, SPREAD, TOLERANCE, draw_noise

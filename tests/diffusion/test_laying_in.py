@@ -88,7 +88,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (host(4), "automatic", "whole"),
         (host(0.255), "automatic", "one part at a time"),
-        (host(4), "lighter", "one part at a time"),
+        (host(4), "parts", "one part at a time"),
         (card(4), "automatic", "whole"),
         (card(0.26), "automatic", "text encoder on CPU"),
         (card(0.2525), "automatic", "one part at a time"),
@@ -120,9 +120,9 @@ def places_at_steps(own: Painter) -> set[tuple[str, ...]]:
     ("room", "choice", "places"),
     [
         (host(4), "automatic", ("device", "device", "device")),
-        (host(4), "lighter", ("disk", "device", "disk")),
+        (host(4), "parts", ("disk", "device", "disk")),
         (card(4), "automatic", ("device", "device", "device")),
-        (card(4), "lighter", ("host", "device", "device")),
+        (card(4), "encoders-on-cpu", ("host", "device", "device")),
         (card(0.2525), "automatic", ("host", "device", "host")),
     ],
 )
@@ -246,7 +246,7 @@ def test_a_lora_in_both_parts_lasts_while_they_come_and_go(tmp_path: Path) -> No
     whole = painter()
     expected, bare = drawn(whole), picture(whole, **fields)
     assert expected != bare
-    for room, choice in ((host(4), "lighter"), (card(0.2525), "automatic"), (card(0.21), "automatic")):
+    for room, choice in ((host(4), "parts"), (card(0.2525), "automatic"), (card(0.21), "automatic")):
         own = painter(room, choice)
         assert drawn(own) == expected
         assert picture(own, **fields) == bare
@@ -257,14 +257,14 @@ def test_eight_bits_take_half_and_draw_nearly_the_same(figure: Figures) -> None:
     asked: dict[str, Any] = {"width": 128, "height": 128, "steps": 8}
     sizes: dict[str, int] = {}
     drawn: dict[str, np.ndarray[Any, Any]] = {}
-    for choice in ("automatic", "lightest"):
+    for choice in ("automatic", "fp8"):
         own = Painter(device="cpu", dtype="bfloat16", previews=False, memory=Memory(choice=choice))
         drawn[choice] = np.frombuffer(picture(own, **asked), np.uint8).astype(float)
         sizes[choice] = stay_of(own).parts["unet"].bytes
         # What was let go and read again is in 8 bits too.
         assert np.array_equal(np.frombuffer(picture(own, **asked), np.uint8), drawn[choice])
-    figure("share of the denoiser's bytes", sizes["lightest"] / sizes["automatic"], at_most=0.55)
-    difference = np.abs(drawn["lightest"] - drawn["automatic"])
+    figure("share of the denoiser's bytes", sizes["fp8"] / sizes["automatic"], at_most=0.55)
+    difference = np.abs(drawn["fp8"] - drawn["automatic"])
     figure("mean difference", float(difference.mean()), "of 255", at_most=8)
     assert difference.any()
 

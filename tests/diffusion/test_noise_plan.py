@@ -19,7 +19,8 @@ from engine.contract.schedulers import ScheduleName, SchedulerName, samplers_for
 from engine.contract.timesteps import schedule_timesteps
 from engine.diffusion.denoise import set_steps
 from engine.diffusion.loading import Components, load_components
-from engine.diffusion.modes.txt2img import flow_of, text_to_image
+from engine.diffusion.modes.beginning import flow_of
+from engine.diffusion.modes.txt2img import text_to_image
 from engine.diffusion.schedulers import build_scheduler
 from engine.diffusion.text import PromptEncoder
 from engine.library.noise_plan import noise_plan, noise_shares
@@ -111,14 +112,14 @@ def test_the_plan_of_a_flow_is_the_walk_at_every_size(name: SchedulerName, kind:
     folder = model(tmp_path, dict(config))
     shutil.copy(flows[family].folder / "model_index.json", folder)
     worst, plans = 0.0, {}
-    for steps in (2, 4, 9, 28):
+    for steps in (1, 2, 4, 9, 28):
         for size in (SQUARE, WIDE):
             plans[steps, size] = plan = noise_plan(folder, name, None, steps, size)
             assert (len(plan), plan[-1]) == (steps + 1, 0)
             for strength in (1.0, 0.6):
                 walk = laid_out(flows[family], dict(config), name, steps, size, strength)
                 # Where a source comes in is where the page marks it.
-                assert len(walk) == (steps if strength == 1 else int(steps * strength))
+                assert len(walk) == (steps if strength == 1 else max(1, int(steps * strength)))
                 worst = max(worst, float(np.abs(np.array(plan[steps - len(walk) : -1]) - walk).max()))
     apart = max(abs(a - b) for steps in (4, 9, 28) for a, b in zip(plans[steps, SQUARE], plans[steps, WIDE], strict=True))
     print(f"{kind}, {name}: largest difference {worst:.1e}; {SQUARE} and {WIDE} are {apart:.3f} apart")
@@ -135,14 +136,6 @@ def test_the_plan_of_a_flow_is_what_is_drawn(name: SchedulerName, family: str, f
     # They count noise against what is left of the picture; here it is their share.
     plan = noise_plan(components.folder, name, None, 3, (asked.width, asked.height))
     assert np.abs(np.array(plan[:-1]) - [level / (1 + level) for level in levels]).max() <= 1e-3
-
-
-@pytest.mark.filterwarnings("error")
-def test_a_walk_that_comes_to_no_number_has_no_plan(flows: dict[str, Components], tmp_path: Path) -> None:
-    folder = model(tmp_path, PUBLISHED["qwen"][1])
-    shutil.copy(flows["qwen"].folder / "model_index.json", folder)
-    assert noise_plan(folder, "flow_euler", None, 1, SQUARE) == ()
-    assert len(noise_plan(folder, "flow_dpmpp_2m", None, 1, SQUARE)) == 2
 
 
 def test_what_does_not_go_together_is_refused_and_the_unusual_has_no_plan(tmp_path: Path) -> None:

@@ -304,7 +304,7 @@ def test_a_third_pass_over_the_words_of_one_half_is_their_own(components: Compon
     """The rows of a pass are the same whichever others run beside them."""
     prompts = PromptEncoder(components)
     with ReferenceShelf().applied(components, [reference(room)]) as shown, prompts.showing(shown), torch.inference_mode():
-        from engine.diffusion.modes.txt2img import embeds_of
+        from engine.diffusion.modes.beginning import embeds_of
 
         made: Any = embeds_of(recipe(), prompts)
         told, sample = made(0, 4), torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))

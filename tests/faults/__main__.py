@@ -61,6 +61,8 @@ class Table:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         for deed in self._of.get(report.nodeid, ()):
             deed.seconds += report.duration
+            if report.outcome == "rerun":  # pyright: ignore[reportUnnecessaryComparison] - a plugin adds it
+                continue
             if report.failed or report.skipped:
                 deed.failed.append(report.nodeid)
             elif report.when == "call":

@@ -50,10 +50,13 @@ def shown(value: float, unit: str) -> str:
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Figures:
     """Holds a figure against its bar: `figure("told after", seconds, "s", at_most=2)`."""
+    # A test that is tried again tells of its last try alone.
+    request.node.user_properties[:] = [one for one in request.node.user_properties if one[0] != PROPERTY]
     return Figures(request.node.user_properties)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def check_rows(items: list[pytest.Item]) -> None:
+    """Raises `pytest.UsageError` for a test of a fault that is no row of the table."""
     for item in items:
         for mark in item.iter_markers("fault"):
             if mark.args[0] not in ROWS:

@@ -29,6 +29,7 @@ SPOILT: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 @pytest.mark.fault("damaged model")
 @pytest.mark.parametrize("kind", SPOILT)
+@pytest.mark.timed
 def test_a_damaged_model_is_refused_and_the_resident_one_stays(
     inline_engine: Engine, request_of: Callable[..., TextToImage], tmp_path: Path, kind: str, figure: Figures
 ) -> None:

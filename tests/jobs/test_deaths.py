@@ -50,6 +50,7 @@ def check_pictures(engine: Engine, jobs: list[Job]) -> None:
 
 
 @pytest.mark.fault("worker killed")
+@pytest.mark.timed
 def test_a_killed_worker_is_replaced_and_its_job_goes_on(tmp_path: Path, request_of: Make, figure: Figures) -> None:
     """kill -9 of the process that draws, in the middle of a job"""
     with Engine(options(tmp_path)) as engine:

@@ -79,6 +79,7 @@ def mixed(rng: random.Random) -> TextToImage:
     return TextToImage.model_validate(values)
 
 
+@pytest.mark.timed
 def test_the_median_error_after_20_mixed_jobs_is_at_most_a_quarter(tmp_path: Path) -> None:
     """Real pictures of the starter. Each estimate is made before the job is asked for, from what came before it."""
     rng, errors, inside = random.Random(1), [], []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from engine import Engine, Settings
@@ -38,7 +39,7 @@ def studios(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, 
     def make(memory: MemoryChoice) -> Engine:
         return Engine(Settings(data=tmp_path_factory.mktemp(memory), worker="inline", dtype="float32", device="cpu", memory=memory))
 
-    with make("automatic") as usual, make("lighter") as light:
+    with make("automatic") as usual, make("parts") as light:
         yield usual, light
 
 
@@ -63,6 +64,29 @@ def test_a_light_studio_draws_the_same(studios: tuple[Engine, Engine], work: str
         assert components.stay.plan == plan
 
 
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    data = tmp_path_factory.mktemp("quantised")
+    with Engine(Settings(data=data, worker="inline", dtype="float32", device="cpu")) as engine:
+        engine.choose_memory("int8")
+        yield engine
+
+
+@pytest.mark.parametrize("work", WORKS)
+def test_a_quantised_studio_draws_nearly_the_same(studios: tuple[Engine, Engine], quantised: Engine, work: str) -> None:
+    """Adapters, references and a control that is made of the model's own weights included; and the same again once all has been let go"""
+    first = drawn(quantised, work)
+    assert first != drawn(studios[0], work)
+    for one, other in zip(first, drawn(studios[0], work), strict=True):
+        error = np.frombuffer(one, np.uint8).astype(float) - np.frombuffer(other, np.uint8)
+        assert 10 * np.log10(255**2 / np.mean(error**2)) > 30
+    painter_of(quantised)._residency.rest_all()
+    assert drawn(quantised, work) == first
+    (components,) = painter_of(quantised)._models.values()
+    assert components.stay is not None
+    assert components.stay.packing == "int8"
+
+
 def test_controls_and_image_encoders_are_counted(studios: tuple[Engine, Engine]) -> None:
     usual, light = studios
     painter = painter_of(usual)
@@ -77,6 +101,24 @@ def test_controls_and_image_encoders_are_counted(studios: tuple[Engine, Engine])
     # The image encoder has nothing to do and is not read again.
     assert drawn(usual, "a control") == drawn(light, "a control") == first
     assert 0 < painter._residency.bytes_on("device") < before
+
+
+def test_what_the_operator_chooses_counts_from_the_next_picture_on(tmp_path: Path) -> None:
+    with Engine(Settings(data=tmp_path, worker="inline", dtype="float32", device="cpu")) as engine:
+        first = drawn(engine, "plain")
+        painter = painter_of(engine)
+        for choice, plan in (("parts", "one part at a time"), ("everything", "whole"), ("automatic", "whole")):
+            engine.choose_memory(choice)
+            assert drawn(engine, "plain") == first
+            (components,) = painter._models.values()
+            assert components.stay is not None
+            assert (components.stay.plan, components.stay.packing) == (plan, None)
+        engine.choose_memory("parts")
+    with Engine(Settings(data=tmp_path, worker="inline", dtype="float32", device="cpu")) as engine:
+        assert drawn(engine, "plain") == first
+        (components,) = painter_of(engine)._models.values()
+        assert components.stay is not None
+        assert components.stay.plan == "one part at a time"
 
 
 def test_the_page_and_the_worker_speak_of_the_same_budget(tmp_path: Path) -> None:

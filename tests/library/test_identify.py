@@ -29,6 +29,7 @@ BUNDLED = {
 
 
 @pytest.mark.parametrize("name", TABLES)
+@pytest.mark.timed
 def test_a_file_is_known_by_its_tensors(tmp_path: Path, name: str) -> None:
     make, *wanted = TABLES[name]
     # A name says nothing: every file has the same one.
@@ -110,6 +111,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], type[EngineError], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.timed
 def test_what_is_no_model_is_refused_with_the_next_step(tmp_path: Path, name: str) -> None:
     make, kind, words = REFUSED[name]
     path = make(tmp_path / "model.safetensors")
@@ -196,6 +198,7 @@ FOLDERS: dict[Callable[[Path], None], str] = {
 
 
 @pytest.mark.parametrize("spoil", FOLDERS, ids=lambda spoil: spoil.__name__)
+@pytest.mark.timed
 def test_a_folder_that_cannot_be_used_says_why(folder: Path, spoil: Callable[[Path], None]) -> None:
     spoil(folder)
     begin = time.monotonic()

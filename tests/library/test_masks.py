@@ -115,6 +115,7 @@ def test_odd_strokes_are_refused_in_one_sentence(strokes: object) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.timed
 def test_two_hundred_strokes_over_twelve_megapixels() -> None:
     rng = np.random.default_rng(2)
     walks = np.cumsum(rng.normal(0, 25, (200, 60, 2)), axis=1) + rng.uniform((0, 0), (4096, 3072), (200, 2))[:, None]

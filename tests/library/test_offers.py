@@ -21,6 +21,10 @@ def test_there_are_enough_of_every_size_and_kind() -> None:
     assert len([offer for offer in offers if 1 <= offer.disk_gb <= 40]) >= 12
     assert {offer.family for offer in offers} >= {"sd1", "sdxl", "flux1", "flux2", "zimage", "qwen"}
     assert len({offer.name for offer in offers}) == len(offers)
+    # Those that edit by a sentence say so.
+    assert {offer.name for offer in offers if "edits" in offer.good_at.lower()} >= {
+        "FLUX.2-klein-4B", "FLUX.2-klein-base-4B", "Qwen-Image-Edit", "Qwen-Image-Edit-2509", "Qwen-Image-Edit-2511"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("offer", read_offers(), ids=NAMES)

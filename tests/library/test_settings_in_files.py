@@ -197,6 +197,7 @@ def test_pairs_are_read_with_their_quotes() -> None:
         "( ",
     ],
 )
+@pytest.mark.timed
 def test_a_hostile_text_of_full_size_is_read_in_a_moment(bite: str) -> None:
     text = (bite * METADATA_MAX_BYTES)[: METADATA_MAX_BYTES - 20] + "\nSteps: 1, Seed: 2"
     begin = time.perf_counter()
@@ -303,6 +304,7 @@ def test_what_cannot_be_read_says_why(engine: Engine, data: bytes, words: str) -
         engine.read_settings(data, OWNER)
 
 
+@pytest.mark.timed
 def test_a_small_file_that_unpacks_to_a_giant_text_is_refused(engine: Engine) -> None:
     info, target = PngInfo(), io.BytesIO()
     info.add_text("parameters", "a" * 50_000_000, zip=True)

@@ -110,6 +110,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
 
 @pytest.mark.fault("hostile uploads")
 @pytest.mark.parametrize("name", GOOD)
+@pytest.mark.timed
 def test_an_odd_file_becomes_the_right_picture(name: str, figure: Figures) -> None:
     """Odd but honest: CMYK, 16 and 32 bit, animated, turned by EXIF, transparent, 40 megapixels"""
     make, size, colour, words = GOOD[name]
@@ -133,6 +134,7 @@ def refused(engine: Engine, data: bytes) -> tuple[InvalidRequest, float]:
 
 
 @pytest.mark.fault("hostile uploads")
+@pytest.mark.timed
 def test_bad_files_get_one_sentence_and_leave_the_model_as_it_was(inline_engine: Engine, figure: Figures) -> None:
     """HTML and SVG by another name, bombs, ribbons, cut short, nothing at all"""
     before = read(draw(inline_engine, "txt2img")[0])
@@ -174,6 +176,7 @@ def many_pages(count: int) -> bytes:
     return b"II*\0" + struct.pack("<I", first) + bytes(256) + b"".join(pages)
 
 
+@pytest.mark.timed
 def test_frames_of_a_long_animation_are_not_counted() -> None:
     data = many_pages(50_000)
     started = time.perf_counter()

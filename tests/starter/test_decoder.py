@@ -11,10 +11,12 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
-from engine.starter import decoder as decoder_module
+from engine.starter import crops as crops_module
+from engine.starter import walked as walked_module
 from engine.starter.autoencoder import build_autoencoder, fit_basis, to_tensor
 from engine.starter.dataset import draw_dataset, draw_masks
 from engine.starter.decoder import CHECKPOINT, CURVE, DecoderPlan, deepened, train_decoder
+from engine.starter.walked import LATENTS, ROWS, walk_scenes
 from tests.conftest import STARTER
 
 PLAN = DecoderPlan(blocks=(1, 1, 1, 1), steps=6, batch=4, crop=64, compiled=False)
@@ -57,7 +59,7 @@ def test_masks_are_those_of_the_scenes(work: Path) -> None:
 
 
 def test_training_makes_it_better_and_leaves_the_encoder(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder_module, "KEPT_BACK", 4)
+    monkeypatch.setattr(crops_module, "KEPT_BACK", 4)
     vae = small(work)
     encoder = [parameter.clone() for parameter in vae.encoder.parameters()]
     train_decoder(vae, work, replace(PLAN, steps=120, say_every=60))
@@ -69,8 +71,27 @@ def test_training_makes_it_better_and_leaves_the_encoder(work: Path, monkeypatch
     assert all(torch.equal(one, two) for one, two in zip(encoder, vae.encoder.parameters(), strict=True))
 
 
+def test_what_the_denoiser_left_is_learned_too(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (crops_module, walked_module):
+        monkeypatch.setattr(module, "KEPT_BACK", 2)
+    walk_scenes(STARTER, work, count=8, seed=3, compiled=False)
+    rows, walked = np.load(work / ROWS), np.load(work / LATENTS)
+    scenes = np.load(work / "scenes.npy")[rows]
+    vae = AutoencoderTiny.from_pretrained(STARTER / "vae", torch_dtype=torch.float32).eval()
+    met = torch.from_numpy(walked.astype(np.float32))
+    with torch.no_grad():
+        apart = (met - vae.encoder(to_tensor(scenes))).square().mean((1, 2, 3)).sqrt()
+    print("walked latents differ by", [round(float(one), 2) for one in apart], "of a spread of", round(float(met.std()), 2))
+    # Another drawing of the same scene: not the same, and far nearer than another scene.
+    assert float(apart.min()) > 0.02
+    assert float(apart.max()) < float((met - met.roll(1, 0)).square().mean().sqrt())
+    train_decoder(small(work), work, replace(PLAN, steps=40, say_every=20, walked_share=0.5))
+    lines = [json.loads(line) for line in (work / CURVE).read_text().splitlines()]
+    assert lines[1]["walked_subject_psnr"] > lines[0]["walked_subject_psnr"]
+
+
 def test_a_resumed_run_is_the_same_run(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder_module, "KEPT_BACK", 4)
+    monkeypatch.setattr(crops_module, "KEPT_BACK", 4)
     pixels = to_tensor(np.load(work / "scenes.npy")[:1])
     whole = train_decoder(small(work), work, PLAN)
     (work / CHECKPOINT).unlink()

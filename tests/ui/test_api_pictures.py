@@ -241,6 +241,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("endpoint", "values", "words"), BAD, ids=[f"{endpoint[1:]} {words}" for endpoint, _, words in BAD])
+@pytest.mark.timed
 def test_bad_input_is_one_sentence_in_a_second(client: Client, studio: Studio, endpoint: str, values: dict[str, Any], words: str) -> None:
     begin = time.monotonic()
     said = refusal(client, endpoint, **{"prompt": "x", "source": SOURCE, **values})

@@ -124,6 +124,7 @@ def test_strangers_and_heavy_bodies_are_turned_away(studio: Studio) -> None:
         assert status == (200 if steps is None else 422)
 
 
+@pytest.mark.timed
 def test_a_keystroke_is_answered_at_once(studio: Studio) -> None:
     ask(studio, "words", control="prompt", text="warm")
     took: list[float] = []

@@ -107,6 +107,31 @@ def test_with_a_login_the_settings_name_the_operators(tmp_path: Path) -> None:
     assert ask(client, "default", "second", **ada)[0] == 200
 
 
+def test_the_memory_plan_is_the_operators_and_lasts(tmp_path: Path) -> None:
+    client = studio(tmp_path)
+    memory = ask(client, "view")[1]["memory"]
+    assert (memory["choice"], memory["is_given"], len(memory["plans"])) == ("automatic", False, 8)
+    ask(client, "default", "second")
+    status, view = ask(client, "memory", "parts")
+    assert (status, view["memory"]["choice"], view["default"]) == (200, "parts", "second")
+    assert all("one part at a time" in one["fits"] for one in view["models"] if one["name"] == "starter")
+    for wrong, said in (("pieces", "this device has no memory of its own"), ("nf4", "needs an NVIDIA GPU"), ("lighter", "There is no memory plan")):
+        status, refused = ask(client, "memory", wrong)
+        assert (status, refused["field"]) == (422, "memory")
+        assert said in refused["message"]
+    # The next start finds both; one that was told otherwise does not listen.
+    again = ask(studio(tmp_path), "view")[1]
+    assert (again["memory"]["choice"], again["default"]) == ("parts", "second")
+    told = studio(tmp_path, memory="everything")
+    assert ask(told, "view")[1]["memory"]["choice"] == "everything"
+    assert ask(told, "memory", "parts")[1]["message"] == "This studio was started with --memory everything."
+    # What was chosen and cannot work any more does not count.
+    (tmp_path / "studio.json").write_text('{"memory": "pieces"}')
+    assert ask(studio(tmp_path), "view")[1]["memory"]["choice"] == "automatic"
+    public = studio(tmp_path, public=True)
+    assert ask(public, "memory", "parts")[0] == 403
+
+
 @pytest.mark.parametrize("body", [b"", b"[1]", b'{"name": 5}', b'{"name": "../../etc"}', b"{", b'{"name": "' + b"x" * 600_000 + b'"}'])
 def test_odd_questions_change_nothing(tmp_path: Path, body: bytes) -> None:
     client = studio(tmp_path)
@@ -235,7 +260,7 @@ def test_only_an_operator_downloads(tmp_path: Path, hub: TinyHub, what: str) -> 
 def test_a_graphics_card_gets_a_suggestion_until_something_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(Settings(data=tmp_path, worker="inline", device="cpu"))
     assert engine.suggestion() is None
-    monkeypatch.setattr("engine.engine.find_room", lambda *_: Room("GPU", 8 * 1024**3, is_host=False))
+    monkeypatch.setattr("engine.memory.find_room", lambda *_: Room("GPU", 8 * 1024**3, is_host=False))
     view = models_view(engine, True)
     assert view["suggestion"] == "stable-diffusion-xl-base-1.0"
     assert models_view(engine, False)["suggestion"] is None

@@ -31,11 +31,11 @@ from engine import (
 )
 from ui.api.parameters import names_of, sign_as
 from ui.api.pictures import bring
+from ui.bell import wake
 from ui.links import picture_view
 from ui.messages import sentence
 from ui.owner import owner_of
 
-_POLL_S = 0.05
 _PLACE_S, _PLACE_MAX_S = 0.03, 1.0
 _CONTROLNET = ("controls",)
 _MODES: tuple[tuple[type[Request], str], ...] = (
@@ -89,11 +89,14 @@ def _submit(engine: Engine, asked: dict[str, Any], owner: str) -> tuple[Job, lis
 
 async def _follow(engine: Engine, job_id: str, owner: str, notes: list[str]) -> AsyncIterator[Message]:
     """Messages until the ending; raises what the job failed with. Closing it ends the watching, never the job."""
-    with engine.watch(job_id, owner=owner) as watch:
+    loop, news = asyncio.get_running_loop(), asyncio.Event()
+    with engine.watch(job_id, owner=owner, sees_previews=False) as watch:
+        watch.listen(lambda _: wake(loop, news.set))
         while True:
+            news.clear()
             match event := watch.take():
                 case None:
-                    await asyncio.sleep(_POLL_S)
+                    await news.wait()
                 case Queued(position=position, eta_s=eta_s):
                     yield {"state": "waiting", "job": job_id, "position": position, "eta_s": eta_s}
                     # Far back, places change faster than anybody reads: a hundred who wait must not keep the server from drawing.

@@ -1,8 +1,10 @@
-// One stream for the whole page. It tells the parts by events of the window, and opens itself again when it breaks.
+// One stream for the whole page, opened before the framework begins. It tells the parts by events of the window, and opens itself again when it breaks.
 const AGAIN_MS = 250, AGAIN_MAX_MS = 4000, SILENT_MS = 9000;
 const told = (window.easelTold = {});
 let stream = null, heard = 0, timer = 0, wait = AGAIN_MS, isFirst = true, isBusy = false, leaveHidden = null;
 
+// The first word may come before there is a body.
+function mark(state) { if (document.body) document.body.dataset.line = state; }
 function openStream() {
   closeStream();
   heard = Date.now();
@@ -12,7 +14,7 @@ function openStream() {
     heard = Date.now();
     wait = AGAIN_MS;
     isFirst = false;
-    document.body.dataset.line = "open";
+    mark("open");
     const message = JSON.parse(event.data);
     Object.assign(told, message);
     if (message.line) isBusy = message.line.some((row) => row.state === "running" || row.state === "queued");
@@ -22,7 +24,7 @@ function openStream() {
   stream.onerror = () => {
     // The browser would ask again for what it asked at first; by now the page shows something else.
     closeStream();
-    document.body.dataset.line = "gone";
+    mark("gone");
     window.dispatchEvent(new Event("easel:gone"));
     timer = setTimeout(openStream, wait);
     wait = Math.min(2 * wait, AGAIN_MAX_MS);
@@ -46,7 +48,7 @@ function rest() {
 function letGo() {
   leaveHidden?.();
   closeStream();
-  document.body.dataset.line = "resting";
+  mark("resting");
 }
 function wake() {
   leaveHidden?.();
@@ -61,7 +63,7 @@ window.addEventListener("pagehide", closeStream);
 setInterval(() => { if (stream && !document.hidden && Date.now() - heard > SILENT_MS) openStream(); }, 2000);
 openStream();
 
-async function ask(path, body) {
+window.easelAsk = async (path, body) => {
   try {
     const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json", "X-Easel": "1" }, body: JSON.stringify(body) });
     const found = await answer.json();
@@ -69,5 +71,4 @@ async function ask(path, body) {
   } catch {
     return { error: "The studio cannot be reached. Your jobs go on; try again in a moment." };
   }
-}
-window.easelAsk = ask;
+};

@@ -79,7 +79,7 @@ async function act(row, name) {
   if (name === "edit") { trigger("select", { job: row.job }); say("Its settings are in the form"); return; }
   const stop = localStorage.getItem("easel_stop");
   // Until it was asked, a picture that was stopped is kept: what is thrown away cannot be asked about.
-  const found = await ask("/jobs", name === "stop" && row.sheet ? { do: "stop", sheet: row.sheet, keep: stop === "keep" }
+  const found = await window.easelAsk("/jobs", name === "stop" && row.sheet ? { do: "stop", sheet: row.sheet, keep: stop === "keep" }
     : { do: name, job: row.job, picture: row.skip ?? 0, keep: stop !== "drop" });
   say(found.error || found.said, Boolean(found.error));
 }
@@ -89,15 +89,20 @@ async function act(row, name) {
 let moved = 0, lastShape = "";
 function priceAgain() {
   clearTimeout(moved);
-  moved = setTimeout(() => { if (!document.hidden) trigger("apply", {}); }, 300);
+  // Not before the form is filled: that asks for it.
+  moved = setTimeout(() => { if (!document.hidden && document.body.dataset.ready) trigger("apply", {}); }, 100);
 }
-window.addEventListener("easel:told", ({ detail: { line, stage } }) => {
+for (const name of ["easel:price", "easel:ready"]) window.addEventListener(name, priceAgain);
+function take({ line, stage }) {
+  if (line) render(line);
   if (stage?.preview) showPreview(stage);
   if (!line) return;
-  render(line);
   const shape = line.map((row) => row.job + row.state).join();
   if (shape !== lastShape) { lastShape = shape; priceAgain(); }
-});
+}
+window.addEventListener("easel:told", ({ detail }) => take(detail));
 // The place in line moves with what others do, too.
 setInterval(priceAgain, 15000);
 window.addEventListener("easel:deed", ({ detail: { row, name } }) => act(row, name));
+// What was said before this was here.
+if (window.easelTold) take(window.easelTold);

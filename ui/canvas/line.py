@@ -1,4 +1,4 @@
-"""The visitor's line above their results: what runs, waits, is paused or has failed. It also keeps the page's one stream open."""
+"""The visitor's line above their results: what runs, waits, is paused or has failed; and the words at the end of the work."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ _TEMPLATE = """
 
 def build_line() -> gr.HTML:
     """A gr.HTML that fills itself from `ui.following`. Events: `select` = put a job's settings into the form, `apply` = the line has moved."""
-    script = "".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in ("follow", "notice", "line"))
+    script = "".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in ("notice", "line"))
     return gr.HTML("", html_template=_TEMPLATE, js_on_load=script, elem_id="line", apply_default_css=False)

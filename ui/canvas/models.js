@@ -309,6 +309,32 @@ function suggest() {
   stage.append(line);
 }
 
+// How models are laid into memory. Only what can work on this device can be chosen; the fold says why of the rest.
+const plan = $(".models-memory select");
+plan.addEventListener("change", () => {
+  const chosen = view.memory.plans.find((one) => one.choice === plan.value);
+  act("memory", chosen.choice, `${chosen.title}: the next picture is drawn so.`);
+});
+
+function renderMemory() {
+  const { choice, is_given, plans } = view.memory, chosen = plans.find((one) => one.choice === choice);
+  plan.replaceChildren(...plans.map((one) => {
+    const option = make("option", "", one.refusal ? `${one.title}: not here` : one.title);
+    option.value = one.choice;
+    option.disabled = Boolean(one.refusal);
+    return option;
+  }));
+  plan.value = choice;
+  plan.disabled = is_given || !view.may_manage;
+  $(".models-memory-what").textContent = chosen.what + (is_given ? ` This studio was started with --memory ${choice}.` : "");
+  $(".models-plans").replaceChildren(...plans.map((one) => {
+    const item = make("li", "models-facts");
+    item.append(make("strong", "", `${one.title}. `), one.what);
+    if (one.refusal) item.append(" ", make("span", "models-plan-why", `Not here: ${one.refusal}`));
+    return item;
+  }));
+}
+
 const hub = $(".models-hub");
 hub.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -320,6 +346,7 @@ hub.addEventListener("submit", (event) => {
 function render() {
   if (!view) return;
   $(".models-room").textContent = `Memory at hand: ${view.room}`;
+  renderMemory();
   const others = view.models.filter((one) => !one.is_bundled);
   $(".models-none").hidden = others.length > 0;
   const held = root.contains(document.activeElement) ? document.activeElement.closest(".model")?.dataset.name : null;

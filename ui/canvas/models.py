@@ -9,6 +9,11 @@ from ui.canvas.scripts import card_script
 _TEMPLATE = """
 <section class="models" id="models-place" aria-label="Models">
   <header class="models-head"><h2>Models</h2><p class="models-room"></p></header>
+  <div class="models-memory">
+    <div class="models-memory-row"><label for="models-memory-plan">Memory plan</label><select id="models-memory-plan"></select></div>
+    <p class="models-facts models-memory-what"></p>
+    <details class="card-more"><summary>What each plan does</summary><ul class="models-plans"></ul></details>
+  </div>
   <p class="models-said" role="status"></p>
   <div class="models-suggest" hidden></div>
   <h3 class="models-on-their-way" hidden>On their way here</h3>

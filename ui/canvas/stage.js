@@ -145,8 +145,8 @@ function showSheet(view) {
 
 // ---- everything
 
-function render() {
-  const view = props.value || { kind: "empty" };
+function render() { show(props.value || { kind: "empty" }); }
+function show(view) {
   const isSheet = view.kind === "sheet", isBusy = isRunning(view);
   if (!isSheet && !isBusy) peeked = null;
   const wasBusy = root.getAttribute("aria-busy") === "true";
@@ -323,5 +323,6 @@ window.addEventListener("easel:ready", render);
 window.addEventListener("easel:gone", () => { if (isRunning(props.value || {})) say("The connection is gone. Your job goes on; this page catches up when it is back."); });
 window.addEventListener("offline", () => say("The connection is gone. Your job goes on; this page catches up when it is back."));
 watch("value", render);
-if (window.easelTold?.stage) follow(window.easelTold.stage);
-else render();
+// What was said before this was here is shown at once, and taken in when the framework has set the first value.
+show(window.easelTold?.stage || props.value || { kind: "empty" });
+setTimeout(() => follow(window.easelTold?.stage));

@@ -11,14 +11,12 @@ from engine.contract.editing import Editor, cannot_edit, within_area
 from engine.contract.errors import InvalidRequest
 from engine.contract.recipe import Recipe
 from engine.diffusion.conditioning import Embeds, Told, tell
-from engine.diffusion.denoise import Step, denoise, set_steps, start_noise
+from engine.diffusion.denoise import Step, denoise
 from engine.diffusion.freezing import FrozenWalk
 from engine.diffusion.images import Rgb, resized, to_pixels
 from engine.diffusion.latents import encode_as_is
 from engine.diffusion.loading import Components
-from engine.diffusion.modes.txt2img import embeds_of, flow_of
-from engine.diffusion.noise import recipe_generators, recipe_noise
-from engine.diffusion.schedulers import build_scheduler
+from engine.diffusion.modes.beginning import begin_walk, embeds_of
 from engine.diffusion.text import PromptEncoder
 
 
@@ -38,23 +36,20 @@ def edit(
     editor = components.editor
     if editor is None:
         raise InvalidRequest(cannot_edit(recipe.model), "Choose one of these models.", "model")
-    rng = recipe_generators(recipe)
-    scheduler = build_scheduler(recipe.scheduler, components.scheduler_config, recipe.schedule)
-    shape = (components.latent_channels, recipe.height // components.vae_scale, recipe.width // components.vae_scale)
     with torch.inference_mode(), prompts.before(pictures, recipe.inputs):
         # Words first: what is wrong with them is said before a large picture is read.
         words = embeds_of(recipe, prompts)
         beside = tuple(encode_as_is(components, to_pixels(as_seen(editor, one))) for one in pictures)
-        begin = set_steps(scheduler, recipe.steps, 1.0, components.device, recipe.schedule, flow_of(components, scheduler, recipe.steps, shape))
+        first = begin_walk(components, recipe)
         yield from denoise(
             components.denoiser,
-            scheduler,
+            first.scheduler,
             name=recipe.scheduler,
-            latents=start_noise(scheduler, recipe_noise(recipe, shape, rng, components.device)),
+            latents=first.pure_noise(recipe, components.device),
             embeds=_Beside(words, beside),
             guidance=recipe.guidance,
-            rng=rng,
-            begin=begin,
+            rng=first.rng,
+            begin=first.begin,
             frozen=frozen,
         )
 

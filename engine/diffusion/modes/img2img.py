@@ -8,14 +8,12 @@ import torch
 
 from engine.contract.recipe import Recipe
 from engine.diffusion.controlnet import Control
-from engine.diffusion.denoise import Step, denoise, set_steps, start_from
+from engine.diffusion.denoise import Step, denoise, start_from
 from engine.diffusion.freezing import FrozenWalk
 from engine.diffusion.images import Rgb, to_pixels
 from engine.diffusion.latents import encode
 from engine.diffusion.loading import Components
-from engine.diffusion.modes.txt2img import embeds_of, flow_of
-from engine.diffusion.noise import recipe_generators, recipe_noise
-from engine.diffusion.schedulers import build_scheduler
+from engine.diffusion.modes.beginning import begin_walk, embeds_of
 from engine.diffusion.score_guidance import score_nudge
 from engine.diffusion.text import PromptEncoder
 
@@ -34,24 +32,20 @@ def image_to_image(
 
     SDEdit (Meng et al. 2022), in the form of diffusers' StableDiffusionImg2ImgPipeline.
     """
-    rng = recipe_generators(recipe)
-    scheduler = build_scheduler(recipe.scheduler, components.scheduler_config, recipe.schedule)
     with torch.inference_mode():
-        clean = encode(components, to_pixels(source).repeat(recipe.count, 1, 1, 1), rng)
-        shape = (clean.shape[1], clean.shape[2], clean.shape[3])
-        flow = flow_of(components, scheduler, recipe.steps, shape)
-        begin = set_steps(scheduler, recipe.steps, recipe.strength or 1.0, components.device, recipe.schedule, flow)
-        drawn = recipe_noise(recipe, shape, rng, components.device) if noise is None else noise
+        first = begin_walk(components, recipe, size=(source.shape[1], source.shape[0]), strength=recipe.strength or 1.0)
+        clean = encode(components, to_pixels(source).repeat(recipe.count, 1, 1, 1), first.rng)
+        drawn = first.noise(recipe, components.device) if noise is None else noise
         yield from denoise(
             components.denoiser,
-            scheduler,
+            first.scheduler,
             name=recipe.scheduler,
-            latents=start_from(scheduler, clean, drawn, begin),
+            latents=start_from(first.scheduler, clean, drawn, first.begin),
             embeds=embeds_of(recipe, prompts),
             guidance=recipe.guidance,
             nudge=score_nudge(components, recipe),
-            rng=rng,
-            begin=begin,
+            rng=first.rng,
+            begin=first.begin,
             control=control,
             frozen=frozen,
             extra=_all_masked(clean) if components.is_inpainting else None,

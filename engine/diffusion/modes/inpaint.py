@@ -8,15 +8,14 @@ import torch
 
 from engine.contract.recipe import Recipe
 from engine.diffusion.controlnet import Control
-from engine.diffusion.denoise import Step, denoise, set_steps, start_from, start_noise
+from engine.diffusion.denoise import Step, denoise, start_from, start_noise
 from engine.diffusion.freezing import FrozenWalk
 from engine.diffusion.images import Mask, Rgb, to_pixels
 from engine.diffusion.latents import encode
 from engine.diffusion.loading import Components
 from engine.diffusion.masking import KeepOutside, to_latent_mask
-from engine.diffusion.modes.txt2img import embeds_of, flow_of
-from engine.diffusion.noise import initial_noise, recipe_generators, recipe_noise
-from engine.diffusion.schedulers import build_scheduler
+from engine.diffusion.modes.beginning import begin_walk, embeds_of
+from engine.diffusion.noise import initial_noise
 from engine.diffusion.score_guidance import score_nudge
 from engine.diffusion.text import PromptEncoder
 
@@ -36,35 +35,32 @@ def inpaint(
     In the form of diffusers' StableDiffusionInpaintPipeline: at strength 1 the walk starts from pure noise, below from
     the source; generators are drawn from in the same order.
     """
-    rng = recipe_generators(recipe)
-    scheduler = build_scheduler(recipe.scheduler, components.scheduler_config, recipe.schedule)
     strength = recipe.strength or 1.0
     pixels = to_pixels(part).repeat(recipe.count, 1, 1, 1)
-    shape = (components.latent_channels, part.shape[0] // components.vae_scale, part.shape[1] // components.vae_scale)
     with torch.inference_mode():
-        begin = set_steps(scheduler, recipe.steps, strength, components.device, recipe.schedule, flow_of(components, scheduler, recipe.steps, shape))
+        first = begin_walk(components, recipe, size=(part.shape[1], part.shape[0]), strength=strength)
         needs_source = not components.is_inpainting or strength < 1
-        clean = encode(components, pixels, rng) if needs_source else None
-        noise = recipe_noise(recipe, shape, rng, components.device)
+        clean = encode(components, pixels, first.rng) if needs_source else None
+        noise = first.noise(recipe, components.device)
         if not components.is_inpainting and components.encodes_by_chance:
             # diffusers encodes the masked picture here even where no one looks at it; random samplers then go on from
             # the same place in each generator.
-            initial_noise(shape, rng, components.device)
+            initial_noise(first.shape, first.rng, components.device)
         latent_mask = to_latent_mask(mask, components.vae_scale, components.device)
         yield from denoise(
             components.denoiser,
-            scheduler,
+            first.scheduler,
             name=recipe.scheduler,
-            latents=start_noise(scheduler, noise) if clean is None or strength == 1 else start_from(scheduler, clean, noise, begin),
+            latents=start_noise(first.scheduler, noise) if clean is None or strength == 1 else start_from(first.scheduler, clean, noise, first.begin),
             embeds=embeds_of(recipe, prompts),
             guidance=recipe.guidance,
             nudge=score_nudge(components, recipe),
-            rng=rng,
-            begin=begin,
+            rng=first.rng,
+            begin=first.begin,
             control=control,
             frozen=frozen,
             keep=None if components.is_inpainting or clean is None else KeepOutside(clean, noise, latent_mask, is_soft=bool(recipe.is_soft)),
-            extra=_known(components, pixels, mask, latent_mask, rng) if components.is_inpainting else None,
+            extra=_known(components, pixels, mask, latent_mask, first.rng) if components.is_inpainting else None,
         )
 
 

@@ -22,7 +22,7 @@ from engine.diffusion.modes.img2img import image_to_image
 from engine.diffusion.noise import generators, initial_noise
 from engine.diffusion.seamless import join_ends, lengthen, wrapped
 from engine.diffusion.text import PromptEncoder
-from engine.diffusion.upscalers import Quilt, enlarge
+from engine.diffusion.upscalers import Quilt, Upscaler, enlarge
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def upscale(
     recipe: Recipe,
     source: Rgb,
     *,
-    upscaler: Path | None,
+    upscaler: Upscaler | None,
     finished: Mapping[int, Path],
     overlay: Overlay,
 ) -> Generator[Enlarging | TileStep | TileDone, None, Rgb]:
@@ -71,7 +71,7 @@ def upscale(
     factor = recipe.factor or 2
     own_height, own_width = source.shape[0] * factor, source.shape[1] * factor
     canvas = source = lengthen(source, recipe.seamless, (recipe.overlap or 0) // factor)
-    for canvas in enlarge(source, factor, recipe.upscaler or "lanczos", path=upscaler, components=components):
+    for canvas in enlarge(source, factor, recipe.upscaler or "lanczos", upscaler=upscaler, components=components):
         yield Enlarging(canvas)
     if not recipe.steps_run:
         return join_ends(canvas, own_width, own_height)

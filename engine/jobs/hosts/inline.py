@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from engine.contract.memory import Memory
 from engine.contract.work import Frozen, HostMessage, Work
 from engine.jobs.hosts.lending import lent
-from engine.jobs.hosts.previews import packed
 from engine.jobs.hosts.steering import steered
 from engine.jobs.wishes import Wishes
 
@@ -50,8 +49,7 @@ class InlineHost:
                     # What is drawn lives in the lender's process: a job that is put aside there begins its picture anew.
                     messages = steered(self._lent(work), wishes, lambda: Frozen(0, 0, None))
                 with closing(messages):
-                    for message in messages:
-                        yield packed(message)
+                    yield from messages
         finally:
             self._state = "ready"
 

@@ -1,9 +1,8 @@
-"""Previews to picture files, on the page's side of a host: no step waits for it."""
+"""Previews on the page's side of a host, where no step waits for them: thrown away, or made into picture files."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import replace
 
 from PIL import Image
@@ -13,11 +12,9 @@ from engine.contract.work import HostMessage, Sketch, Stepped
 _QUALITY = 65
 
 
-def packed(message: HostMessage, is_newest: Callable[[], bool] = lambda: True) -> HostMessage:
-    """The message with its preview as a JPEG; without one where a newer message waits already: that one's preview is worth more."""
-    if not isinstance(message, Stepped) or not isinstance(message.preview, Sketch):
-        return message
-    return replace(message, preview=to_jpeg(message.preview) if is_newest() else None)
+def lean(message: HostMessage, *, is_newest: bool) -> HostMessage:
+    """The message without its preview where a newer one waits already: that one's preview is worth more."""
+    return message if is_newest or not isinstance(message, Stepped) else replace(message, preview=None)
 
 
 def to_jpeg(sketch: Sketch) -> bytes:

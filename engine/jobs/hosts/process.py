@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from engine.contract.errors import EngineError, WorkerLost
 from engine.contract.memory import Memory
 from engine.contract.work import HostMessage, Loads, Work
-from engine.jobs.hosts.previews import packed
+from engine.jobs.hosts.previews import lean
 from engine.jobs.hosts.worker import Done, Failure, Ready, Shutdown, Wanted, Warm, serve
 from engine.jobs.wishes import Wishes
 
@@ -76,7 +76,7 @@ class ProcessHost:
                 if isinstance(message, Failure):
                     raise EngineError.from_plain(message.error)
                 self._state = "drawing"
-                yield packed(message, self._inbox.empty)
+                yield lean(message, is_newest=self._inbox.empty())
             is_over = True
         finally:
             if not is_over:
