@@ -64,3 +64,8 @@ def test_the_way_to_generate_is_short_and_can_be_seen(page: Page) -> None:
 def test_signs_have_names_that_can_be_heard(page: Page) -> None:
     for name in ("Undo in the form", "Redo in the form", "Light or dark", "Settings", "Keyboard shortcuts", "About this model"):
         expect(page.get_by_role("button", name=name, exact=True).first).to_be_attached()
+
+
+def test_the_page_begins_with_its_own_top_line_and_is_no_higher_than_the_window(page: Page) -> None:
+    assert page.evaluate("document.querySelector('.top').getBoundingClientRect().top") == 0
+    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")

@@ -27,8 +27,9 @@ def asked(page: Page) -> Callable[[str], dict[str, Any]]:
         if len(call["data"]) != len(FIELDS) + 6:
             return route.continue_()
         forms.append(dict(zip(FIELDS, call["data"][6:], strict=True)))
-        # A grid over a control that does not exist is refused.
-        call["data"][6 + FIELDS.index("sheet")], call["data"][6 + FIELDS.index("vary_x")] = "grid", "nothing"
+        # A grid without values is refused.
+        for name, value in (("sheet", "grid"), ("vary_x", "seed"), ("vary_x_values", "")):
+            call["data"][6 + FIELDS.index(name)] = value
         return route.continue_(post_data=json.dumps(call))
 
     page.route("**/queue/join*", hold)
@@ -47,7 +48,7 @@ def asked(page: Page) -> Callable[[str], dict[str, Any]]:
             page.wait_for_timeout(20)
             return bool(forms)
 
-        wait_for(has_come, 60, "the form to be sent")
+        wait_for(has_come, 20, "the form to be sent")
         return forms[-1]
 
     return ask
