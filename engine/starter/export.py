@@ -37,6 +37,8 @@ def newest_checkpoint(work: Path) -> Path:
 
 def export(work: Path, out: Path, checkpoint: Path | None = None, *, recipe: str) -> None:
     """Write tokenizer, text encoder, averaged UNet, autoencoder, scheduler and easel.json to `out`."""
+    # Before anything is written: weights in the checkout are a difference, too.
+    commit = code_version()
     checkpoint = checkpoint or newest_checkpoint(work)
     saved = torch.load(checkpoint, weights_only=True)
     unet = build_unet()
@@ -61,19 +63,20 @@ def export(work: Path, out: Path, checkpoint: Path | None = None, *, recipe: str
     _write_json(out / "model_index.json", index)
     known = _read_json(out / "easel.json")
     # What was measured of the family and what the card says stay until they are measured and written anew.
-    _write_json(out / "easel.json", {**known, **_FACTS, "preview": basis.preview(), "training": _runs(work, known, recipe)})
+    _write_json(out / "easel.json", {**known, **_FACTS, "preview": basis.preview(), "training": _runs(work, known, recipe, commit)})
     print(f"exported {checkpoint.name} after {saved['samples']} samples to {out}", flush=True)
 
 
 def export_decoder(work: Path, out: Path, *, recipe: str) -> None:
     """Write the autoencoder alone to the model folder `out`: its latents are what they were, so everything else stays."""
+    commit = code_version()
     _write_autoencoder(work, out, PatchBasis.load(work / BASIS_FILE))
     known = _read_json(out / "easel.json")
     line = json.loads((work / CURVE).read_text(encoding="utf-8").splitlines()[-1])
     plan = RECIPES[recipe].decoder
     if plan is None:
         raise ValueError(f"{recipe} trains no decoder")
-    run = {"recipe": recipe, "commit": code_version(), "part": "decoder", "size": plan.crop, "samples": line["step"] * plan.batch}
+    run = {"recipe": recipe, "commit": commit, "part": "decoder", "size": plan.crop, "samples": line["step"] * plan.batch}
     run |= {name: line[name] for name in ("minutes", "loss")}
     _write_json(out / "easel.json", {**known, "training": [one for one in known.get("training", []) if one["recipe"] != recipe] + [run]})
     print(f"exported the decoder after {run['samples']} crops to {out}", flush=True)
@@ -103,11 +106,11 @@ def code_version() -> str:
     return asked.stdout.strip()
 
 
-def _runs(work: Path, facts: dict[str, Any], recipe: str) -> list[dict[str, Any]]:
+def _runs(work: Path, facts: dict[str, Any], recipe: str, commit: str) -> list[dict[str, Any]]:
     """Every training run behind these weights, oldest first: those of earlier recipes as they stand, this one's from its curve."""
     known = facts.get("training", [])
     curve = [json.loads(line) for line in (work / "curve.jsonl").read_text(encoding="utf-8").splitlines()]
-    made_by = {"recipe": recipe, "commit": code_version()}
+    made_by = {"recipe": recipe, "commit": commit}
     last = {line["size"]: {**made_by, **{name: line[name] for name in ("size", "samples", "minutes", "loss")}} for line in curve}
     return [run for run in known if run["recipe"] != recipe] + [last[size] for size in sorted(last)]
 
