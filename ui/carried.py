@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from engine import DamagedFile, Engine, EngineError, LoraUse, NotFound, Recipe
 from ui.controls.model import model_or_default, offered, size_labels
+from ui.filling import BEGINS, ends
 from ui.forms import FIELDS, size_label, tab_of
 from ui.guides import picture_views, reference_views, unit_views
 from ui.links import source_url, source_view
@@ -64,7 +65,7 @@ def wire_carried(page: Page, offer: gr.HTML) -> None:
             gr.Warning("These settings cannot be read. Drop the picture again.")
             return tuple(gr.skip() for _ in targets)
 
-    offer.select(take, None, targets, queue=False, **HIDDEN)
+    ends(offer.select(take, None, targets, queue=False, js=BEGINS, **HIDDEN))
 
 
 def _fields(values: dict[str, Any], sizes: list[str]) -> dict[str, Any]:

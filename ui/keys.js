@@ -33,15 +33,17 @@
       return past[now] ? JSON.parse(past[now].text) : [];
     },
     show() {
-      for (const [id, isOpen] of [["undo", now > 0], ["redo", now < past.length - 1]]) document.getElementById(id)?.toggleAttribute("disabled", !isOpen);
+      for (const [id, isOpen, name] of [["undo", now > 0, "Undo in the form"], ["redo", now < past.length - 1, "Redo in the form"]]) {
+        const button = document.getElementById(id);
+        button?.toggleAttribute("disabled", !isOpen);
+        // A sign has no name that could be read out.
+        button?.setAttribute("aria-label", name);
+        button?.setAttribute("title", name);
+      }
     },
   };
   window.easelForm.show();
 
-  // A double click, or a key that is held down, asks for one picture: a second one is a second thought.
-  document.addEventListener("click", (event) => {
-    if (event.detail > 1 && event.target.closest("#go")) { event.stopImmediatePropagation(); event.preventDefault(); }
-  }, true);
   document.addEventListener("click", (event) => {
     if (event.target.closest("#theme-toggle, [data-theme-toggle]")) {
       const isDark = !document.body.classList.contains("dark");
@@ -53,8 +55,14 @@
     const view = event.target.closest("[data-set-view]")?.dataset.setView;
     if (view) setView(view);
   });
+  // Caught on its way down: a list would take the Enter for itself.
   document.addEventListener("keydown", (event) => {
-    if ((event.ctrlKey || event.metaKey) && event.key === "Enter") { event.preventDefault(); if (!event.repeat) press("go"); return; }
+    if (!(event.ctrlKey || event.metaKey) || event.key !== "Enter" || document.querySelector("dialog:modal")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (!event.repeat) press("go");
+  }, true);
+  document.addEventListener("keydown", (event) => {
     // A dialog that keeps the keyboard has all keys for itself: Esc closes it and stops nothing.
     if (document.querySelector("dialog:modal")) return;
     if (event.key === "Escape") {

@@ -103,7 +103,7 @@ def offers_view(engine: Engine, given: Loose) -> dict[str, Any]:
     """What `<` and `__` can name. What cannot be used says why."""
     model = model_of(engine, given)
     embeddings = [
-        {"name": one.name, "note": f"{one.vectors} {'vector' if one.vectors == 1 else 'vectors'}", "refusal": _misfit(one.refusal, one.width, model)}
+        {"name": one.name, "note": f"{one.vectors} {'vector' if one.vectors == 1 else 'vectors'}", "refusal": one.misfit(model)}
         for one in engine.embeddings()
     ]
     loras = [{"name": one.name, "note": one.trigger or one.title, "refusal": one.misfit(model)} for one in engine.loras()]
@@ -116,12 +116,6 @@ def _list(engine: Engine, name: str) -> dict[str, Any]:
     except EngineError as error:
         return {"name": name, "note": "", "refusal": error.message}
     return {"name": name, "note": ", ".join(line[:40] for line in lines[:4]) + (" …" if len(lines) > 4 else ""), "refusal": None}
-
-
-def _misfit(refusal: str | None, width: int | None, model: ModelCard) -> str | None:
-    if refusal is None and None not in (width, model.text_width) and width != model.text_width:
-        return f"it was not made for {model.title}."
-    return refusal
 
 
 def plan_view(engine: Engine, given: Loose) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ui.canvas.references import adapter_views
 from ui.canvas.units import control_views, method_views
 from ui.controls.form import Form, fits
 from ui.controls.model import model_or_default, offered, size_labels, usable_models, usual, vae_choices
+from ui.filling import BEGINS, ends
 from ui.forms import FIELDS, nearest_size
 from ui.launch import Asked, beside, launch, price
 from ui.messages import price_words
@@ -146,7 +147,7 @@ def wire_run(page: Page) -> None:
         button.click(None, None, whole, js=f"() => window.easelForm.go({by})", **HIDDEN)
     _wire_frame(form)
     page.blocks.load(None, None, [page.mode, form.source, *form.racks], js=_RECALL, **HIDDEN)
-    form.fields["model"].select(use_model, None, inputs, queue=False, **HIDDEN)  # type: ignore[attr-defined]
+    ends(form.fields["model"].select(use_model, None, inputs, queue=False, js=BEGINS, **HIDDEN))  # type: ignore[attr-defined]
     prompt = form.fields["prompt"]
     form.rack.select(None, prompt, prompt, js=_ADD_TRIGGER, **HIDDEN)
     loaded = page.blocks.load(begin, saved, [*inputs, *form.racks], queue=False, **HIDDEN)

@@ -11,6 +11,7 @@ from engine import REFERENCES_MAX, Engine, EngineError, LoraUse, ModelNotFound, 
 from ui.canvas.compare import pair
 from ui.controls.header import MODES
 from ui.controls.model import offered, size_labels
+from ui.filling import BEGINS, ends
 from ui.forms import FIELDS, from_recipe, tab_of
 from ui.guides import new_reference, new_unit, picture_views, reference_views, unit_views
 from ui.links import source_url, source_view
@@ -117,12 +118,12 @@ def wire_sending(page: Page) -> None:
         return gr.skip()
 
     # Through the queue: without it the framework drops a warning.
-    page.stage.select(reuse, None, targets, **HIDDEN)
-    page.stage.upload(send, [form.fields["model"], form.references], targets, **HIDDEN)
+    ends(page.stage.select(reuse, None, targets, js=BEGINS, **HIDDEN))
+    ends(page.stage.upload(send, [form.fields["model"], form.references], targets, js=BEGINS, **HIDDEN))
     page.stage.apply(compare, None, page.wipe, **HIDDEN)
     page.stage.play(go_on, None, page.stage, **HIDDEN)
     page.stage.retry(retry, None, page.stage, **HIDDEN)
-    page.line.select(reuse, None, targets, **HIDDEN)
+    ends(page.line.select(reuse, None, targets, js=BEGINS, **HIDDEN))
 
 
 def rack_views(uses: Iterable[LoraUse]) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from ui.owner import COOKIE, is_https, is_visitor_id, visitor_cookie
 from ui.page import build_page
 from ui.routes import add_routes
 from ui.shelf import add_shelf
-from ui.theme import CSS, KEYS_JS, build_theme
+from ui.theme import CSS, build_theme, page_script
 from ui.tray import add_tray
 
 # Each program that follows a job holds one of these; the framework's own 40 would make the 41st wait.
@@ -61,7 +61,7 @@ def build_app(engine: Engine) -> FastAPI:
         path="/",
         theme=build_theme(),
         css_paths=list(CSS),
-        js=KEYS_JS.read_text(encoding="utf-8"),
+        js=page_script(),
         show_error=False,
         run_history=False,
         ssr_mode=False,

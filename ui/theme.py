@@ -7,7 +7,12 @@ from pathlib import Path
 import gradio as gr
 
 CSS = tuple(Path(__file__).with_name(name) for name in ("style.css", "words.css", "models.css"))
-KEYS_JS = Path(__file__).with_name("keys.js")
+_SCRIPTS = tuple(Path(__file__).with_name(name) for name in ("keys.js", "typing.js", "radios.js"))
+
+
+def page_script() -> str:
+    """One function that runs the page's own scripts, each a function of its own."""
+    return "() => {" + "".join(f"({script.read_text(encoding='utf-8').strip()})();" for script in _SCRIPTS) + "}"
 
 
 def build_theme() -> gr.themes.Base:

@@ -65,7 +65,6 @@ _TRANSFORMER: dict[Feature, str] = {
 }
 _OWN_VAE: dict[Feature, str] = {**_TRANSFORMER, "vae": "works with the VAE that it came with only"}
 _XL: dict[Feature, str] = {
-    "embeddings": "would need one embedding for each of its two encoders",
     "references": "takes no reference pictures in Easel yet",
 }
 

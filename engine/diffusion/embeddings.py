@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from engine.contract.embeddings import VECTORS_MAX, named_embeddings
+from engine.contract.embeddings import cannot_be_read, learned_shapes, named_embeddings
 from engine.contract.errors import DamagedFile, EngineError, IncompatibleAdapter
 from engine.contract.recipe import Recipe
 from engine.weights.headers import judge_header
@@ -30,18 +30,24 @@ class Spoken:
     vector: torch.Tensor
 
 
-def load_embeddings(recipe: Recipe, paths: Mapping[str, Path], width: int) -> dict[str, torch.Tensor]:
-    """(n, width) float32 by name, for every embedding of the recipe. Raises what can be told, about the prompt that names it."""
+def load_embeddings(recipe: Recipe, paths: Mapping[str, Path], widths: Sequence[int]) -> dict[str, torch.Tensor]:
+    """(n, sum of `widths`) float32 by name, for every embedding of the recipe: what each encoder reads, side by side.
+
+    Raises what can be told, about the prompt that names it.
+    """
     loaded: dict[str, torch.Tensor] = {}
     for name, digest in (recipe.embeddings or {}).items():
         prompts = recipe.prompts or (recipe.prompt,)
         field = "prompt" if any(named_embeddings(text, [name]) for text in prompts) else "negative_prompt"
-        loaded[name] = load_embedding(name, paths.get(name), width=width, digest=digest, field=field)
+        loaded[name] = load_embedding(name, paths.get(name), widths=widths, digest=digest, field=field)
     return loaded
 
 
-def load_embedding(name: str, path: Path | None, *, width: int, digest: str, field: str) -> torch.Tensor:
-    """Layouts: A1111's `emb_params`, or diffusers' one tensor under the token; (dim) or (n, dim). Raises `DamagedFile` or `IncompatibleAdapter`."""
+def load_embedding(name: str, path: Path | None, *, widths: Sequence[int], digest: str, field: str) -> torch.Tensor:
+    """Layouts: A1111's `emb_params`, or diffusers' one tensor under the token; for two encoders `clip_l` and `clip_g`. Each (dim) or (n, dim).
+
+    Raises `DamagedFile` or `IncompatibleAdapter`.
+    """
     if path is None or not path.is_file() or path.stat().st_size > _BYTES_MAX:
         raise DamagedFile(f"The file of the embedding {name} is gone or far too large.", "Put the original file back.", field)
     try:
@@ -52,13 +58,13 @@ def load_embedding(name: str, path: Path | None, *, width: int, digest: str, fie
         raise DamagedFile(f"The file of the embedding {name} is damaged.", "Copy or download it again.", field) from error
     if hashlib.sha256(data).hexdigest() != digest:
         raise DamagedFile(f"The file of the embedding {name} has changed since this was asked for.", "Press Generate again.", field)
-    found = tensors.get("emb_params") if "emb_params" in tensors or len(tensors) != 1 else next(iter(tensors.values()))
-    if found is None or found.ndim not in (1, 2) or not found.is_floating_point():
+    shapes = learned_shapes({key: tuple(tensor.shape) for key, tensor in tensors.items()})
+    if not shapes or not all(tensors[key].is_floating_point() for key in shapes):
         raise DamagedFile(f"The file of the embedding {name} holds no list of vectors.", "Choose another one.", field)
-    vectors = found.float().reshape(-1, found.shape[-1])
-    if vectors.shape[1] != width or not 1 <= len(vectors) <= VECTORS_MAX:
-        message = f"The embedding {name} has {len(vectors)} vectors of {vectors.shape[1]} numbers and the model reads {width}."
+    if [width for _, width in shapes.values()] != list(widths):
+        message = cannot_be_read(name, [width for _, width in shapes.values()], f"the model reads {' and '.join(map(str, widths))}")
         raise IncompatibleAdapter(message, "Take it out, or choose a model of the family that it was made for.", field)
+    vectors = torch.cat([tensors[key].float().reshape(shape) for key, shape in shapes.items()], dim=1)
     if not torch.isfinite(vectors).all():
         raise DamagedFile(f"The embedding {name} holds values that are no numbers.", "Copy or download it again.", field)
     return vectors

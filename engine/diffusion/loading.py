@@ -27,7 +27,7 @@ from engine.diffusion.residency import Place, Residency
 from engine.diffusion.scorer import Scorer, has_scorer, load_networks, load_scorer, scorer_bytes
 from engine.diffusion.voices import Voice
 from engine.weights.headers import judge_header
-from engine.weights.single_files import SingleFile, is_gguf, is_single_file, read_single_file
+from engine.weights.single_files import OPEN_CLIP, SingleFile, is_gguf, is_single_file, read_single_file
 
 # Where the classes live that a model may name. Imported when one is needed: the starter's first second must not pay for all.
 _AUTOENCODERS, _TRANSFORMERS = "diffusers.models.autoencoders", "diffusers.models.transformers"
@@ -284,8 +284,8 @@ def _load_from(file: SingleFile, folder: Path, class_name: str, dtype: torch.dty
     name = folder.name
     if name in file.inside:
         return settled(load_part(file, name, dtype=dtype, packing=packing).to(device), class_name)
-    if "Tokenizer" in class_name and name.replace("tokenizer", "text_encoder") in file.inside:
-        return clip_tokenizer(name)
+    if "Tokenizer" in class_name and (start := file.inside.get(name.replace("tokenizer", "text_encoder"))) is not None:
+        return clip_tokenizer(is_open=start.endswith(OPEN_CLIP))
     assert file.base is not None
     return _load(file.base / name, class_name, dtype, device, packing=packing)
 

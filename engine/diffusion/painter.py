@@ -41,6 +41,7 @@ from engine.diffusion.seamless import seamless
 from engine.diffusion.text import PromptCache, PromptEncoder
 from engine.diffusion.upscalers import Upscaler, UpscalerShelf
 from engine.diffusion.vaes import VaeShelf, vae_name
+from engine.diffusion.voices import LearningVoice
 
 log = logging.getLogger("easel.painter")
 Messages = Generator[HostMessage, None, Rgb]
@@ -156,7 +157,8 @@ class Painter:
             axes = None if work.recipe.mode == "upscale" else work.recipe.seamless
             uses = work.recipe.loras or ()
             loras = tuple(Lora(path, use.weight, use.blocks) for use, path in zip(uses, work.loras, strict=True))
-            learned = load_embeddings(work.recipe, work.embeddings, components.voice.width)
+            voice = components.voice
+            learned = load_embeddings(work.recipe, work.embeddings, voice.widths if isinstance(voice, LearningVoice) else ())
             overlay = yield from self._overlay(components, work)
             upscaler = self._upscalers.on(components, work.upscaler)
             nets = {id(unit.net): unit.net for unit in overlay.units}.values()

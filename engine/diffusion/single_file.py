@@ -93,10 +93,10 @@ def _load_transformer(file: SingleFile, dtype: torch.dtype, packing: Packing | N
     return module.eval().requires_grad_(False)
 
 
-def clip_tokenizer(part: str) -> Any:
-    """The tokenizer of a CLIP text encoder that came without one. A second one is OpenCLIP's."""
+def clip_tokenizer(*, is_open: bool) -> Any:
+    """The tokenizer of a CLIP text encoder that came without one; `is_open`: of one of OpenCLIP's."""
     vocabulary, merges = clip_pairs()
-    pad = _OPEN_CLIP_PAD if part == "tokenizer_2" else END
+    pad = _OPEN_CLIP_PAD if is_open else END
     return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=pad, model_max_length=CLIP_ROOM)  # pyright: ignore[reportArgumentType]
 
 
@@ -132,6 +132,7 @@ def _vae(module: Any, tensors: Tensors) -> Tensors:
 
 
 def _clip(module: Any, tensors: Tensors) -> Tensors:
+    tensors = _open_clip(module, tensors) if "token_embedding.weight" in tensors else tensors
     return {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
 
 

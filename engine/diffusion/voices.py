@@ -16,15 +16,12 @@ from engine.diffusion.images import Rgb
 
 # Below this share of their mean size the values are balanced around zero, and their mean says nothing about their scale.
 _BALANCED = 0.02
-# Vectors of learned embeddings by name, (n, dim).
+# Vectors of learned embeddings by name, (n, dim); where two encoders read, those of both side by side.
 Learned = Mapping[str, torch.Tensor]
 
 
 class Voice(Protocol):
-    """`width` is that of the first encoder's input embeddings, which learned ones have to match."""
-
-    @property
-    def width(self) -> int: ...
+    """What a family makes of words."""
 
     def runs(self, passages: tuple[Passage, ...], sizes: Mapping[str, int]) -> list[Run]:
         """Tokens in the runs that the encoder reads at once; at least one. `sizes` are numbers of vectors of learned embeddings by name."""
@@ -33,6 +30,14 @@ class Voice(Protocol):
     def say(self, passages: tuple[Passage, ...], runs: int, learned: Learned) -> Told:
         """One row that is `runs` runs long, so that both halves of a guided walk have one length."""
         ...
+
+
+@runtime_checkable
+class LearningVoice(Protocol):
+    """A voice that takes learned embeddings. `widths` are those of its encoders' input embeddings, whose vectors stand side by side in one learned one."""
+
+    @property
+    def widths(self) -> tuple[int, ...]: ...
 
 
 @runtime_checkable
@@ -84,8 +89,8 @@ class ClipVoice:
     layer: int = 1
 
     @property
-    def width(self) -> int:
-        return self.part.width
+    def widths(self) -> tuple[int, ...]:
+        return (self.part.width,)
 
     def runs(self, passages: tuple[Passage, ...], sizes: Mapping[str, int]) -> list[Run]:
         return self.part.runs(passages, sizes)
@@ -115,8 +120,8 @@ class TwoClipsVoice:
     layer: int = 2
 
     @property
-    def width(self) -> int:
-        return self.parts[0].width
+    def widths(self) -> tuple[int, ...]:
+        return tuple(part.width for part in self.parts)
 
     def runs(self, passages: tuple[Passage, ...], sizes: Mapping[str, int]) -> list[Run]:
         return self.parts[0].runs(passages, sizes)
@@ -139,9 +144,11 @@ def read_clips(
     """Weighted states of both, (1, 77·k, d₁ + d₂), and what each makes of the first run as a whole, (1, p)."""
     states: list[torch.Tensor] = []
     pooled: dict[str, torch.Tensor] = {}
+    begin = 0
     for name, part in zip(("first", "second"), parts, strict=True):
         laid = part.filled(passages, runs, learned)
-        answer = part.read(laid, learned, hidden=True)
+        answer = part.read(laid, {word: vectors[:, begin : begin + part.width] for word, vectors in learned.items()}, hidden=True)
+        begin += part.width
         found = weigh(answer.hidden_states[-layer], _weights(laid))
         states.append(found.reshape(1, -1, found.shape[-1]))
         # A projected encoder answers with its projection first; another one has its pooled state.

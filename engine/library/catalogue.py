@@ -28,6 +28,8 @@ from engine.weights.single_files import SINGLE_FILES, is_single_file, latents_of
 BUNDLED = Path(__file__).resolve().parents[2] / "presets" / "models"
 # Families that are drawn by the row of another: they differ in what their settings say.
 _ROWS = {"sd2": "sd1"}
+# Sizes of Stable Diffusion 2 where it was trained at 768 pixels, and the latents along an edge that say so.
+_LARGER, _LARGER_LATENTS = ((768, 768), (1024, 768), (768, 1024)), 96
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CARD_MAX = 64 * 1024
 # Facts for the hub, before the words for people.
@@ -148,7 +150,7 @@ def _look(name: str, _stamp: tuple[tuple[str, int, int], ...]) -> _Looked:
     except EngineError as error:
         return _Looked(refusal=str(error))
     family = _ROWS.get(found.family, found.family)
-    facts = family_of(_settings(path)) if path.is_dir() else FAMILIES.get(found.family)
+    facts = family_of(_settings(path)) if path.is_dir() else FAMILIES.get(family)
     if facts is None or facts.key != family:
         return _Looked(family, found.text, parts, f"{found.text} Easel cannot draw with {found.made_for or 'this kind'} in this form yet.")
     if path.is_file():
@@ -168,8 +170,9 @@ def _usual(folder: Path, family: str) -> dict[str, Any]:
     editor = EDITORS.get(editor_name(index))
     # Some are distilled to one run by a note in the folder, not by their design.
     is_distilled = bool(index.get("is_distilled"))
+    sizes = _LARGER if family == "sd1" and _settings(folder, "unet").get("sample_size") == _LARGER_LATENTS else facts.sizes
     return {
-        "sizes": facts.sizes, "default_size": facts.sizes[0], "default_steps": facts.steps, "default_guidance": (editor and editor.guidance_scale) or facts.guidance_scale,
+        "sizes": sizes, "default_size": sizes[0], "default_steps": facts.steps, "default_guidance": (editor and editor.guidance_scale) or facts.guidance_scale,
         "default_scheduler": facts.scheduler,
         "guidance": "none" if is_distilled else guidance_kind(family, _settings(folder, "transformer")),
     }  # fmt: skip
@@ -275,9 +278,11 @@ def content_hash(folder: Path, digests: Digests | None = None) -> str:
     """SHA-256 over the names and bytes of every weight and configuration file; of a single file that of its bytes, as every program has it."""
     digests = digests or _DIGESTS
     if is_single_file(folder):
-        base = read_single_file(folder).base
+        file = read_single_file(folder)
         own = digests.of(folder)
-        return own if base is None else hashlib.sha256(f"{own} {content_hash(base, digests)}".encode()).hexdigest()
+        # What it borrows, and what a note beside it changes in what it draws.
+        more = [*([content_hash(file.base, digests)] if file.base else []), *([file.noted] if file.noted else [])]
+        return hashlib.sha256(" ".join((own, *more)).encode()).hexdigest() if more else own
     total = hashlib.sha256()
     for path in _hashed(folder):
         total.update(path.relative_to(folder).as_posix().encode())

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from engine.contract.embeddings import VECTORS_MAX, EmbeddingCard, named_embeddings
+from engine.contract.embeddings import VECTORS_MAX, EmbeddingCard, cannot_be_read, learned_shapes, named_embeddings
 from engine.contract.errors import IncompatibleAdapter, ModelNotFound
 from engine.contract.models import ModelCard
 from engine.weights.headers import read_header
@@ -59,9 +59,10 @@ class Embeddings:
 def _check_fit(card: EmbeddingCard, model: ModelCard, control: str) -> None:
     if card.refusal is not None:
         raise IncompatibleAdapter(f"The embedding {card.name} cannot be used: {card.refusal}", "Take it out of the prompt.", control)
-    if card.width is not None and model.text_width is not None and card.width != model.text_width:
-        message = f"The embedding {card.name} has vectors of {card.width} numbers and {model.title} reads {model.text_width}."
-        raise IncompatibleAdapter(message, "Take it out, or choose a model of the family that it was made for.", control)
+    if not card.fits(model):
+        reads = f"{model.title} reads {model.text_width}" + (" in two text encoders" if model.family == "sdxl" else "")
+        hint = "Take it out, or choose a model of the family that it was made for."
+        raise IncompatibleAdapter(cannot_be_read(card.name, card.widths, reads), hint, control)
 
 
 @lru_cache(maxsize=256)
@@ -75,11 +76,7 @@ def _card(name: str, size: int, _mtime: int) -> EmbeddingCard:
     header = read_header(path)
     if header is None:
         return EmbeddingCard(**known, refusal="its file is damaged or no safetensors file.")
-    shapes = header.shapes
-    if {"clip_l", "clip_g"} & shapes.keys():
-        return EmbeddingCard(**known, refusal="it was made for SDXL.")
-    shape = shapes.get("emb_params") or next(iter(shapes.values())) if "emb_params" in shapes or len(shapes) == 1 else ()
-    vectors, width = (1, *shape)[-2:] if len(shape) in (1, 2) else (0, 0)
-    if not 1 <= vectors <= VECTORS_MAX or not width:
+    shapes = learned_shapes(header.shapes)
+    if not shapes:
         return EmbeddingCard(**known, refusal=f"it holds no list of 1 to {VECTORS_MAX} vectors.")
-    return EmbeddingCard(**known, vectors=vectors, width=width)
+    return EmbeddingCard(**known, vectors=next(iter(shapes.values()))[0], widths=tuple(width for _, width in shapes.values()))

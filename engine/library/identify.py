@@ -159,9 +159,10 @@ def _denoiser(shapes: Shapes) -> Identity | None:
     for first, last, layout in (("input_blocks.0.0.weight", "out.2.weight", "original"), ("conv_in.weight", "conv_out.weight", "diffusers")):
         if first in bare and last in bare and not any(key.startswith("decoder.") for key in bare):
             found = _unet(kind, layout, bare, channels=(bare[first], bare[last]))
-            # A small one has a width of its own; only the first models lie beside OpenAI's text encoder.
-            is_first = not found.family and any(key.startswith("cond_stage_model.transformer.") for key in shapes)
-            return replace(found, family="sd1") if is_first else found
+            # A small one has a width of its own; the first models lie beside OpenAI's text encoder, the second ones beside OpenCLIP's.
+            beside = {"cond_stage_model.transformer.": "sd1", "cond_stage_model.model.": "sd2"}
+            said = next((family for start, family in beside.items() if any(key.startswith(start) for key in shapes)), "")
+            return found if found.family else replace(found, family=said)
     mark = next((mark for mark in DENOISERS if mark.is_in(bare)), None)
     if mark is None:
         return None

@@ -52,8 +52,9 @@ On two CPU cores (AVX512-BF16), other work beside it:
 {stages}
 
 Remake it: `make train ARGS="--recipe starter-v1"`, then `starter-v2` and `starter-v3`, which go on from there: the first two taught the denoiser,
-the third a deeper decoder, half of it on drawn scenes that the denoiser noised and walked back (`engine/starter/walked.py`), so that outlines that a
-walk blurs are drawn sharp again. Latents are the same for all of them. Every stage resumes from its checkpoint; the bundled weights are averages.
+the third the decoder, with more weight on subjects, half of it on drawn scenes that the denoiser noised and walked back (`engine/starter/walked.py`).
+Latents are the same for all of them. Nine more blocks in that decoder learned next to nothing in 45 minutes and were taken out again: what is lost is
+not in eight channels. Every stage resumes from its checkpoint; the bundled weights are averages.
 
 ## What it can do
 

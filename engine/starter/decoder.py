@@ -25,9 +25,8 @@ CURVE = "decoder.jsonl"
 
 @dataclass(frozen=True)
 class DecoderPlan:
-    """`blocks` residual blocks at 1/8, 1/4, 1/2 and the whole size; the stage ends after `minutes`, or after `steps` where that is given."""
+    """The stage ends after `minutes`, or after `steps` where that is given."""
 
-    blocks: tuple[int, ...]
     minutes: float = 0.0
     steps: int | None = None
     batch: int = 8
@@ -44,37 +43,6 @@ class DecoderPlan:
     seed: int = 5
     say_every: int = 200
     compiled: bool = True
-
-
-def deepened(vae: AutoencoderTiny, blocks: tuple[int, ...]) -> AutoencoderTiny:
-    """The same pictures from a decoder with more residual blocks: the new ones begin as the identity. Raises `ValueError` for fewer blocks."""
-    before: tuple[int, ...] = tuple(vae.config["num_decoder_blocks"])
-    if len(before) != len(blocks) or any(new < old for old, new in zip(before, blocks, strict=True)):
-        raise ValueError(f"a decoder of {before} blocks cannot become one of {blocks}")
-    deep: Any = AutoencoderTiny.from_config({**vae.config, "num_decoder_blocks": blocks})
-    deep.encoder.load_state_dict(vae.encoder.state_dict())
-    known: Any = vae.decoder.layers
-    old_stages, new_stages = _stages(list(known)), _stages(list(deep.decoder.layers))
-    for old, new in zip(old_stages, new_stages, strict=True):
-        new[0].load_state_dict(old[0].state_dict())
-        for number, block in enumerate(new[1:]):
-            if number < len(old) - 1:
-                block.load_state_dict(old[1 + number].state_dict())
-            else:
-                torch.nn.init.zeros_(block.conv[4].weight)
-                torch.nn.init.zeros_(block.conv[4].bias)
-    return deep
-
-
-def _stages(layers: list[Any]) -> list[list[Any]]:
-    """A convolution and the blocks that follow it, for each size, and the last convolution alone."""
-    stages: list[list[Any]] = []
-    for layer in layers:
-        if isinstance(layer, torch.nn.Conv2d):
-            stages.append([layer])
-        elif hasattr(layer, "conv"):
-            stages[-1].append(layer)
-    return stages
 
 
 def train_decoder(vae: AutoencoderTiny, work: Path, plan: DecoderPlan) -> AutoencoderTiny:

@@ -89,7 +89,7 @@ def drawn_by_engine(components: Components, prompts: list[str], file: Path | Non
     made: list[NDArray[np.uint8]] = []
     width = int(components.text_encoder.config.hidden_size)
     hashes = {} if file is None else {file.stem: sha256_of(file)}
-    learned = {} if file is None else {file.stem: load_embedding(file.stem, file, width=width, digest=hashes[file.stem], field="prompt")}
+    learned = {} if file is None else {file.stem: load_embedding(file.stem, file, widths=(width,), digest=hashes[file.stem], field="prompt")}
     with encoder.knowing(learned, hashes):
         for seed, prompt in enumerate(prompts):
             recipe = Recipe(

@@ -34,7 +34,7 @@ RECIPES = {
             UnetPlan(size=128, batch=32, learning_rate=8e-4, minutes=45, cooldown=0.2),
             UnetPlan(size=256, batch=16, learning_rate=5e-4, minutes=35, cooldown=0.4),
         ),
-        decoder=DecoderPlan(blocks=(4, 3, 2, 1), minutes=12, learning_rate=1e-3, subject_weight=0),
+        decoder=DecoderPlan(minutes=12, learning_rate=1e-3, subject_weight=0),
     ),
     # From those weights to more subjects in a picture, near and far.
     "starter-v2": TrainingRecipe(
@@ -45,14 +45,14 @@ RECIPES = {
         is_wide=True,
         starts_from_bundle=True,
     ),
-    # A deeper decoder for the same latents, taught on what the denoiser leaves too: every other weight stays. The scenes are those of starter-v2.
+    # The decoder goes on, with more weight on subjects and on what the denoiser leaves: every other weight stays. The scenes are those of starter-v2.
     "starter-v3": TrainingRecipe(
         scenes=20_000,
         seed=20261122,
         text_steps=0,
         unet=(),
         walked=6_000,
-        decoder=DecoderPlan(blocks=(8, 7, 3, 1), minutes=45, walked_share=0.5),
+        decoder=DecoderPlan(minutes=50, walked_share=0.5),
         is_wide=True,
         starts_from_bundle=True,
     ),

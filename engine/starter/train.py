@@ -21,7 +21,7 @@ from engine.contract.errors import DamagedFile
 from engine.starter.autoencoder import BASIS_FILE, PatchBasis, build_autoencoder, encode_dataset, fit_basis
 from engine.starter.checkpoints import check_checkpoint
 from engine.starter.dataset import SIZE, draw_dataset, draw_masks
-from engine.starter.decoder import deepened, train_decoder
+from engine.starter.decoder import train_decoder
 from engine.starter.recipes import RECIPES
 from engine.starter.text_encoder import pretrain
 from engine.starter.tokenizer import build_tokenizer
@@ -71,11 +71,11 @@ def run_stage(stage: str, work: Path, name: str, *, processes: int, size: int | 
         case "decoder" if recipe.decoder:
             draw_masks(work, seed=recipe.seed, is_wide=recipe.is_wide)
             plan = recipe.decoder if minutes is None else replace(recipe.decoder, minutes=minutes)
-            before = work / "vae" if recipe.starts_from_bundle else None
+            is_begun = recipe.starts_from_bundle
             vae = (
-                deepened(AutoencoderTiny.from_pretrained(before, torch_dtype=torch.float32), plan.blocks)
-                if before
-                else build_autoencoder(PatchBasis.load(work / BASIS_FILE), blocks=plan.blocks)
+                AutoencoderTiny.from_pretrained(work / "vae", torch_dtype=torch.float32)
+                if is_begun
+                else build_autoencoder(PatchBasis.load(work / BASIS_FILE))
             )
             train_decoder(vae, work, plan).save_pretrained(work / "vae")
         case "export":

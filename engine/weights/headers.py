@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from engine.contract.errors import DamagedFile
 
 HEADER_MAX_BYTES = 8 * 1024 * 1024
@@ -57,6 +59,26 @@ def read_header(path: Path) -> Header | None:
         return judge_header(path)
     except DamagedFile:
         return None
+
+
+def read_vector(path: Path, name: str) -> np.ndarray:
+    """The values of one tensor in 16 or 32 bit, flat. For a file that was judged; raises `DamagedFile` for other kinds of numbers."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+        start, end = entry["data_offsets"]
+        file.seek(8 + length + start)
+        raw = file.read(end - start)
+    match entry["dtype"]:
+        case "F32":
+            return np.frombuffer(raw, "<f4")
+        case "F16":
+            return np.frombuffer(raw, "<f2").astype(np.float32)
+        case "BF16":
+            # The upper half of a number in 32 bit.
+            return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+        case kind:
+            raise _damaged(path, f"tensor {name[:60]!r} has numbers of an unusual kind ({kind})")
 
 
 def _check_entries(path: Path, entries: dict[str, Any], data_bytes: int) -> Shapes:

@@ -15,23 +15,31 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from engine.contract.editing import editor_name
 from engine.contract.errors import DamagedFile
 from engine.contract.families import FAMILIES, family_of
 from engine.weights.byte_pairs import CLIP_PAIRS
-from engine.weights.fingerprints import DENOISER_AT, DENOISERS, VAE_AT, Shapes, part_at, text_width, under
+from engine.weights.fingerprints import DENOISER_AT, DENOISERS, TITLES, VAE_AT, Shapes, part_at, text_width, under
 from engine.weights.gguf_header import judge_gguf
-from engine.weights.headers import Header, judge_header
+from engine.weights.headers import Header, judge_header, read_vector
 from engine.weights.releases import Told, names_of, release_of
 
 SINGLE_FILES = (".safetensors", ".gguf")
 _USUAL = Path(__file__).resolve().parents[2] / "presets" / "single_files"
 _GROUPS, _HEAD = 32, 64
-# Where the text encoders stand, by family and part; those of OpenCLIP have other names inside.
+# Width of what Stable Diffusion 2 hears; latents along an edge of its models for 768 pixels; what tells those from the others.
+_WIDTH_SD2, _SIZE_V, _SPREAD_V = 1024, 96, 0.09
+_PREDICTS = {"v": "v_prediction", "epsilon": "epsilon"}
+# Where the text encoders stand, by kind and part; those of OpenCLIP have other names inside.
 _ENCODERS = {
     "sd1": {"text_encoder": "cond_stage_model.transformer."},
+    "sd2": {"text_encoder": "cond_stage_model.model."},
     "sdxl": {"text_encoder": "conditioner.embedders.0.transformer.", "text_encoder_2": "conditioner.embedders.1.model."},
 }
+# How the names of OpenCLIP's begin.
+OPEN_CLIP = ".model."
 _BLOCK = re.compile(r"(?:encoder\.)?down(?:_blocks)?\.(\d+)\.(?:block|resnets)\.(\d+)\.conv2\.weight")
 _JSON_MAX = 1024 * 1024
 
@@ -42,7 +50,7 @@ class SingleFile:
 
     `inside` are the parts that the file holds, each under the beginning of its tensors' names; `base` is the folder that
     the others come from, None where they come from nowhere. `wants_vae`: one has to be put beside it to draw. `says`: what
-    there is to know about editing with it, in sentences.
+    there is to know about it beyond its family, in sentences. `noted`: what a note beside it says that changes its pictures.
     """
 
     path: Path
@@ -52,6 +60,7 @@ class SingleFile:
     base: Path | None = None
     wants_vae: bool = False
     says: str = ""
+    noted: str = ""
 
 
 def is_single_file(model: Path) -> bool:
@@ -115,31 +124,64 @@ def _read(path: Path, _stamps: tuple[tuple[str, int], ...]) -> SingleFile:
     if is_gguf(path):
         raise _unusable(path, "of this family Easel reads no GGUF.", "Get it as a .safetensors file.")
     family = "sdxl" if "label_emb.0.0.weight" in bare else "sd1"
-    usual = _read_json(_USUAL / f"{family}.json")
+    # The second models are drawn like the first ones; they hear another text encoder.
+    is_second = family == "sd1" and (text_width(bare) == _WIDTH_SD2 or bool(under(_ENCODERS["sd2"]["text_encoder"], shapes)))
+    kind = "sd2" if is_second else family
+    usual = _read_json(_USUAL / f"{kind}.json")
     inside = {"unet": at}
     encoders: dict[str, dict[str, Any]] = {}
-    for part, start in _ENCODERS[family].items():
+    for part, start in _ENCODERS[kind].items():
         if (own := under(start, shapes)) and (found := _text_encoder(own, path)):
-            inside[part], encoders[part] = start, found
+            inside[part], encoders[part] = start, _one_layer_less(found) if is_second else found
     vae_at = part_at(VAE_AT, shapes)
     vae = read_vae(under(vae_at, shapes)) if vae_at else None
     if vae is not None:
         inside["vae"] = vae_at
-    base = _base(path, family, needs={*_ENCODERS[family]} - inside.keys(), width=text_width(bare))
+    base = _base(path, kind, needs={*_ENCODERS[kind]} - inside.keys(), width=text_width(bare))
     settings = {**usual, "vae": usual["vae"] | (vae or {}), **{part: usual[part] | found for part, found in encoders.items()}}
     if base is not None:
-        settings |= {part: settings_of(base, part) for part in (*_ENCODERS[family], "vae") if part not in inside}
+        settings |= {part: settings_of(base, part) for part in (*_ENCODERS[kind], "vae") if part not in inside}
     settings["unet"] = usual["unet"] | _unet(bare, path, pooled=settings.get("text_encoder_2", {}).get("projection_dim", 0))
-    settings["scheduler"] = usual["scheduler"] | _prediction(shapes)
-    return SingleFile(path, family, settings, inside, base, wants_vae=vae is None and base is None)
+    predicts, says = _prediction(path, shapes, at, is_second=is_second and settings["unet"]["in_channels"] == settings["unet"]["out_channels"])
+    settings["scheduler"] = usual["scheduler"] | predicts
+    if is_second and predicts.get("prediction_type") == "v_prediction":
+        settings["unet"]["sample_size"] = _SIZE_V
+    noted = str(_own(path).get("predicts", ""))
+    return SingleFile(path, family, settings, inside, base, wants_vae=vae is None and base is None, says=says, noted=noted)
 
 
-def _prediction(shapes: Shapes) -> dict[str, Any]:
-    """What a checkpoint that predicts v says of it: two empty tensors."""
-    if "v_pred" not in shapes:
-        return {}
-    zero = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if "ztsnr" in shapes else {}
-    return {"prediction_type": "v_prediction", **zero}
+def _prediction(path: Path, shapes: Shapes, at: str, *, is_second: bool) -> tuple[dict[str, Any], str]:
+    """What the scheduler has to know of it, and a sentence where that is a guess.
+
+    A note beside the file counts first (`"predicts": "v"` or `"epsilon"`), then the empty tensor by which newer checkpoints
+    say that they predict v. Stable Diffusion 2 is older than that: of its models, those for 768 pixels predict v and those
+    for 512 the noise, with the same tensors. The training moved the bias before the last attention apart: its spread is
+    under 0.09 where the noise is predicted and over it where v is (the rule that ComfyUI goes by). Its inpainting models
+    predict the noise, all of them.
+    """
+    if (note := _own(path).get("predicts")) is not None:
+        if not isinstance(note, str) or note not in _PREDICTS:
+            raise _unusable(path, f"{own_file(path).name} says that it predicts something unknown.", 'Write "v" or "epsilon" there.')
+        return {"prediction_type": _PREDICTS[note]}, ""
+    if "v_pred" in shapes:
+        zero = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if "ztsnr" in shapes else {}
+        return {"prediction_type": "v_prediction", **zero}, ""
+    names = [name for name in shapes if name.startswith(f"{at}output_blocks.") and name.endswith(".1.transformer_blocks.0.norm1.bias")]
+    if not is_second or not names:
+        return {}, ""
+    last = max(names, key=lambda name: int(name.removeprefix(at).split(".")[1]))
+    is_v = float(np.std(read_vector(path, last))) > _SPREAD_V
+    seems, other = ("v, for 768 pixels", "epsilon") if is_v else ("the noise, for 512 pixels", "v")
+    wish = f'{{"predicts": "{other}"}}'
+    says = f"Its weights look like those that predict {seems}. Should its pictures be noise, write {wish} into {own_file(path).name} beside it."
+    return ({"prediction_type": "v_prediction"} if is_v else {}), says
+
+
+def _one_layer_less(encoder: dict[str, Any]) -> dict[str, Any]:
+    """Stable Diffusion 2 hears the last layer but one. A file that holds the whole encoder, with its projection, has one that nobody needs."""
+    spare = 1 if "projection_dim" in encoder else 0
+    kept = {name: value for name, value in encoder.items() if name != "projection_dim"}
+    return kept | {"num_hidden_layers": encoder["num_hidden_layers"] - spare}
 
 
 # The other parts
@@ -183,9 +225,10 @@ def _on_editing(path: Path, told: Told, family: str, base: Path, *, can_edit: bo
         return f"It is {title}, which edits by a sentence: {told.by}."
     if told.by:
         return ""
-    # The oldest has the plainest name.
     wish = f'{{"edits": "{names[0]}"}}'
-    return f"Its tensors do not tell whether it edits by a sentence. If it is {names[-1]}, say so in {own_file(path).name} beside it: {wish}."
+    return (
+        f"Its tensors do not tell whether it edits by a sentence. If it is {' or '.join(names)}, say so in {own_file(path).name} beside it: {wish}."
+    )
 
 
 def _transformer(path: Path, family: str, bare: Shapes, settings: dict[str, Any]) -> dict[str, Any]:
@@ -204,8 +247,9 @@ def _base(path: Path, family: str, *, needs: set[str], width: int | None, pipeli
 
     None where there is none and none is needed. Raises `DamagedFile` where `needs` cannot be met.
     """
-    title, own = FAMILIES[family].title, _own(path)
-    here = {one.name: one for one in sorted(path.parent.iterdir()) if _fits(one, family, width)} if path.parent.is_dir() else {}
+    title, own = FAMILIES[family].title if family in FAMILIES else TITLES[family], _own(path)
+    row = "sd1" if family == "sd2" else family
+    here = {one.name: one for one in sorted(path.parent.iterdir()) if _fits(one, row, width)} if path.parent.is_dir() else {}
     if (named := own.get("base")) is not None:
         if str(named) not in here:
             message = f"it borrows from {str(named)[:64]}, which is no folder of {title} here."
@@ -320,7 +364,8 @@ def _text_encoder(own: Shapes, path: Path) -> dict[str, Any] | None:
         if "token_embedding.weight" in bare:
             vocabulary, width = bare["token_embedding.weight"]
             layers = {name.split(".")[2] for name in bare if name.startswith("transformer.resblocks.")}
-            inner, projected = bare["transformer.resblocks.0.mlp.c_fc.weight"][0], bare["text_projection"][1]
+            # Written back from a folder of Stable Diffusion 2 it has none.
+            inner, projected = bare["transformer.resblocks.0.mlp.c_fc.weight"][0], bare.get("text_projection", (0, None))[1]
             room = bare["positional_embedding"][0]
         elif "embeddings.token_embedding.weight" in bare:
             vocabulary, width = bare["embeddings.token_embedding.weight"]

@@ -1,4 +1,4 @@
-"""Small untrained models of the first two families, as a folder and as one file in the layout of their first release: the same weights in both."""
+"""Small untrained models of Stable Diffusion 1, 2 and XL, as a folder and as one file in the layout of their first release: the same weights in both."""
 
 from __future__ import annotations
 
@@ -35,14 +35,13 @@ _CLIP = {
 def make_pair(folder: Path, family: str, **options: Any) -> tuple[Path, Path]:
     """A folder and a file beside it, `<family>.safetensors`. `in_channels` of the denoiser, `words` to put beside the tensors."""
     torch.manual_seed(len(family))
-    parts = _sd1(**options) if family == "sd1" else _sdxl(**options)
+    parts = {"sd1": _sd1, "sd2": _sd2, "sdxl": _sdxl}[family](**options)
     home = folder / f"{family}-folder"
     usual = json.loads((PRESETS / f"{family}.json").read_text())
     for name, part in parts.items():
         part.eval().save_pretrained(home / name)
-        clip_tokenizer(name.replace("text_encoder", "tokenizer")).save_pretrained(
-            home / name.replace("text_encoder", "tokenizer")
-        ) if "text" in name else None
+        if "text" in name:
+            clip_tokenizer(is_open=name == "text_encoder_2" or family == "sd2").save_pretrained(home / name.replace("text_encoder", "tokenizer"))
     (home / "scheduler").mkdir()
     (home / "scheduler" / "scheduler_config.json").write_text(json.dumps(usual["scheduler"]))
     (home / "model_index.json").write_text(json.dumps(usual["model_index"]))
@@ -52,8 +51,11 @@ def make_pair(folder: Path, family: str, **options: Any) -> tuple[Path, Path]:
 def to_original(home: Path, file: Path, family: str, more: Tensors | None = None, without: tuple[str, ...] = ()) -> Path:
     """The weights of a folder as one file; `without` are parts that are left out."""
     starts = {"unet": ("model.diffusion_model.", unet_keys), "vae": ("first_stage_model.", vae_keys)}
-    first = {"sd1": "cond_stage_model.transformer.", "sdxl": "conditioner.embedders.0.transformer."}[family]
-    starts |= {"text_encoder": (first, clip_keys), "text_encoder_2": ("conditioner.embedders.1.model.", open_clip_keys)}
+    first = {"sd1": "cond_stage_model.transformer.", "sd2": "cond_stage_model.model.", "sdxl": "conditioner.embedders.0.transformer."}[family]
+    starts |= {
+        "text_encoder": (first, last_but_one_keys if family == "sd2" else clip_keys),
+        "text_encoder_2": ("conditioner.embedders.1.model.", open_clip_keys),
+    }
     tensors: Tensors = dict(more or {})
     for part, (start, convert) in starts.items():
         if (home / part).is_dir() and part not in without:
@@ -118,6 +120,16 @@ def clip_keys(stored: Tensors) -> Tensors:
     return {f"text_model.{name.removeprefix('text_model.')}": value for name, value in stored.items()}
 
 
+def last_but_one_keys(stored: Tensors) -> Tensors:
+    """A whole OpenCLIP encoder around the layers that Stable Diffusion 2 hears: one more layer, and a projection."""
+    bare = {name.removeprefix("text_model."): value for name, value in stored.items()}
+    layers = 1 + max(int(name.split(".")[2]) for name in bare if name.startswith("encoder.layers."))
+    first = {name: value for name, value in bare.items() if name.startswith("encoder.layers.0.")}
+    spare = {name.replace("layers.0.", f"layers.{layers}."): torch.randn_like(value) for name, value in first.items()}
+    width = bare["final_layer_norm.weight"].shape[0]
+    return open_clip_keys(bare | spare | {"text_projection.weight": torch.randn(width, width)})
+
+
 def open_clip_keys(stored: Tensors) -> Tensors:
     bare = {name.removeprefix("text_model."): value for name, value in stored.items()}
     found: Tensors = {
@@ -162,6 +174,18 @@ def _sd1(*, in_channels: int = 4) -> dict[str, Any]:
         attention_head_dim=8,
     )  # fmt: skip
     return {"unet": unet, "vae": make_vae(), "text_encoder": _clip(32)}
+
+
+def _sd2(*, in_channels: int = 4) -> dict[str, Any]:
+    unet = UNet2DConditionModel(
+        sample_size=64, in_channels=in_channels, out_channels=4, layers_per_block=_LAYERS, block_out_channels=(64, 128), norm_num_groups=32,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=64,
+        attention_head_dim=(1, 2), use_linear_projection=True,
+    )  # fmt: skip
+    encoder: Any = _clip(64, layers=2, projected=True)
+    encoder.config.projection_dim = 512
+    heard: Any = CLIPTextModel(encoder.config)
+    return {"unet": unet, "vae": make_vae(), "text_encoder": heard}
 
 
 def _sdxl(*, in_channels: int = 4) -> dict[str, Any]:

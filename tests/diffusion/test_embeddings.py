@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +18,16 @@ from safetensors.torch import save_file
 
 from engine import Engine, EngineError, Failed, InvalidRequest, Settings, parse_request
 from engine.contract.embeddings import named_embeddings
+from engine.diffusion.embeddings import load_embedding
 from engine.diffusion.loading import Components, load_components
+from engine.diffusion.modes.txt2img import text_to_image
 from engine.diffusion.text import PromptEncoder
+from engine.diffusion.voices import LearningVoice
 from engine.library.metadata import read_recipe
 from tests.conftest import OWNER, STARTER, events_of
+from tests.diffusion.families import STEPS, make_family, pipeline
+from tests.diffusion.originals import make_pair
+from tests.diffusion.test_families import recipe as recipe_of
 from tests.pictures import draw, read
 
 SMALL = {"steps": 2, "width": 64, "height": 64, "seed": 5}
@@ -101,7 +110,7 @@ def test_a_picture_with_an_embedding_has_its_hash_and_comes_back(engine: Engine)
     (same,) = draw(engine, "txt2img", prompt="a red castle at night", negative_prompt="blurry", **SMALL)
     card = next(card for card in engine.embeddings() if card.name == "my-duo")
     assert read_recipe(picture.path).embeddings == {"my-duo": card.content_hash}
-    assert (card.vectors, card.width, card.refusal) == (2, 256, None)
+    assert (card.vectors, card.widths, card.refusal) == (2, (256,), None)
     assert same.recipe.embeddings is None
     assert read(picture).tobytes() == read(same).tobytes()
     assert engine.submit(picture.recipe.to_request(), OWNER).recipe == picture.recipe
@@ -119,7 +128,7 @@ def test_each_picture_has_the_embeddings_of_its_own_words(engine: Engine) -> Non
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("wide", "vectors of 768 numbers"), ("nan", "no numbers"), ("sdxl", "made for SDXL"), ("many", "no list of 1 to 75"), ("two", "no list of"),
+        ("wide", "vectors of 768 numbers"), ("nan", "no numbers"), ("sdxl", "vectors of 768 and 1280 numbers"), ("many", "no list of 1 to 75"), ("two", "no list of"),
         ("short", "damaged"), ("noise", "damaged"), ("hidden", "damaged"), ("plain", "is a pickle"), ("INK", "Ink or ink"),
     ],
 )  # fmt: skip
@@ -207,3 +216,84 @@ def test_older_tokenizer_folders_are_read_too(components: Components, tmp_path: 
 def test_counting_brings_no_torch(tmp_path: Path) -> None:
     code = f"import sys; from engine import Engine, Settings; Engine(Settings(data={str(tmp_path)!r})).words('a (castle:1.2)'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], timeout=60, check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Tiny models beside the first ones: two encoders of 16 and 24 numbers, and one of OpenCLIP's of 64."""
+    room = tmp_path_factory.mktemp("others")
+    return {"sdxl": make_family(room / "xl", "sdxl"), "sd2": make_pair(room, "sd2")[0]}
+
+
+def heard_at_its_end(components: Components) -> Components:
+    """What the whole prompt comes to is read at its end. Old settings say 2 for that token, and mean the one with the largest number: a learned one."""
+    if "text_encoder_2" in components.parts:
+        components.parts["text_encoder_2"].text_model.eos_token_id = components.parts["tokenizer_2"].eos_token_id
+    return components
+
+
+@pytest.mark.parametrize("prompt", ["a red <mine> at night", "<mine>, a castle of <mine>"])
+@pytest.mark.parametrize("kind", ["sdxl", "sd2"])
+def test_a_learned_word_equals_diffusers(others: dict[str, Path], kind: str, prompt: str, tmp_path: Path) -> None:
+    torch.manual_seed(8)
+    widths = {"sdxl": (16, 24), "sd2": (64,)}[kind]
+    vectors = [torch.randn(3, width) for width in widths]
+    names = ("clip_l", "clip_g") if len(widths) == 2 else ("emb_params",)
+    file = tmp_path / "mine.safetensors"
+    save_file(dict(zip(names, vectors, strict=True)), file)
+    loaded = [load_components(others[kind], device=torch.device("cpu"), dtype=torch.float32) for _ in range(2)]
+    ours, fresh = (heard_at_its_end(replace(one, scheduler_config=STEPS)) for one in loaded)
+    assert isinstance(ours.voice, LearningVoice)
+    assert ours.voice.widths == widths
+    asked = recipe_of(ours, prompt=prompt)
+    plain = asked.model_copy(update={"prompt": "a red thing at night"})
+    learned = load_embedding("mine", file, widths=widths, digest=hashlib.sha256(file.read_bytes()).hexdigest(), field="prompt")
+    prompts = PromptEncoder(ours)
+    *_, without = text_to_image(ours, prompts, plain)
+    with prompts.knowing({"mine": learned}, {"mine": "1"}):
+        *_, last = text_to_image(ours, prompts, asked)
+    pipe = pipeline(fresh, "txt2img")
+    for number, each in enumerate(vectors):
+        suffix = "_2" if number else ""
+        encoder, tokenizer = (getattr(pipe, f"{part}{suffix}") for part in ("text_encoder", "tokenizer"))
+        pipe.load_textual_inversion({"<mine>": each}, token="<mine>", text_encoder=encoder, tokenizer=tokenizer)
+    given = {
+        "prompt": prompt, "negative_prompt": asked.negative_prompt, "num_inference_steps": asked.steps, "guidance_scale": asked.guidance_scale, "width": asked.width, "height": asked.height,
+        "generator": [torch.Generator().manual_seed(asked.seed)], "output_type": "latent",
+    }  # fmt: skip
+    theirs = pipe(**given).images
+    away = float((last.latents - theirs).abs().max())
+    print(f"{kind}: largest difference {away:.1e}; without the word {float((without.latents - theirs).abs().max()):.2f}")
+    assert away <= 1e-5
+    assert float((without.latents - theirs).abs().max()) > 1e-2
+
+
+PAIRS: dict[str, tuple[dict[str, torch.Tensor], str]] = {
+    "narrow": ({"clip_l": torch.ones(1, 16), "clip_g": torch.ones(1, 16)}, "vectors of 16 and 16 numbers and xl reads 40 in two text encoders"),
+    "alone": ({"emb_params": torch.ones(1, 40)}, "vectors of 40 numbers and xl reads 40 in two text encoders"),
+    "swapped": ({"clip_l": torch.ones(1, 24), "clip_g": torch.ones(1, 16)}, "vectors of 24 and 16 numbers and the model reads 16 and 24"),
+    "uneven": ({"clip_l": torch.ones(1, 16), "clip_g": torch.ones(2, 24)}, "no list of 1 to 75 vectors"),
+    "half": ({"clip_l": torch.ones(1, 16), "x": torch.ones(1, 24)}, "no list of 1 to 75 vectors"),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_two_encoders_want_two_widths(others: dict[str, Path], name: str, tmp_path: Path) -> None:
+    tensors, said = PAIRS[name]
+    shutil.copytree(others["sdxl"], tmp_path / "models" / "xl")
+    (tmp_path / "embeddings").mkdir()
+    save_file(tensors, tmp_path / "embeddings" / f"{name}.safetensors")
+    save_file({"clip_l": torch.ones(2, 16), "clip_g": torch.ones(2, 24)}, tmp_path / "embeddings" / "good.safetensors")
+    with Engine(Settings(data=tmp_path, worker="inline", dtype="float32", device="cpu")) as running:
+        wish = {"model": "xl", "scheduler": "euler", **SMALL}
+        made = draw(running, "txt2img", prompt="a <good> castle", **wish)[0]
+        assert set(made.recipe.embeddings or {}) == {"good"}
+        try:
+            job = running.submit(parse_request({"prompt": f"a <{name}> castle", **wish}), OWNER)
+            ending = events_of(running, job.id)[-1]
+            assert isinstance(ending, Failed)
+            error = ending.error
+        except EngineError as refused:
+            error = refused
+    assert said in error.message
+    assert (error.field, name in error.message) == ("prompt", True)

@@ -21,6 +21,7 @@ from engine.diffusion.device import bfloat16_wins, pick_dtype
 from engine.diffusion.loading import Components, load_components
 from engine.diffusion.painter import Painter
 from engine.diffusion.text import PromptCache, PromptEncoder
+from engine.diffusion.voices import LearningVoice
 from engine.jobs.hosts.previews import lean, to_jpeg
 from engine.jobs.watch import Broadcast
 from tests.conftest import STARTER
@@ -82,7 +83,8 @@ def test_the_key_knows_encoder_adapters_and_learned_words(components: Components
     assert [encode(encoder="b"), encode(encoder="b")] == [1, 0]
     assert [encode(encoder="a", adapters=(("style", 0.8),)), encode(encoder="a", adapters=(("style", 0.8),))] == [1, 0]
     assert encode(encoder="a", adapters=(("style", 0.7),)) == 1
-    learned = torch.randn(2, components.voice.width)
+    assert isinstance(components.voice, LearningVoice)
+    learned = torch.randn(2, *components.voice.widths)
     for digest in ("1", "2"):
         prompts = PromptEncoder(components, cache=cache, encoder="a")
         with prompts.knowing({"moss": learned}, {"moss": digest}):

@@ -25,7 +25,7 @@ from engine.weights.single_files import read_single_file
 from tests.diffusion.originals import make_pair, to_original
 
 CPU = torch.device("cpu")
-FAMILIES = ("sd1", "sdxl")
+FAMILIES = ("sd1", "sd2", "sdxl")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def load(path: Path) -> Components:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_part_is_that_of_the_folder(pairs: dict[str, tuple[Path, Path]], family: str) -> None:
     folder, file = (load(path) for path in pairs[family])
-    assert file.family.key == folder.family.key == family
+    assert file.family.key == folder.family.key == ("sdxl" if family == "sdxl" else "sd1")
     assert set(file.parts) == set(folder.parts)
     for name, part in file.parts.items():
         if "tokenizer" in name:
@@ -84,19 +84,19 @@ def test_the_picture_is_that_of_the_folder(pairs: dict[str, tuple[Path, Path]], 
 def test_the_tokenizer_is_clips() -> None:
     """Ids as OpenAI published them for their example, and the two ways to fill up."""
     assert len(clip_pairs()[0]) == 49408
-    tokenizer = clip_tokenizer("tokenizer")
+    tokenizer = clip_tokenizer(is_open=False)
     assert tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
-    assert (tokenizer.model_max_length, tokenizer.pad_token_id, clip_tokenizer("tokenizer_2").pad_token_id) == (77, 49407, 0)
+    assert (tokenizer.model_max_length, tokenizer.pad_token_id, clip_tokenizer(is_open=True).pad_token_id) == (77, 49407, 0)
 
 
 def test_the_tokenizer_is_the_same_after_a_round_over_the_disk(tmp_path: Path) -> None:
-    clip_tokenizer("tokenizer").save_pretrained(tmp_path)
+    clip_tokenizer(is_open=False).save_pretrained(tmp_path)
     again: Any = CLIPTokenizer.from_pretrained(tmp_path)
     for text in ("A (red:1.2) castle, at sunset!", "naïve straße 日本 don't 1234", ""):
-        assert again(text).input_ids == clip_tokenizer("tokenizer")(text).input_ids
+        assert again(text).input_ids == clip_tokenizer(is_open=False)(text).input_ids
 
 
-@pytest.mark.parametrize(("family", "channels"), [("sd1", 9), ("sdxl", 9)])
+@pytest.mark.parametrize(("family", "channels"), [("sd1", 9), ("sd2", 9), ("sdxl", 9)])
 def test_an_inpainting_checkpoint_is_known_by_its_channels(tmp_path: Path, family: str, channels: int) -> None:
     file = load(make_pair(tmp_path, family, in_channels=channels)[1])
     assert file.is_inpainting
@@ -110,6 +110,34 @@ def test_a_checkpoint_that_predicts_v_says_so_by_a_tensor(tmp_path: Path) -> Non
     assert (scheduler["prediction_type"], scheduler.get("rescale_betas_zero_snr")) == ("v_prediction", None)
     scheduler = load(zero).scheduler_config
     assert (scheduler["prediction_type"], scheduler["rescale_betas_zero_snr"], scheduler["timestep_spacing"]) == ("v_prediction", True, "trailing")
+
+
+BIAS = "model.diffusion_model.output_blocks.3.1.transformer_blocks.0.norm1.bias"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("spread", "channels", "predicts"), [(0.15, 4, "v_prediction"), (0.03, 4, "epsilon"), (0.15, 9, "epsilon")])
+def test_what_stable_diffusion_2_predicts_is_read_from_one_of_its_layers(
+    tmp_path: Path, spread: float, channels: int, predicts: str, dtype: torch.dtype
+) -> None:
+    tensors = load_file(make_pair(tmp_path, "sd2", in_channels=channels)[1])
+    assert BIAS in tensors
+    tensors[BIAS] = torch.linspace(-1, 1, len(tensors[BIAS])) * spread * 3**0.5
+    save_file({name: value.to(dtype) for name, value in tensors.items()}, tmp_path / "two.safetensors")
+    file = read_single_file(tmp_path / "two.safetensors")
+    card = read_card(tmp_path / "two.safetensors")
+    assert file.settings["scheduler"]["prediction_type"] == predicts
+    assert card.default_size == ((768, 768) if predicts == "v_prediction" else (512, 512))
+    assert (card.family, card.refusal) == ("sd1", None)
+    if channels == 4:
+        other = "epsilon" if predicts == "v_prediction" else "v"
+        assert f'write {{"predicts": "{other}"}} into two.json beside it.' in card.what
+        (tmp_path / "two.json").write_text(f'{{"predicts": "{other}"}}')
+        assert read_single_file(tmp_path / "two.safetensors").settings["scheduler"]["prediction_type"] != predicts
+        # Other pictures have another recipe.
+        assert read_card(tmp_path / "two.safetensors").content_hash != card.content_hash
+        (tmp_path / "two.json").write_text('{"predicts": ["x"]}')
+        assert 'Write "v" or "epsilon" there.' in (read_card(tmp_path / "two.safetensors").refusal or "")
 
 
 def test_other_types_and_averages_are_read_too(tmp_path: Path) -> None:

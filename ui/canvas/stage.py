@@ -38,9 +38,9 @@ _TEMPLATE = """
       <button type="button" data-do="compare" title="Compare with another result by a wipe">Compare</button>
       <button type="button" data-do="tile" aria-pressed="false" title="Show the texture three by three" hidden>3 × 3</button>
       <button type="button" data-do="full" title="Full screen (F)">Full screen</button>
-      <a data-do="download" download>Download</a>
-      <select data-do="format" aria-label="Kind of file" title="PNG is the original; all three carry the settings">
-        <option value="png">PNG</option><option value="jpeg">JPEG</option><option value="webp">WebP</option></select>
+      <span class="stage-save"><a data-do="download" download>Download</a>
+        <select data-do="format" aria-label="Kind of file" title="PNG is the original; all three carry the settings">
+          <option value="png">PNG</option><option value="jpeg">JPEG</option><option value="webp">WebP</option></select></span>
     </div>
     <div class="stage-zips" hidden><a class="stage-zip" download>Download all</a><a class="stage-dataset" download>Download dataset</a></div>
   </footer>

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from engine import Quality
+from ui.filling import BEGINS, ends
 
 _INFO = "Sets steps, guidance and sampler together"
 _HIDDEN: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -45,7 +46,9 @@ def wire_quality(quality: gr.Radio, offer: Callable[[Any], tuple[Quality, ...]],
         ]  # fmt: skip
         return gr.update(value=found[0].name if found else None, info=f"{found[0].label}: {found[0].note}" if found else _INFO)
 
-    quality.input(choose, [model, quality, rack], [*parts, fields["schedule"], rack], **_HIDDEN)  # type: ignore[attr-defined]
+    parts_and_rack = [*parts, fields["schedule"], rack]
+    # The last choice counts, however fast one follows another.
+    ends(quality.input(choose, [model, quality, rack], parts_and_rack, js=BEGINS, trigger_mode="always_last", **_HIDDEN))  # type: ignore[attr-defined]
     gr.on([one.change for one in (model, *parts, rack)], recognise, [model, *parts, rack], quality, trigger_mode="always_last", **_HIDDEN)
 
 

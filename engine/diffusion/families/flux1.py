@@ -31,10 +31,6 @@ class _Voice:
     t5: Any
     part: SentencePart
 
-    @property
-    def width(self) -> int:
-        return self.clip.width
-
     def runs(self, passages: tuple[Passage, ...], sizes: Mapping[str, int]) -> list[Run]:
         return self.part.runs(passages)
 

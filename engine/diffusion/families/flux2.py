@@ -32,10 +32,6 @@ class _Voice:
     part: SentencePart
     layers: tuple[int, ...]
 
-    @property
-    def width(self) -> int:
-        return int(self.encoder.config.hidden_size)
-
     def runs(self, passages: tuple[Passage, ...], sizes: Mapping[str, int]) -> list[Run]:
         return self.part.runs(passages)
 

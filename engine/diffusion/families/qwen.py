@@ -49,10 +49,6 @@ class _Voice:
     processor: Any = None
     is_numbered: bool = False
 
-    @property
-    def width(self) -> int:
-        return int(self.encoder.config.get_text_config().hidden_size)
-
     def runs(self, passages: tuple[Passage, ...], sizes: Mapping[str, int]) -> list[Run]:
         return self.part.runs(passages)
 
@@ -75,10 +71,6 @@ class _SeeingVoice:
 
     own: _Voice
     pictures: tuple[Rgb, ...]
-
-    @property
-    def width(self) -> int:
-        return self.own.width
 
     def runs(self, passages: tuple[Passage, ...], sizes: Mapping[str, int]) -> list[Run]:
         return self.own.runs(passages, sizes)

@@ -29,10 +29,6 @@ class _Voice:
     sentence: SentencePart
     joint_width: int
 
-    @property
-    def width(self) -> int:
-        return self.clips[0].width
-
     def runs(self, passages: tuple[Passage, ...], sizes: Mapping[str, int]) -> list[Run]:
         return self.clips[0].runs(passages, sizes)
 
