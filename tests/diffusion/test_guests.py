@@ -51,9 +51,9 @@ def drawn(own: Painter, guest: str, files: Path) -> bytes:
 
 
 def held(own: Painter) -> dict[str, Part]:
-    parts = {name: part for (_, name), part in own._residency._held.items()}  # pyright: ignore[reportGeneralTypeIssues]
+    parts = {name: part for (_, name), part in own._residency._held.items()}
     assert all(isinstance(part, Part) for part in parts.values())
-    return parts  # pyright: ignore[reportReturnType]
+    return parts
 
 
 def book_is_right(own: Painter) -> None:
@@ -114,9 +114,9 @@ def test_a_body_that_raises_anywhere_leaves_the_book_right(seed: int, files: Pat
             if number == stop:
                 if rng.random() < 0.5:
                     with pytest.raises(ZeroDivisionError):
-                        run.throw(ZeroDivisionError())  # pyright: ignore[reportAttributeAccessIssue]
+                        run.throw(ZeroDivisionError())
                 break
-        run.close()  # pyright: ignore[reportAttributeAccessIssue]
+        run.close()
         book_is_right(own)
         assert own._residency.bytes_on("device") <= 0.3 * GB
         stay = stay_of(own)
