@@ -16,7 +16,7 @@ def set_up_logs(level: str) -> None:
     handler.setFormatter(KeyValue())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # At "debug" our own rooms speak; the libraries' chatter holds what people wrote.
-    for noisy in ("httpx", "httpx2", "httpcore", "PIL", "asyncio", "multipart", "python_multipart"):
+    for noisy in ("alembic", "httpx", "httpx2", "httpcore", "PIL", "asyncio", "multipart", "python_multipart"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
