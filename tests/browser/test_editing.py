@@ -76,9 +76,7 @@ def test_the_switch_answers_the_keyboard_and_changes_what_is_asked_for(page: Pag
     repaint = page.locator("#ctl-how").get_by_label("Repaint", exact=True)
     expect(repaint).to_be_enabled()
     repaint.focus()
-    # The framework gives each radio a name of its own: every choice is a stop of its own.
-    page.keyboard.press("Tab")
-    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
     is_edit(page, is_chosen=True)
     expect(page.locator("#ctl-size")).to_be_hidden()
     expect(prompt).to_have_attribute("placeholder", "Say what to change: make it night")
