@@ -1,6 +1,6 @@
 () => {
   const isText = (at) => at?.matches?.("textarea, input:not([type=range]):not([type=checkbox]):not([type=radio])");
-  const passFrame = () => new Promise((done) => { requestAnimationFrame(() => setTimeout(done)); setTimeout(done, 100); });
+  const passFrame = () => new Promise((done) => { requestAnimationFrame(() => setTimeout(done)); setTimeout(done, 500); });
 
   // A list that is left keeps what was typed into it where that names one of its choices. The framework wants an Enter, and some frames after it.
   const begun = new WeakMap();

@@ -62,6 +62,7 @@ def type_into(page: Page, selector: str, text: str) -> None:
     page.keyboard.type(text)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("width", [1440, 390])
 def test_what_was_just_typed_is_drawn(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 844})
@@ -98,6 +99,7 @@ def test_a_list_keeps_what_was_typed_when_it_is_left_and_nothing_that_it_does_no
     wait_for(lambda: field.input_value() == "Steps", 10, "the choice that stood there")
 
 
+@pytest.mark.timed
 def test_a_choice_that_the_server_answers_is_waited_for(page: Page) -> None:
     ask = asked(page)
     network = page.context.new_cdp_session(page)
@@ -107,10 +109,6 @@ def test_a_choice_that_the_server_answers_is_waited_for(page: Page) -> None:
     chip(page, "quality", "Draft")
     form = ask("click")
     assert (form["steps"], form["guidance_scale"]) == (4, 1)
-    # The last of several choices counts.
-    for label in ("Standard", "Draft", "Fine"):
-        chip(page, "quality", label)
-    assert ask("click")["steps"] == 40
 
 
 def test_a_double_click_asks_once(page: Page) -> None:

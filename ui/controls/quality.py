@@ -47,7 +47,7 @@ def wire_quality(quality: gr.Radio, offer: Callable[[Any], tuple[Quality, ...]],
         return gr.update(value=found[0].name if found else None, info=f"{found[0].label}: {found[0].note}" if found else _INFO)
 
     parts_and_rack = [*parts, fields["schedule"], rack]
-    # The last choice counts, however fast one follows another.
+    # The last choice counts where one is still being answered.
     ends(quality.input(choose, [model, quality, rack], parts_and_rack, js=BEGINS, trigger_mode="always_last", **_HIDDEN))  # type: ignore[attr-defined]
     gr.on([one.change for one in (model, *parts, rack)], recognise, [model, *parts, rack], quality, trigger_mode="always_last", **_HIDDEN)
 
