@@ -20,7 +20,7 @@ def words_remembered(network: Any) -> Generator[None]:
     """
     layers = [
         layer
-        for name, module in network.named_modules()
+        for name, module in (network.named_modules() if isinstance(network, torch.nn.Module) else ())
         if name.endswith("attn2")
         for layer in (getattr(module, "to_k", None), getattr(module, "to_v", None))
         if isinstance(layer, torch.nn.Module) and not hasattr(layer, "_diffusers_hook")
