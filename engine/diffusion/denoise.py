@@ -17,7 +17,7 @@ from engine.diffusion.controlnet import Control
 from engine.diffusion.families import Denoiser
 from engine.diffusion.freezing import FrozenWalk, Walk
 from engine.diffusion.guidance import Guide
-from engine.diffusion.remembering import words_remembered
+from engine.diffusion.remembering import WordMemory
 from engine.diffusion.schedulers import SAMPLERS, Space, noised, schedule_timesteps
 from engine.diffusion.score_guidance import Nudge
 
@@ -116,7 +116,7 @@ def denoise(
     total = len(timesteps)
     batch = len(latents)
     scales = hasattr(scheduler, "scale_model_input")
-    guide = Guide(guidance, model.network, model.settle)
+    guide, memory = Guide(guidance, model.network, model.settle), WordMemory(model.network)
 
     def predict(sample: torch.Tensor, timestep: torch.Tensor, index: int, told: Told) -> torch.Tensor:
         """One run of the model: scaled `sample` (B, C, h, w) told n things, n·B rows → (n·B, C, h, w) float32."""
@@ -126,26 +126,26 @@ def denoise(
         if extra is not None:
             sample = torch.cat([sample, extra], dim=1)
         sample = sample.repeat(rows, 1, 1, 1).to(told.dtype)
-        return model.predict(model.network, sample, timestep, told, added).float()
+        with memory.at_hand():
+            return model.predict(model.network, sample, timestep, told, added).float()
 
     walk, first = Walk((scheduler, guide), rng), 0
     if frozen is not None:
         latents, first = frozen.restore(walk), frozen.index + 1
-    with words_remembered(model.network):
-        for index, timestep in enumerate(timesteps):
-            if index < first:
-                continue
-            sample = scheduler.scale_model_input(latents, timestep) if scales else latents
-            prediction = guide.predict(partial(predict, sample, timestep, index), tell(embeds, index, total), batch=batch, index=index, calls=total)
-            sigma, denoised = clean_latents(scheduler, SAMPLERS[name].space, begin + index, prediction, latents)
-            if nudge is not None and guidance.is_active(index, total):
-                change = nudge(denoised, sigma)
-                prediction = moved(scheduler, SAMPLERS[name].space, begin + index, prediction, change)
-                denoised = denoised + change
-            latents = scheduler.step(prediction, timestep, latents, return_dict=False, **options)[0]
-            if keep is not None:
-                latents = keep(latents, scheduler, index, timesteps)
-            yield Step(index, total, float(timestep), sigma, latents, denoised, walk)
+    for index, timestep in enumerate(timesteps):
+        if index < first:
+            continue
+        sample = scheduler.scale_model_input(latents, timestep) if scales else latents
+        prediction = guide.predict(partial(predict, sample, timestep, index), tell(embeds, index, total), batch=batch, index=index, calls=total)
+        sigma, denoised = clean_latents(scheduler, SAMPLERS[name].space, begin + index, prediction, latents)
+        if nudge is not None and guidance.is_active(index, total):
+            change = nudge(denoised, sigma)
+            prediction = moved(scheduler, SAMPLERS[name].space, begin + index, prediction, change)
+            denoised = denoised + change
+        latents = scheduler.step(prediction, timestep, latents, return_dict=False, **options)[0]
+        if keep is not None:
+            latents = keep(latents, scheduler, index, timesteps)
+        yield Step(index, total, float(timestep), sigma, latents, denoised, walk)
 
 
 def clean_latents(scheduler: Any, space: Space, index: int, prediction: torch.Tensor, latents: torch.Tensor) -> tuple[float, torch.Tensor]:

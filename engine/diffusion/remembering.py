@@ -12,51 +12,47 @@ import torch
 _KEPT = 2
 
 
-@contextmanager
-def words_remembered(network: Any) -> Generator[None]:
-    """While inside, each cross-attention of `network` (modules named attn2) gives the same keys and values for the same tensor of words, bit for bit.
+class WordMemory:
+    """What one walk remembers of the words. Made anew for each: another may come with other weights."""
 
-    Words must not be changed in place meanwhile, nor weights. A layer that comes and goes by a hook of its own is left alone.
-    """
-    layers = [
-        layer
-        for name, module in (network.named_modules() if isinstance(network, torch.nn.Module) else ())
-        if name.endswith("attn2")
-        for layer in (getattr(module, "to_k", None), getattr(module, "to_v", None))
-        if isinstance(layer, torch.nn.Module) and not hasattr(layer, "_diffusers_hook")
-    ]
-    ours: list[tuple[Any, Any]] = []
-    try:
-        for layer in layers:
-            # What a walk that nobody has ended yet remembers is not for this one: weights may have changed since.
-            if isinstance(vars(layer).get("forward"), _Remembering):
-                del layer.forward
-            if "forward" not in vars(layer):
-                layer.forward = _Remembering(layer.forward)
-                ours.append((layer, layer.forward))
-        yield
-    finally:
-        for layer, forward in ours:
-            # The instance attribute hid the class's own method; without it the layer is what it was.
-            if vars(layer).get("forward") is forward:
-                del layer.forward
+    def __init__(self, network: Any) -> None:
+        modules = network.named_modules() if isinstance(network, torch.nn.Module) else ()
+        attention = [module for name, module in modules if name.endswith("attn2")]
+        layers = [layer for module in attention for layer in (getattr(module, "to_k", None), getattr(module, "to_v", None))]
+        self._layers: list[tuple[Any, list[tuple[torch.Tensor, torch.Tensor]]]] = [
+            (layer, []) for layer in layers if isinstance(layer, torch.nn.Module)
+        ]
+
+    @contextmanager
+    def at_hand(self) -> Generator[None]:
+        """While inside, for one model call, each cross-attention (modules named attn2) gives what it gave before for the same tensor of words, bit for bit.
+
+        Words must not be changed in place meanwhile, nor weights. A layer that comes and goes by a hook of its own is left alone.
+        """
+        free = [(layer, known) for layer, known in self._layers if "forward" not in vars(layer) and not hasattr(layer, "_diffusers_hook")]
+        try:
+            for layer, known in free:
+                layer.forward = _remembering(layer.forward, known)
+            yield
+        finally:
+            for layer, _ in free:
+                # The instance attribute hid the class's own method; without it the layer is what it was.
+                vars(layer).pop("forward", None)
 
 
-class _Remembering:
-    def __init__(self, forward: Callable[..., torch.Tensor]) -> None:
-        self._forward = forward
-        self._known: list[tuple[torch.Tensor, torch.Tensor]] = []
-
-    def __call__(self, words: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
+def _remembering(forward: Callable[..., torch.Tensor], known: list[tuple[torch.Tensor, torch.Tensor]]) -> Callable[..., torch.Tensor]:
+    def remembered(words: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
         if rest or named or words.requires_grad:
-            return self._forward(words, *rest, **named)
-        for seen, answer in self._known:
+            return forward(words, *rest, **named)
+        for seen, answer in known:
             if _are_one(seen, words):
                 return answer
-        answer = self._forward(words)
-        self._known.append((words, answer))
-        del self._known[:-_KEPT]
+        answer = forward(words)
+        known.append((words, answer))
+        del known[:-_KEPT]
         return answer
+
+    return remembered
 
 
 def _are_one(seen: torch.Tensor, words: torch.Tensor) -> bool:
