@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import warnings
 
 import gradio as gr
 from fastapi import FastAPI
@@ -55,22 +56,25 @@ def build_app(engine: Engine) -> FastAPI:
     page.queue(default_concurrency_limit=None)
     page.max_threads = _FOLLOWERS_MAX
     page.state_session_capacity = _SESSIONS_MAX
-    app = gr.mount_gradio_app(
-        app,
-        page,
-        path="/",
-        theme=build_theme(),
-        css_paths=list(CSS),
-        js=page_script(),
-        show_error=False,
-        run_history=False,
-        ssr_mode=False,
-        enable_monitoring=False,
-        # Said either way: else a variable of the environment would decide.
-        mcp_server=engine.settings.mcp,
-        max_file_size="20mb",
-        footer_links=[],
-    )
+    with warnings.catch_warnings():
+        # The endpoints' page makes the framework say that it will not render on the server, which nobody asked it to.
+        warnings.filterwarnings("ignore", message="SSR mode is not supported")
+        app = gr.mount_gradio_app(
+            app,
+            page,
+            path="/",
+            theme=build_theme(),
+            css_paths=list(CSS),
+            js=page_script(),
+            show_error=False,
+            run_history=False,
+            ssr_mode=False,
+            enable_monitoring=False,
+            # Said either way: else a variable of the environment would decide.
+            mcp_server=engine.settings.mcp,
+            max_file_size="20mb",
+            footer_links=[],
+        )
     page._queue.max_thread_count = _FOLLOWERS_MAX  # pyright: ignore[reportPrivateUsage]
     # The last one added is met first: headers on everything, then who may come in, then who it is.
     app.add_middleware(VisitorCookie)

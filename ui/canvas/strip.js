@@ -35,7 +35,7 @@ function entry(picture) {
   image.loading = "lazy";
   image.decoding = "async";
   const facts = document.createElement("span");
-  facts.textContent = picture.is_partial ? "stopped half-way" : `${picture.seed} · ${picture.seconds} s`;
+  facts.textContent = picture.is_partial ? "stopped half-way" : `${picture.seed} · ${picture.seconds}\u00a0s`;
   open.append(image, facts);
   open.addEventListener("click", () => show(picture));
   item.append(open, toolsOf(picture));
