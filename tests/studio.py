@@ -41,7 +41,7 @@ class Studio:
     def start(self) -> None:
         """Start and wait until it answers."""
         begin, self.url = time.monotonic(), ""
-        command = [sys.executable, "-W", "ignore", "app.py", "--host", "127.0.0.1", "--port", "0", "--data", str(self.data), *self.flags]
+        command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", "0", "--data", str(self.data), *self.flags]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
         )
