@@ -25,6 +25,11 @@ FAMILY_OF_WIDTH = {256: "the starter", 768: TITLES["sd1"], 1024: TITLES["sd2"], 
 UNET_OF_WIDTH = {256: "sd1", 768: "sd1", 1024: "sd2", 1280: "sdxl-refiner", 2048: "sdxl"}
 
 
+def named_family(family: str, width: int | None) -> str:
+    """The key of `TITLES` for a model of a family whose denoiser takes words of this width: one row draws the first two Stable Diffusions."""
+    return "sd2" if family == "sd1" and UNET_OF_WIDTH.get(width or 0) == "sd2" else family
+
+
 @dataclass(frozen=True)
 class Mark:
     """Tensors that together are found in one family only, under the names of the first release or of diffusers."""
@@ -47,6 +52,8 @@ DENOISERS = (
     Mark("hunyuan-video", "original", ("txt_in.individual_token_refiner.blocks.0.adaLN_modulation.1.bias",)),
     Mark("hunyuan-video", "diffusers", ("context_embedder.token_refiner.refiner_blocks.0.norm1.weight",)),
     Mark("flux1", "original", ("double_blocks.0.img_attn.norm.key_norm.scale",)),
+    # As some programs write it again.
+    Mark("flux1", "original", ("double_blocks.0.img_attn.norm.key_norm.weight", "double_blocks.0.img_attn.qkv.weight")),
     Mark("flux1", "diffusers", ("single_transformer_blocks.0.proj_mlp.weight", "context_embedder.weight")),
     Mark("sd3", "original", ("joint_blocks.0.x_block.attn.qkv.weight",)),
     Mark("auraflow", "original", ("double_layers.0.attn.w2q.weight",)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,10 +25,11 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Header:
-    """`words` are what its maker wrote into it, cut to a line; `shapes` are the sizes of its tensors by name."""
+    """`words` are what its maker wrote into it, cut to a line; `shapes` are the sizes of its tensors by name, `kinds` their numbers ("BF16")."""
 
     words: dict[str, str]
     shapes: Shapes
+    kinds: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def judge_header(path: Path) -> Header:
@@ -50,7 +51,8 @@ def judge_header(path: Path) -> Header:
     if not 0 < len(entries) <= TENSORS_MAX:
         raise _damaged(path, f"it names {len(entries)} tensors")
     words = {str(key): str(value)[:_WORD_MAX] for key, value in own.items()} if isinstance(own, dict) else {}
-    return Header(words, _check_entries(path, entries, size - 8 - length))
+    shapes = _check_entries(path, entries, size - 8 - length)
+    return Header(words, shapes, {name: entry["dtype"] for name, entry in entries.items()})
 
 
 def read_header(path: Path) -> Header | None:
@@ -62,7 +64,7 @@ def read_header(path: Path) -> Header | None:
 
 
 def read_vector(path: Path, name: str) -> np.ndarray:
-    """The values of one tensor in 16 or 32 bit, flat. For a file that was judged; raises `DamagedFile` for other kinds of numbers."""
+    """The values of one tensor in 8, 16 or 32 bit, flat. For a file that was judged; raises `DamagedFile` for other kinds of numbers."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         entry = json.loads(file.read(length))[name]
@@ -77,8 +79,25 @@ def read_vector(path: Path, name: str) -> np.ndarray:
         case "BF16":
             # The upper half of a number in 32 bit.
             return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+        case "F8_E5M2":
+            # The upper half of a number in 16 bit.
+            return (np.frombuffer(raw, "u1").astype(np.uint16) << 8).view(np.float16).astype(np.float32)
+        case "F8_E4M3":
+            return _E4M3[np.frombuffer(raw, "u1")]
         case kind:
             raise _damaged(path, f"tensor {name[:60]!r} has numbers of an unusual kind ({kind})")
+
+
+def _e4m3() -> np.ndarray:
+    """What each byte means as one sign, four bits of exponent and three of fraction (Micikevicius et al. 2022)."""
+    byte = np.arange(256)
+    exponent, fraction = byte >> 3 & 15, byte & 7
+    size = np.where(exponent > 0, (8 + fraction) * 2.0 ** (exponent - 10.0), fraction * 2.0**-9)
+    size[(byte & 127) == 127] = np.nan
+    return np.where(byte & 128, -size, size).astype(np.float32)
+
+
+_E4M3 = _e4m3()
 
 
 def _check_entries(path: Path, entries: dict[str, Any], data_bytes: int) -> Shapes:

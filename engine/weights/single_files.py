@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -21,12 +21,16 @@ from engine.contract.editing import editor_name
 from engine.contract.errors import DamagedFile
 from engine.contract.families import FAMILIES, family_of
 from engine.weights.byte_pairs import CLIP_PAIRS
-from engine.weights.fingerprints import DENOISER_AT, DENOISERS, TITLES, VAE_AT, Shapes, part_at, text_width, under
+from engine.weights.fingerprints import DENOISER_AT, DENOISERS, TEXT_AT, TITLES, VAE_AT, Shapes, part_at, text_width, under
 from engine.weights.gguf_header import judge_gguf
 from engine.weights.headers import Header, judge_header, read_vector
 from engine.weights.releases import Told, names_of, release_of
+from engine.weights.scales import packed_otherwise
+from engine.weights.stamps import Stamp, stamps
 
 SINGLE_FILES = (".safetensors", ".gguf")
+# In a folder: weights, settings and notes, lists of words.
+_READ = (".safetensors", ".json", ".txt", ".model")
 _USUAL = Path(__file__).resolve().parents[2] / "presets" / "single_files"
 _GROUPS, _HEAD = 32, 64
 # Width of what Stable Diffusion 2 hears; latents along an edge of its models for 768 pixels; what tells those from the others.
@@ -81,6 +85,17 @@ def own_file(model: Path) -> Path:
     return model.with_suffix(".json") if model.is_file() else model / "easel.json"
 
 
+def files_of(model: Path) -> list[Path]:
+    """Everything that decides what a model draws: weights, settings, the note of its owner, and what of a folder it borrows.
+
+    Raises `DamagedFile` for a file that makes no model.
+    """
+    if is_single_file(model):
+        base = read_single_file(model).base
+        return [model, own_file(model), *(files_of(base) if base is not None else [])]
+    return sorted(one for one in model.rglob("*") if one.suffix in _READ)
+
+
 def settings_of(model: Path, part: str) -> dict[str, Any]:
     """What the folder or single file `model` says of a part: "unet", "vae", "scheduler", …; "model_index" for the whole.
 
@@ -110,17 +125,20 @@ def tokenizer_places(model: Path) -> list[tuple[str, Path]]:
 def read_single_file(path: Path) -> SingleFile:
     """Raises `DamagedFile` that says what is missing and what to do about it. Reads the header, and the small files beside it."""
     beside = sorted(one for one in path.parent.glob("*/model_index.json") if not one.parent.is_symlink())
-    return _read(path, tuple((str(one), one.stat().st_mtime_ns) for one in (path, own_file(path), *beside) if one.is_file()))
+    return _read(path, stamps((path, own_file(path), *beside)))
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, _stamps: tuple[tuple[str, int], ...]) -> SingleFile:
+def _read(path: Path, _stamps: tuple[Stamp, ...]) -> SingleFile:
     header = judge_file(path)
     shapes = header.shapes
+    if (packed := packed_otherwise(shapes, header.kinds)) is not None:
+        why = f"its numbers are packed in a way that Easel does not read ({header.kinds.get(packed, 'of a kind of its own')})."
+        raise _unusable(path, why, "Get it in bf16, in fp8, or as a .gguf file.")
     at = part_at(DENOISER_AT, shapes)
     bare = under(at, shapes)
     if "input_blocks.0.0.weight" not in bare:
-        return _borrowing(path, bare, at, header.words)
+        return _borrowing(path, bare, at, header)
     if is_gguf(path):
         raise _unusable(path, "of this family Easel reads no GGUF.", "Get it as a .safetensors file.")
     family = "sdxl" if "label_emb.0.0.weight" in bare else "sd1"
@@ -187,26 +205,27 @@ def _one_layer_less(encoder: dict[str, Any]) -> dict[str, Any]:
 # The other parts
 
 
-def _borrowing(path: Path, bare: Shapes, at: str, words: Mapping[str, str]) -> SingleFile:
-    """A transformer's file: its sizes and all its other parts are those of a folder of the same family."""
+def _borrowing(path: Path, bare: Shapes, at: str, header: Header) -> SingleFile:
+    """A transformer's file: its sizes and all its other parts are those of a folder of the same family, also where it brings some itself."""
     mark = next((mark for mark in DENOISERS if mark.is_in(bare)), None)
     if mark is None or mark.family not in FAMILIES:
         raise _unusable(path, "Easel cannot draw with it in this form yet.", "Get the model as a folder with a model_index.json.")
     if is_gguf(path) and find_spec("gguf") is None:
         raise _unusable(path, "the package gguf is not installed here.", "Whoever runs this studio can add it: pip install -r requirements-gguf.txt.")
-    told = _release(path, mark.family, bare, words)
-    base = _base(path, mark.family, needs={"text_encoder", "vae"}, width=None, pipeline=told.release.pipeline if told else "")
+    told = _release(path, mark.family, bare, header.words)
+    unread = [name for name, starts in (("VAE", VAE_AT), ("text encoder", TEXT_AT)) if part_at(starts, header.shapes)]
+    base = _base(path, mark.family, needs={"text_encoder", "vae"}, width=None, pipeline=told.release.pipeline if told else "", unread=unread)
     assert base is not None
     parts = [name for name, entry in settings_of(base, "model_index").items() if isinstance(entry, list) and (base / name / "config.json").is_file()]
     settings = {part: settings_of(base, part) for part in (*parts, "model_index", "scheduler")}
     settings["transformer"] = _transformer(path, mark.family, bare, settings["transformer"])
-    says = ""
+    says = [f"It draws with the {' and the '.join(unread)} of {base.name}; what it holds of these itself is not read."] if unread else []
     if told is not None:
         # The folder may be of another release than the file.
         settings["model_index"] |= {"_class_name": told.release.pipeline}
         settings["transformer"] |= told.release.settings
-        says = _on_editing(path, told, mark.family, base, can_edit=bool(editor_name(settings["model_index"])))
-    return SingleFile(path, mark.family, settings, {"transformer": at}, base, says=says)
+        says.append(_on_editing(path, told, mark.family, base, can_edit=bool(editor_name(settings["model_index"]))))
+    return SingleFile(path, mark.family, settings, {"transformer": at}, base, says=" ".join(filter(None, says)))
 
 
 def _release(path: Path, family: str, bare: Shapes, words: Mapping[str, str]) -> Told | None:
@@ -242,10 +261,11 @@ def _transformer(path: Path, family: str, bare: Shapes, settings: dict[str, Any]
     return settings | {"guidance_embeds": is_told}
 
 
-def _base(path: Path, family: str, *, needs: set[str], width: int | None, pipeline: str = "") -> Path | None:
+def _base(path: Path, family: str, *, needs: set[str], width: int | None, pipeline: str = "", unread: Sequence[str] = ()) -> Path | None:
     """The folder that missing parts come from: the one that is named beside the file, else the only one of its family, or of its `pipeline`.
 
-    None where there is none and none is needed. Raises `DamagedFile` where `needs` cannot be met.
+    None where there is none and none is needed. `unread` are those of the missing parts that the file does hold. Raises `DamagedFile` where `needs`
+    cannot be met.
     """
     title, own = FAMILIES[family].title if family in FAMILIES else TITLES[family], _own(path)
     row = "sd1" if family == "sd2" else family
@@ -257,16 +277,22 @@ def _base(path: Path, family: str, *, needs: set[str], width: int | None, pipeli
         return here[str(named)]
     if not needs:
         return None
-    lacks = " and no ".join(sorted({name.removesuffix("_2").replace("_", " ").replace("vae", "VAE") for name in needs}))
+    missing = sorted({name.removesuffix("_2").replace("_", " ").replace("vae", "VAE") for name in needs} - {*unread})
+    ways = [f"Easel does not read the {' and the '.join(unread)} inside it"] if unread else []
+    lacks = " and ".join([*ways, *([f"it has no {' and no '.join(missing)}"] if missing else [])])
     if not here:
         hint = "Put a model of it into data/models as a folder: this file then draws with the rest of that one."
-        raise _unusable(path, f"it has no {lacks}, and no folder of {title} is here to borrow from.", hint)
+        raise _unusable(path, f"{lacks}, and no folder of {title} is here to borrow from.", hint)
     alike = [one for one in here.values() if settings_of(one, "model_index").get("_class_name") == pipeline]
     if len(here) > 1 and len(alike) == 1:
         return alike[0]
     if len(here) > 1:
         hint = f'Say which in {own_file(path).name}, beside it: {{"base": "{next(iter(here))}"}}.'
-        raise _unusable(path, f"it has no {lacks}, and could borrow from {len(here)} folders.", hint)
+        raise _unusable(
+            path,
+            f"{lacks}, and it could borrow from {len(here)} folders." if unread else f"{lacks}, and could borrow from {len(here)} folders.",
+            hint,
+        )
     return next(iter(here.values()))
 
 

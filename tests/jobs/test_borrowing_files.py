@@ -19,6 +19,7 @@ from engine.diffusion.loading import load_components
 from engine.library.identify import identify
 from engine.library.metadata import read_recipe
 from engine.weights.gguf_header import judge_gguf
+from engine.weights.headers import read_vector
 from tests.conftest import OWNER
 from tests.diffusion.families import make_family
 from tests.diffusion.loras import matrices
@@ -110,6 +111,97 @@ def test_a_quantised_file_keeps_its_numbers_small(engine: Engine) -> None:
     assert torch.uint8 in kinds
 
 
+EIGHT = torch.float8_e4m3fn
+
+
+def in_eight_bits(tensors: dict[str, torch.Tensor], way: str) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Matrices as files of 8 bits have them, in one of the ways that are about, and what those stand for."""
+    stored: dict[str, torch.Tensor] = {"scaled_fp8": torch.zeros(2, dtype=EIGHT)} if way == "scale_weight" else {}
+    meant: dict[str, torch.Tensor] = {}
+    for name, value in tensors.items():
+        stored[name] = meant[name] = value
+        if value.ndim != 2 or not name.endswith(".weight"):
+            continue
+        layer = name.removesuffix(".weight")
+        scale = {
+            "plain": torch.ones(()),
+            "scale_weight": value.abs().max() / 448,
+            "weight_scale": (value.abs().max() / 448).view(1),
+            "by-rows": value.abs().amax(1, keepdim=True) / 448,
+        }[way]
+        stored[name] = (value / scale).to(EIGHT)
+        meant[name] = stored[name].float() * scale
+        if way == "scale_weight":
+            stored |= {f"{layer}.scale_weight": scale, f"{layer}.scale_input": torch.ones(())}
+        elif way != "plain":
+            stored |= {f"{layer}.weight_scale": scale, f"{layer}.comfy_quant": torch.tensor(list(b'{"format": "float8_e4m3fn"}'), dtype=torch.uint8)}
+    return stored, meant
+
+
+@pytest.mark.parametrize("way", ["plain", "scale_weight", "weight_scale", "by-rows"])
+@pytest.mark.parametrize("family", ["flux1", "zimage"])
+def test_a_file_in_eight_bits_is_read_with_its_scales(engine: Engine, family: str, way: str) -> None:
+    models = engine.settings.data / "models"
+    stored, meant = in_eight_bits(weights(models / family), way)
+    # A name for each: what a name stood for is remembered as long as the model is in memory.
+    names = [f"{family}-{way}-{what}.safetensors" for what in ("stored", "meant")]
+    for name, tensors in zip(names, (stored, meant), strict=True):
+        save_file(tensors, models / name)
+        (models / name).with_suffix(".json").write_text(f'{{"base": "{family}"}}')
+    eight, same, full = (read(draw(engine, "txt2img", model=name, **SMALL)[0]) for name in (*names, family))
+    assert is_same(eight, same)
+    print(f"{family}, {way}: {distance(eight, full):.3f} of 255 from the picture in 32 bit")
+    assert 0 < distance(eight, full) < 12
+
+
+def block_scales(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    name = next(name for name, value in tensors.items() if name.endswith(".weight") and value.ndim == 2)
+    rows, columns = tensors[name].shape
+    packed = {
+        name: torch.zeros(rows, columns // 2, dtype=torch.uint8),
+        f"{name}_scale": torch.ones(rows, columns // 16),
+        f"{name}_scale_2": torch.ones(()),
+    }
+    return tensors | packed
+
+
+def eight_bit_blocks(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    name = next(name for name, value in tensors.items() if name.endswith(".weight") and value.ndim == 2)
+    rows, columns = tensors[name].shape
+    return tensors | {name: tensors[name].to(EIGHT), f"{name}_scale": torch.ones(rows, columns // 32)}
+
+
+def whole_numbers(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    name = next(name for name, value in tensors.items() if name.endswith(".weight") and value.ndim == 2)
+    return tensors | {name: tensors[name].to(torch.int8), f"{name}_scale": torch.ones(())}
+
+
+@pytest.mark.parametrize("packed", [block_scales, eight_bit_blocks, whole_numbers])
+def test_numbers_packed_otherwise_are_refused_by_the_header(
+    engine: Engine, packed: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
+) -> None:
+    models = engine.settings.data / "models"
+    path = models / "packed.safetensors"
+    save_file({name: value.contiguous() for name, value in packed(weights(models / "flux1")).items()}, path)
+    try:
+        begin = time.process_time()
+        card = next(card for card in engine.models() if card.name == path.name)
+        assert card.refusal is not None
+        assert "its numbers are packed in a way that Easel does not read" in str(card.refusal)
+        with pytest.raises(EngineError, match="Get it in bf16, in fp8, or as a"):
+            draw(engine, "txt2img", model=path.name, **SMALL)
+        assert time.process_time() - begin < 1
+    finally:
+        path.unlink()
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_every_number_in_eight_bits_is_read_as_torch_reads_it(tmp_path: Path, kind: torch.dtype) -> None:
+    every = torch.arange(256, dtype=torch.uint8).view(kind)
+    save_file({"one": every}, tmp_path / "all.safetensors")
+    assert np.array_equal(read_vector(tmp_path / "all.safetensors", "one"), every.float().numpy(), equal_nan=True)
+
+
 def cut(path: Path) -> None:
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 64)
@@ -182,3 +274,12 @@ def test_a_lora_goes_on_a_quantised_model_and_comes_off_again(engine: Engine) ->
     assert np.array_equal(before, after)
     assert distance(on, whole) < distance(on, before)
     assert distance(on, whole) <= 3
+
+
+@pytest.mark.usefixtures("ggufs")
+def test_what_is_small_already_is_not_said_to_be_made_smaller(engine: Engine) -> None:
+    """Under a plan that casts, the weights of a GGUF lie as they are in the file, and its pictures say nothing else."""
+    for name, weights in (("eight.gguf", None), ("flux1.safetensors", "fp8")):
+        made = load_components(engine.settings.data / "models" / name, device=torch.device("cpu"), dtype=torch.float32, plan="in 8 bits")
+        assert made.stay is not None
+        assert (made.stay.plan, made.stay.weights) == ("in 8 bits", weights)
