@@ -15,7 +15,7 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from engine.contract.errors import DamagedFile, IncompatibleAdapter
-from engine.diffusion.packing import plain
+from engine.diffusion.packing import plain_weights
 
 KIND = "control-lora"
 # Where the header says how wide the layers are that read the map: "8,16,32,64".
@@ -43,9 +43,6 @@ def expand_control(state: dict[str, torch.Tensor], metadata: dict[str, str], une
         if name.startswith(NEW_PARTS):
             weights[name] = _whole(state, name, shape)
         else:
-            if base[name].shape != shape:
-                message = "The control is made of differences to this model's weights, and those are quantised to 4 bits."
-                raise IncompatibleAdapter(message, "Turn its card off, or let the operator choose another memory plan under Models.", _FIELD)
             weights[name] = base[name].float() + _difference(pairs, name, shape)
     odd = [name for name in state if name.startswith(NEW_PARTS) and name not in wanted]
     odd += [module for module in pairs if f"{module}.weight" not in wanted or module.startswith(NEW_PARTS)]
@@ -86,7 +83,7 @@ def _skeleton(unet: UNet2DConditionModel, channels: tuple[int, ...]) -> ControlN
 
 def _encoder_weights(unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
     """The UNet's tensors by their own names. A worn LoRA moves a layer to `<module>.base_layer` and puts its own beside it."""
-    return {name.replace(".base_layer.", "."): plain(value.detach()) for name, value in unet.state_dict().items() if ".lora_" not in name}
+    return {name.replace(".base_layer.", "."): value for name, value in plain_weights(unet).items() if ".lora_" not in name}
 
 
 def _channels(metadata: dict[str, str]) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from engine.contract.errors import DamagedFile
+from engine.contract.memory import Packing
 from engine.weights.headers import judge_header
 
 # Samplers keep their plan and history in their own attributes; the config they were built from is built again.
@@ -31,7 +32,10 @@ class Walk:
 
 @dataclass(frozen=True)
 class FrozenWalk:
-    """Where picture `picture` of a batch was put aside: after model call `index`, and after `step` steps as people count them."""
+    """Where picture `picture` of a batch was put aside: after model call `index`, and after `step` steps as people count them.
+
+    `packing` is how the weights lay that walked so far, `seconds` how long it took.
+    """
 
     picture: int
     index: int
@@ -39,6 +43,8 @@ class FrozenWalk:
     latents: torch.Tensor
     carriers: list[Any]
     rng: list[torch.Tensor]
+    packing: Packing | None
+    seconds: float = 0.0
 
     def restore(self, walk: Walk) -> torch.Tensor:
         """Bring a walk that was begun anew to where this one was, and return its latents."""
@@ -49,7 +55,7 @@ class FrozenWalk:
         return self.latents
 
 
-def freeze(walk: Walk, latents: torch.Tensor, *, picture: int, index: int, step: int) -> bytes:
+def freeze(walk: Walk, latents: torch.Tensor, *, picture: int, index: int, step: int, packing: Packing | None = None, seconds: float = 0.0) -> bytes:
     """A safetensors file; its metadata say as JSON where each tensor belongs."""
     tensors: dict[str, torch.Tensor] = {}
     states = [{name: value for name, value in vars(carrier).items() if name not in _REBUILT and _is_plain(value)} for carrier in walk.carriers]
@@ -58,6 +64,8 @@ def freeze(walk: Walk, latents: torch.Tensor, *, picture: int, index: int, step:
         "picture": picture,
         "index": index,
         "step": step,
+        "packing": packing,
+        "seconds": seconds,
         "latents": _plain(latents, tensors),
         "carriers": [_plain(state, tensors) for state in states],
         "rng": [_plain(generator.get_state(), tensors) for generator in walk.rng],
@@ -78,7 +86,7 @@ def thaw(path: Path, device: torch.device) -> FrozenWalk | None:
         if facts["made_by"] != _made_by():
             return None
         latents, carriers, rng = (_live(facts[name], tensors, device) for name in ("latents", "carriers", "rng"))
-        return FrozenWalk(facts["picture"], facts["index"], facts["step"], latents, carriers, rng)
+        return FrozenWalk(facts["picture"], facts["index"], facts["step"], latents, carriers, rng, facts["packing"], float(facts.get("seconds", 0.0)))
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise DamagedFile("The file of the paused picture cannot be read.", "The picture is drawn from its beginning.") from error
 

@@ -19,7 +19,8 @@ from engine.contract.errors import DamagedFile, ModelNotFound
 from engine.contract.families import family_of
 from engine.contract.memory import Packing, Plan, is_text_encoder, packed, packed_parts
 from engine.diffusion.families import FAMILIES, Denoiser, Family
-from engine.diffusion.packing import check_packing, pack, reading_words
+from engine.diffusion.four_bit_files import read_module, with_own_layers
+from engine.diffusion.packing import check_packing, lies_packed, pack, reading_dtype, reading_words, stored_tensors
 from engine.diffusion.parts import Part, Stay
 from engine.diffusion.preview import NO_PREVIEW, LatentToRgb, measure_preview
 from engine.diffusion.reading import one_at_a_time
@@ -27,7 +28,9 @@ from engine.diffusion.residency import Place, Residency
 from engine.diffusion.scorer import Scorer, has_scorer, load_networks, load_scorer, scorer_bytes
 from engine.diffusion.voices import Voice
 from engine.weights.headers import judge_header
-from engine.weights.single_files import OPEN_CLIP, SingleFile, is_gguf, is_single_file, read_single_file
+from engine.weights.quantised import is_in_four_bits
+from engine.weights.single_files import OPEN_CLIP, SingleFile, files_of, is_gguf, is_single_file, read_single_file
+from engine.weights.stamps import Stamp, stamps
 
 # Where the classes live that a model may name. Imported when one is needed: the starter's first second must not pay for all.
 _AUTOENCODERS, _TRANSFORMERS = "diffusers.models.autoencoders", "diffusers.models.transformers"
@@ -65,6 +68,8 @@ class Components:
     device: torch.device
     dtype: torch.dtype
     stay: Stay | None = None
+    # The files that it was read from, as they were before that.
+    read_from: tuple[Stamp, ...] = ()
     # How it looks at pictures beside the sentence; None for a model that cannot edit.
     editor: Editor | None = None
     # What was read at its first use, shared with a model that differs only for one run.
@@ -159,7 +164,8 @@ def load_components(
 
     Raises `DamagedFile`, `ModelNotFound` or `InvalidRequest` before the device is touched.
     """
-    check_packing(packing, device)
+    check_packing(packing)
+    read_from = stamps(files_of(folder))
     checked = check_model(folder)
     index, own, family, file = checked.index, checked.own, checked.family, checked.file
     # Who names no budget has all the room there is.
@@ -179,6 +185,7 @@ def load_components(
         device=device,
         dtype=dtype,
         stay=stay,
+        read_from=read_from,
         editor=EDITORS.get(editor_name(index)),
     )
 
@@ -193,7 +200,10 @@ def _load_parts(
     smaller: dict[str, Packing | None] = dict.fromkeys(packed_parts(checked.sizes(dtype)), packing)
     if plan == "in 8 bits":
         smaller = {network: "fp8"}
+    # What is quantised already is not quantised once more.
+    smaller = {name: one for name, one in smaller.items() if name not in checked.small}
     first: Place = "device" if plan == "whole" or not is_split else "host"
+    weights: Packing | None = None
     try:
         for name in checked.parts:
             source = _load if checked.file is None else partial(_load_from, checked.file)
@@ -202,6 +212,9 @@ def _load_parts(
                 residency.make_room(sizes[name], place=first, kept=[(str(folder), one) for one in kept])
             parts[name] = load(device if first == "device" else torch.device("cpu"))
             if isinstance(parts[name], torch.nn.Module):
+                # Not all that a plan would make smaller can be.
+                if (wanted := smaller.get(name)) is not None and lies_packed(parts[name], wanted):
+                    weights = wanted
                 kept[name] = Part(parts[name], load, device, place=first)
                 residency.hold((str(folder), name), kept[name])
                 if plan == "one part at a time" or (plan == "in 8 bits" and not is_split):
@@ -211,7 +224,7 @@ def _load_parts(
     except BaseException:
         residency.forget((str(folder), name) for name in kept)
         raise
-    return parts, Stay(residency, str(folder), kept, network, plan, packing)
+    return parts, Stay(residency, str(folder), kept, network, plan, packing, weights)
 
 
 @dataclass(frozen=True)
@@ -226,11 +239,13 @@ class Checked:
     counts: Mapping[str, int]
     # What it is where it is no folder.
     file: SingleFile | None = None
+    # Bytes of the parts that lie in 4 bits in the folder itself.
+    small: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def sizes(self, dtype: torch.dtype, packing: Packing | None = None) -> dict[str, int]:
         """Bytes of each part in memory."""
         is_small = self.file is not None and is_gguf(self.file.path)
-        return packed({name: count * dtype.itemsize for name, count in self.counts.items()}, None if is_small else packing)
+        return {**packed({name: count * dtype.itemsize for name, count in self.counts.items()}, None if is_small else packing), **self.small}
 
 
 def check_model(folder: Path) -> Checked:
@@ -247,7 +262,8 @@ def check_model(folder: Path) -> Checked:
         # The same weights in half precision may lie beside the full ones.
         if file.parent.name in parts and not any(mark in file.name for mark in _SECOND_COPIES):
             counts[file.parent.name] = counts.get(file.parent.name, 0) + count
-    return Checked(index, own, family, parts, counts)
+    small = {name: sum(file.stat().st_size for file in (folder / name).glob("*.safetensors")) for name in parts if is_in_four_bits(folder / name)}
+    return Checked(index, own, family, parts, counts, small=small)
 
 
 def _check_file(path: Path) -> Checked:
@@ -296,12 +312,21 @@ def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.devic
     is_ours = class_name in _DIFFUSERS
     # The library has dropped the word that told its quick tokenizers from slow ones; folders still have it.
     cls: Any = getattr(import_module(_DIFFUSERS.get(class_name, "transformers")), class_name.removesuffix("Fast"))
-    words = {"torch_dtype" if is_ours else "dtype": dtype, "use_safetensors": True, **reading_words(packing, dtype, is_ours=is_ours)}
     try:
         if class_name.endswith(("Tokenizer", "TokenizerFast", "Processor")):
             return cls.from_pretrained(folder, local_files_only=True)
+        if is_in_four_bits(folder):
+            # Read on the CPU in any case: layers become small one after the other.
+            module = (
+                read_module(cls, folder, dtype)
+                if is_ours
+                else with_own_layers(cls.from_pretrained(folder, local_files_only=True, dtype=dtype), dtype)
+            )
+            return settled(module.eval().requires_grad_(False).to(device), class_name)
+        read_in = reading_dtype(packing, dtype, stored_tensors(folder))
+        words = {"torch_dtype" if is_ours else "dtype": read_in, "use_safetensors": True, **reading_words(packing, is_ours=is_ours)}
         module = cls.from_pretrained(folder, local_files_only=True, **words).eval().requires_grad_(False)
-        if packing == "fp8":
+        if packing in ("fp8", "nf4"):
             module = pack(module, packing, dtype)
         module = module.to(device)
     except torch.OutOfMemoryError:

@@ -1,59 +1,100 @@
-"""Weights kept smaller than they were trained: cast to 8 bits (fp8), or quantised while they are read by torchao (int8) or bitsandbytes (nf4).
+"""Weights kept smaller than they were trained: cast to 8 bits (fp8), or quantised by torchao (int8) or bitsandbytes (nf4).
+
+torchao quantises while a library reads, one weight after the other. For 4 bits that way is barred: diffusers lets bitsandbytes work
+where there is a GPU alone, and takes no other quantiser than those of its own table. So the weights are read as they lie in their
+file, which maps it and fills no memory, and the layers are quantised one after the other: the whole is never in memory either.
 
 Nothing of it is left to chance: read again, a part is the same to the bit.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from engine.contract.errors import InvalidRequest
 from engine.contract.memory import Packing
 from engine.contract.memory_plans import PACKAGES, install_line
+from engine.diffusion.four_bits import FourBitLinear, in_four_bits
 
-_HINT = "Whoever runs this studio can choose another memory plan under Models."
+_READ_AS_STORED = (torch.float32, torch.float16, torch.bfloat16)
 
 
-def check_packing(packing: Packing | None, device: torch.device) -> None:
-    """Raises `InvalidRequest` where this device or environment cannot quantise so, before anything is read."""
+def check_packing(packing: Packing | None) -> None:
+    """Raises `InvalidRequest` where this environment cannot quantise so, before anything is read."""
     package = PACKAGES.get(packing) if packing in ("int8", "nf4") else None
     if package is not None and find_spec(package) is None:
         message = f"This studio quantises with {package}, which is not installed here."
         raise InvalidRequest(message, f"Whoever runs it can add it: {install_line(package)}. Or choose another memory plan under Models.", "model")
-    if packing == "nf4" and device.type != "cuda":
-        raise InvalidRequest("Quantising to 4 bits needs an NVIDIA GPU.", _HINT, "model")
 
 
-def reading_words(packing: Packing | None, dtype: torch.dtype, *, is_ours: bool) -> dict[str, Any]:
+def reading_words(packing: Packing | None, *, is_ours: bool) -> dict[str, Any]:
     """What `from_pretrained` is told, of diffusers (`is_ours`) or of transformers: weights are quantised one by one, so that the whole is never in memory."""
-    if packing == "int8":
-        return {"quantization_config": _torchao_words(is_ours=is_ours)}
-    if packing == "nf4":
-        return {"quantization_config": _bitsandbytes(dtype, is_ours=is_ours)}
-    return {}
+    return {"quantization_config": _torchao_words(is_ours=is_ours)} if packing == "int8" else {}
+
+
+def reading_dtype(packing: Packing | None, dtype: torch.dtype, tensors: Iterable[torch.Tensor]) -> torch.dtype:
+    """The type in which weights are to be read that will work in `dtype`: for 4 bits the one that most of their numbers have as they are stored."""
+    if packing != "nf4":
+        return dtype
+    counts: Counter[torch.dtype] = Counter()
+    for one in tensors:
+        counts[one.dtype] += one.numel()
+    found = max(counts, key=lambda kind: counts[kind], default=dtype)
+    return found if found in _READ_AS_STORED else dtype
+
+
+def stored_tensors(folder: Path) -> Iterator[torch.Tensor]:
+    """The weights of a folder as views of their files: nothing is read before somebody looks at the numbers."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt", device="cpu") as stored:
+            yield from (stored.get_tensor(name) for name in stored.keys())  # noqa: SIM118
 
 
 def pack(module: Any, packing: Packing | None, dtype: torch.dtype) -> Any:
-    """The same for a module that is whole already. Raises `InvalidRequest` for 4 bits: they are made while a folder is read."""
+    """A module on the CPU, made smaller; it works in `dtype`. It may be whole, or lie in its file still."""
     if packing == "fp8":
         module.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
     elif packing == "int8":
         _torchao().quantize_(module, _eight_bits())
         module.requires_grad_(False)
     elif packing == "nf4":
-        raise InvalidRequest(
-            "A single file of Stable Diffusion or SDXL cannot be quantised to 4 bits.", f"Take the model as a folder. {_HINT}", "model"
-        )
+        return in_four_bits(module, dtype)
     return module
+
+
+def lies_packed(module: torch.nn.Module, packing: Packing) -> bool:
+    """Whether weights of it really lie so: those of a GGUF do not, they are small already."""
+    values = (*module.parameters(), *module.buffers())
+    match packing:
+        case "fp8":
+            return any(value.dtype == torch.float8_e4m3fn for value in values)
+        case "int8":
+            return any(is_packed(value) for value in values)
+        case "nf4":
+            return any(isinstance(one, FourBitLinear) for one in module.modules())
 
 
 def plain(value: torch.Tensor) -> torch.Tensor:
     """The numbers that a quantised weight stands for; any other tensor as it is."""
     return value.dequantize() if is_packed(value) else value
+
+
+def plain_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The state of a module as it would be had nobody quantised it."""
+    state = {name: plain(value.detach()) for name, value in module.state_dict().items()}
+    for name, one in module.named_modules():
+        if isinstance(one, FourBitLinear):
+            del state[f"{name}.codes"], state[f"{name}.scales"]
+            state[f"{name}.weight"] = one.weight
+    return state
 
 
 def is_packed(value: torch.Tensor) -> bool:
@@ -81,14 +122,6 @@ def _torchao_words(*, is_ours: bool) -> Any:
     else:
         from transformers.utils.quantization_config import TorchAoConfig
     return TorchAoConfig(_eight_bits())
-
-
-def _bitsandbytes(dtype: torch.dtype, *, is_ours: bool) -> Any:
-    if is_ours:
-        from diffusers.quantizers.quantization_config import BitsAndBytesConfig
-    else:
-        from transformers.utils.quantization_config import BitsAndBytesConfig
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
 
 
 def _eight_bits() -> Any:

@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 from engine.contract.errors import DamagedFile, OutOfMemory
-from engine.contract.memory import Fit, Memory, MemoryChoice, Plan, Room, fit, lighter, went_on
+from engine.contract.memory import Fit, Memory, MemoryChoice, Packing, Plan, Room, fit, lighter, on_changed_weights, went_on
 from engine.contract.recipe import Recipe
 from engine.contract.requests import SIZE_MIN
-from engine.contract.work import Frozen, HostMessage, Lightened, Loads, Partial, Pixels, Sketch, Skipped, Stepped, TilePixels, Work
+from engine.contract.work import BegunAnew, Frozen, HostMessage, Loads, Partial, Pixels, Sketch, Skipped, Stepped, TilePixels, Work
 from engine.diffusion.adapters import AdapterShelf, Lora
 from engine.diffusion.controlnet import ControlShelf, Overlay, Unit, control_name
 from engine.diffusion.denoise import Step
@@ -42,6 +42,8 @@ from engine.diffusion.text import PromptCache, PromptEncoder
 from engine.diffusion.upscalers import Upscaler, UpscalerShelf
 from engine.diffusion.vaes import VaeShelf, vae_name
 from engine.diffusion.voices import LearningVoice
+from engine.weights.single_files import files_of
+from engine.weights.stamps import stamps
 
 log = logging.getLogger("easel.painter")
 Messages = Generator[HostMessage, None, Rgb]
@@ -78,10 +80,10 @@ class Painter:
     def load(self, folder: Path, plan: Plan | None = None, choice: MemoryChoice | None = None) -> tuple[Components, PromptEncoder]:
         """The model of this folder, what of it is in memory from there. `plan` is how it is laid in if it is not here yet.
 
-        One that lies as another `choice` had it is laid in anew.
+        One that lies as another `choice` had it is laid in anew, and one whose files have changed is read anew.
         """
         choice = choice or self._choice
-        if folder in self._models and not self._lies_as(folder, choice):
+        if folder in self._models and not self._is_current(folder, choice):
             self._forget(self._models[folder])
         if folder not in self._models:
             # A damaged folder leaves the models that are here.
@@ -101,8 +103,10 @@ class Painter:
     def _fit(self, folder: Path, choice: MemoryChoice) -> Fit:
         return fit(check_model(folder).sizes(self._dtype), self._room, choice)
 
-    def _lies_as(self, folder: Path, choice: MemoryChoice) -> bool:
-        """Whether a model that is here lies as it would be laid in now."""
+    def _is_current(self, folder: Path, choice: MemoryChoice) -> bool:
+        """Whether a model that is here is what its files say now, and lies as it would be laid in now."""
+        if self._models[folder].read_from != stamps(files_of(folder)):
+            return False
         stay = self._models[folder].stay
         if stay is None or stay.choice == choice:
             return True
@@ -139,12 +143,12 @@ class Painter:
             self._residency.rest_all()
             release_memory(self._device)
             work = replace(work, skip=work.skip | drawn)
-            yield Lightened(went_on(plan))
+            yield BegunAnew(went_on(plan))
 
     def _paint(self, work: Work, skipped: Callable[[], frozenset[int]], plan: Plan | None) -> Generator[HostMessage, None, None]:
         choice = work.memory or self._choice
         known = self._models.get(work.model_folder)
-        if known is None or not _is_warm(known) or not self._lies_as(work.model_folder, choice):
+        if known is None or not _is_warm(known) or not self._is_current(work.model_folder, choice):
             yield Loads(f"Loading {work.recipe.model}")
         # It may be laid in anew: nobody else is to hold what makes room.
         del known
@@ -270,32 +274,42 @@ class _Picture:
         self._components, self._prompts, self._work, self._index, self._previews = components, prompts, work, index, previews
         self._recipe = work.recipe.for_picture(index)
         self._overlay, self._upscaler = overlay, upscaler
+        self._packing: Packing | None = None if components.stay is None else components.stay.weights
         self._at: Step | None = None
-        self._since = time.perf_counter()
+        # Seconds of the run that put it aside, and when this one began.
+        self._before, self._since = 0.0, time.perf_counter()
         self._is_drawn = False
+        # Where it was put aside.
+        self._frozen: FrozenWalk | None = None
         # What a repainted part is put back into.
         self._plan: Repaint | None = None
 
+    @property
+    def _seconds(self) -> float:
+        """How long this picture has been drawn, over all its runs."""
+        return self._before + time.perf_counter() - self._since
+
     def draw(self) -> Generator[HostMessage, None, None]:
+        yield from self._thaw()
         match self._recipe.mode:
             case "txt2img":
                 control = self._overlay.over(self._recipe.width, self._recipe.height).control()
-                rgb = yield from self._walk(text_to_image(self._components, self._prompts, self._recipe, control=control, frozen=self._thawed()))
+                rgb = yield from self._walk(text_to_image(self._components, self._prompts, self._recipe, control=control, frozen=self._frozen))
             case "img2img":
                 source = fit_picture(self._source(), self._recipe.width, self._recipe.height, self._recipe.fit or "crop")
                 control = self._overlay.over(self._recipe.width, self._recipe.height).control()
                 rgb = yield from self._walk(
-                    image_to_image(self._components, self._prompts, self._recipe, source, control=control, frozen=self._thawed())
+                    image_to_image(self._components, self._prompts, self._recipe, source, control=control, frozen=self._frozen)
                 )
             case "edit":
                 pictures = tuple(read_rgb(self._path(one, "source")) for one in self._recipe.inputs)
-                rgb = yield from self._walk(edit(self._components, self._prompts, self._recipe, pictures, frozen=self._thawed()))
+                rgb = yield from self._walk(edit(self._components, self._prompts, self._recipe, pictures, frozen=self._frozen))
             case "inpaint":
                 rgb = yield from self._inpaint()
             case "upscale":
                 rgb = yield from self._upscale()
         self._is_drawn = True
-        yield Pixels(self._index, rgb.shape[1], rgb.shape[0], rgb.tobytes(), time.perf_counter() - self._since)
+        yield Pixels(self._index, rgb.shape[1], rgb.shape[0], rgb.tobytes(), self._seconds, packing=self._packing)
 
     def keep(self) -> Partial | None:
         at = self._at
@@ -303,7 +317,8 @@ class _Picture:
             return None
         rgb = self._decoded(at.denoised)
         rgb = rgb if self._plan is None else put_back(self._plan, rgb)
-        return Partial(self._index, rgb.shape[1], rgb.shape[0], rgb.tobytes(), time.perf_counter() - self._since, at.index + 1)
+        seconds = self._seconds
+        return Partial(self._index, rgb.shape[1], rgb.shape[0], rgb.tobytes(), seconds, at.index + 1, packing=self._packing)
 
     def freeze(self) -> Frozen | None:
         at = self._at
@@ -312,18 +327,27 @@ class _Picture:
         if at.index == at.total - 1:
             return None
         step = self._shown(at)
-        return Frozen(self._index, step, freeze(at.walk, at.latents, picture=self._index, index=at.index, step=step))
+        return Frozen(
+            self._index,
+            step,
+            freeze(at.walk, at.latents, picture=self._index, index=at.index, step=step, packing=self._packing, seconds=self._seconds),
+        )
 
-    def _thawed(self) -> FrozenWalk | None:
-        """Where this picture was put aside. A file that cannot be read costs only drawing it again."""
+    def _thaw(self) -> Generator[HostMessage, None, None]:
+        """Find where this picture was put aside. A file that cannot be read, or other weights by now, cost only drawing it again."""
         if self._work.frozen is None:
-            return None
+            return
         try:
             frozen = thaw(self._work.frozen, self._components.device)
         except DamagedFile as error:
             log.warning("begun anew: %s", error.message, extra={"job": self._work.job_id})
-            return None
-        return frozen if frozen is not None and frozen.picture == self._index else None
+            return
+        if frozen is None or frozen.picture != self._index:
+            return
+        if frozen.packing == self._packing:
+            self._frozen, self._before = frozen, frozen.seconds
+        else:
+            yield BegunAnew(on_changed_weights(frozen.packing, self._packing))
 
     def _walk(self, steps: Iterator[Step]) -> Messages:
         latents = None
@@ -352,11 +376,16 @@ class _Picture:
         # The map lies over the whole picture, the growth of its frame included.
         part, canvas = plan.part, plan.canvas
         control = self._overlay.over(canvas.shape[1], canvas.shape[0]).part(plan.box, part.shape[1], part.shape[0])
-        drawn = yield from self._walk(inpaint(self._components, self._prompts, recipe, part, plan.part_mask, control=control, frozen=self._thawed()))
+        drawn = yield from self._walk(inpaint(self._components, self._prompts, recipe, part, plan.part_mask, control=control, frozen=self._frozen))
         return put_back(plan, drawn)
 
     def _upscale(self) -> Messages:
-        finished = {tile: path for (picture, tile), path in self._work.tiles.items() if picture == self._index}
+        kept: dict[tuple[int, Packing | None], Path] = {
+            (tile, packing): path for (picture, tile, packing), path in self._work.tiles.items() if picture == self._index
+        }
+        finished = {tile: path for (tile, packing), path in kept.items() if packing == self._packing}
+        if kept and not finished:
+            yield BegunAnew(on_changed_weights(next(iter(kept))[1], self._packing))
         run = upscale(
             self._components, self._prompts, self._recipe, self._source(), upscaler=self._upscaler, finished=finished, overlay=self._overlay
         )  # fmt: skip
@@ -374,7 +403,7 @@ class _Picture:
                     yield Stepped(self._index, self._shown(step), total, None, tile, tiles)
                 case TileDone(tile=tile, tiles=tiles, made=made, canvas=canvas, is_new=is_new):
                     if is_new:
-                        yield TilePixels(self._index, tile, made.shape[1], made.shape[0], made.tobytes())
+                        yield TilePixels(self._index, tile, made.shape[1], made.shape[0], made.tobytes(), self._packing)
                     yield Stepped(self._index, total, total, self._picture_preview(canvas), tile, tiles)
 
     def _shown(self, step: Step) -> int:
@@ -399,15 +428,8 @@ def _is_warm(components: Components) -> bool:
 
 
 def _stamp(components: Components) -> tuple[Hashable, ...]:
-    """The files that words are read with, as they are now."""
-    names = [name for name in components.parts if name.startswith(("text_encoder", "tokenizer"))]
-    files = sorted(file for name in names for file in (components.folder / name).glob("*"))
-    return (
-        str(components.folder),
-        components.folder.stat().st_mtime_ns,
-        components.stay.packing if components.stay is not None else None,
-        *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files),
-    )
+    """What words are read with: the model's files as they were read, and how its weights lie."""
+    return (str(components.folder), components.stay.packing if components.stay is not None else None, components.read_from)
 
 
 def _references(work: Work) -> tuple[Reference, ...]:

@@ -84,9 +84,20 @@ class Part:
 class Stay:
     """Where the parts of one model lie while it works, as its plan says, and what works with it without being its own."""
 
-    def __init__(self, residency: Residency, model: str, parts: Mapping[str, Part], network: str, plan: Plan, packing: Packing | None = None) -> None:
+    def __init__(
+        self,
+        residency: Residency,
+        model: str,
+        parts: Mapping[str, Part],
+        network: str,
+        plan: Plan,
+        packing: Packing | None = None,
+        weights: Packing | None = None,
+    ) -> None:
         self.plan: Plan = plan
         self.packing = packing
+        # How the numbers of its large parts really lie, casts included.
+        self.weights: Packing | None = weights
         # What the plan was made from.
         self.choice: MemoryChoice = "automatic"
         self.parts: Mapping[str, Part] = parts

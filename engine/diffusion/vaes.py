@@ -18,8 +18,9 @@ from engine.diffusion.reading import file_bytes, one_at_a_time
 from engine.weights.fingerprints import VAE_AT, part_at, under
 from engine.weights.headers import judge_header
 from engine.weights.single_files import read_vae, settings_of
+from engine.weights.stamps import Stamp
 
-_Key = tuple[str, int, Path, str]
+_Key = tuple[str, int, Path, tuple[Stamp, ...], str]
 
 
 class VaeShelf:
@@ -72,7 +73,7 @@ def vae_name(path: Path) -> str:
 
 def _key(components: Components, path: Path) -> _Key:
     # What its latents are scaled by is the model's.
-    return str(path), path.stat().st_mtime_ns, components.folder, str(components.dtype)
+    return str(path), path.stat().st_mtime_ns, components.folder, components.read_from, str(components.dtype)
 
 
 @one_at_a_time

@@ -103,7 +103,7 @@ def pipeline(components: Components, mode: str, **more: Any) -> Any:
 
 
 def make_family(folder: Path, key: str, *, made_for: str = "txt2img", **options: Any) -> Path:
-    """A folder that loads as a model of the family, of the pipeline `made_for`. `options`: flux1 takes `guidance_embeds`, sd3 `with_t5`, qwen `zero_cond_t`."""
+    """A folder that loads as a model of the family, of the pipeline `made_for`. `options`: flux1 takes `guidance_embeds`, flux1 and flux2 `layers`, sd3 `with_t5`, qwen `zero_cond_t`."""
     torch.manual_seed(len(key) + sum(map(ord, key)))
     parts = make_parts(key, **options)
     if key == "qwen" and made_for.startswith("edit"):
@@ -226,9 +226,9 @@ def _sd3(*, with_t5: bool = True) -> dict[str, Any]:
     return parts
 
 
-def _flux1(*, guidance_embeds: bool = True) -> dict[str, Any]:
+def _flux1(*, guidance_embeds: bool = True, layers: int = 1) -> dict[str, Any]:
     transformer = FluxTransformer2DModel(
-        patch_size=1, in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=24,
+        patch_size=1, in_channels=64, num_layers=layers, num_single_layers=layers, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=24,
         pooled_projection_dim=16, guidance_embeds=guidance_embeds, axes_dims_rope=(4, 6, 6),
     )  # fmt: skip
     tokenizer, sentences = t5(24)
@@ -238,9 +238,9 @@ def _flux1(*, guidance_embeds: bool = True) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _flux2() -> dict[str, Any]:
+def _flux2(*, layers: int = 1) -> dict[str, Any]:
     transformer = Flux2Transformer2DModel(
-        in_channels=32, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=48,
+        in_channels=32, num_layers=layers, num_single_layers=layers, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=48,
         timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
     )  # fmt: skip
     vae = AutoencoderKLFlux2(

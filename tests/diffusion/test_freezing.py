@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from engine import DamagedFile, TextToImage
+from engine.contract.memory import Packing
 from engine.contract.recipe import resolve
 from engine.contract.schedulers import SCHEDULER_FACTS, SchedulerName, samplers_for
 from engine.diffusion.freezing import freeze, thaw
@@ -22,8 +23,8 @@ STEPS = 6
 
 
 @cache
-def starter() -> Components:
-    return load_components(BUNDLED / "starter", device=torch.device("cpu"), dtype=torch.float32)
+def starter(packing: Packing | None = None) -> Components:
+    return load_components(BUNDLED / "starter", device=torch.device("cpu"), dtype=torch.float32, packing=packing)
 
 
 @pytest.mark.parametrize("scheduler", samplers_for(is_flow=False))
@@ -47,21 +48,23 @@ def test_a_walk_goes_on_bit_for_bit(scheduler: SchedulerName, request_of: Callab
         assert all(torch.equal(a, b) for a, b in zip(rest, whole[place + 1 :], strict=True)), place
 
 
-def test_guidance_that_remembers_goes_on_too(request_of: Callable[..., TextToImage], tmp_path: Path) -> None:
-    """APG carries a momentum from call to call; what is on the disk is enough to go on with it."""
-    prompts = PromptEncoder(starter())
+@pytest.mark.parametrize("packing", [None, "nf4"])
+def test_guidance_that_remembers_goes_on_too(packing: Packing | None, request_of: Callable[..., TextToImage], tmp_path: Path) -> None:
+    """APG carries a momentum from call to call; what is on the disk is enough to go on with it. In 4 bits too"""
+    model = starter(packing)
+    prompts = PromptEncoder(model)
     request = request_of(scheduler="dpmpp_2m", steps=STEPS, guidance_style="apg", guidance_scale=9)
     recipe = resolve(request, Catalogue((BUNDLED,)).card("starter"))
-    steps = list(text_to_image(starter(), prompts, recipe))
+    steps = list(text_to_image(model, prompts, recipe))
     path = tmp_path / "walk.safetensors"
-    for step in text_to_image(starter(), prompts, recipe):
+    for step in text_to_image(model, prompts, recipe):
         if step.index == 2:
             path.write_bytes(freeze(step.walk, step.latents, picture=0, index=2, step=3))
             break
     frozen = thaw(path, torch.device("cpu"))
     assert frozen is not None
     assert any(isinstance(value, torch.Tensor) for value in frozen.carriers[1].values())
-    rest = [step.latents for step in text_to_image(starter(), prompts, recipe, frozen=frozen)]
+    rest = [step.latents for step in text_to_image(model, prompts, recipe, frozen=frozen)]
     assert torch.equal(rest[-1], steps[-1].latents)
 
 

@@ -20,7 +20,7 @@ import torch
 from engine.contract.adapters import LoraUse
 from engine.contract.memory import Memory, MemoryChoice, Plan, Room
 from engine.contract.recipe import Recipe
-from engine.contract.work import HostMessage, Lightened, Loads, Pixels, Stepped, Work
+from engine.contract.work import BegunAnew, HostMessage, Loads, Pixels, Stepped, Work
 from engine.diffusion.latents import decode
 from engine.diffusion.loading import Components, load_components
 from engine.diffusion.painter import Painter
@@ -300,7 +300,7 @@ def test_out_of_memory_goes_on_once_under_a_lighter_plan(room: Room, sentence: s
     remove = hooked_once(own, lambda call: call == 5)
     found = messages(own, count=2)
     remove()
-    assert [one.what for one in found if isinstance(one, Lightened)] == [sentence]
+    assert [one.what for one in found if isinstance(one, BegunAnew)] == [sentence]
     assert [(one.picture, one.rgb) for one in found if isinstance(one, Pixels)] == [(0, expected[0]), (1, expected[1])]
     # Only for that work.
     assert picture(own) == picture(painter())

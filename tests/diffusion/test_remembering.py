@@ -11,6 +11,7 @@ import torch
 from engine.contract.guidance import GuidancePlan
 from engine.diffusion import denoise as denoise_module
 from engine.diffusion.denoise import Step, denoise, set_steps, start_noise
+from engine.diffusion.four_bits import FourBitLinear
 from engine.diffusion.loading import Components, load_components
 from engine.diffusion.remembering import WordMemory
 from engine.diffusion.schedulers import build_scheduler
@@ -19,9 +20,9 @@ from tests.conftest import STARTER
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def components() -> Components:
-    return load_components(STARTER, device=CPU, dtype=torch.bfloat16)
+@pytest.fixture(scope="module", params=[None, "nf4"])
+def components(request: pytest.FixtureRequest) -> Components:
+    return load_components(STARTER, device=CPU, dtype=torch.bfloat16, packing=request.param)
 
 
 def keys_and_values(components: Components) -> list[Any]:
@@ -31,12 +32,12 @@ def keys_and_values(components: Components) -> list[Any]:
 def calls_into(layer: torch.nn.Module) -> tuple[list[int], Any]:
     """One entry for each product that a layer really makes, and what ends the counting."""
     made: list[int] = []
-    weight_of = torch.nn.functional.linear
+    product = type(layer).forward
 
-    def counted(given: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        if weight is layer.weight:
+    def counted(one: torch.nn.Module, given: torch.Tensor) -> torch.Tensor:
+        if one is layer:
             made.append(len(given))
-        return weight_of(given, weight, bias)
+        return product(one, given)
 
     return made, counted
 
@@ -63,8 +64,9 @@ PLANS = {
 @pytest.mark.parametrize("plan", PLANS)
 def test_the_same_bits_from_fewer_products(components: Components, monkeypatch: pytest.MonkeyPatch, plan: str) -> None:
     told = words(components, 5)
-    made, counted = calls_into(keys_and_values(components)[0])
-    monkeypatch.setattr(torch.nn.functional, "linear", counted)
+    layer = keys_and_values(components)[0]
+    made, counted = calls_into(layer)
+    monkeypatch.setattr(type(layer), "forward", counted)
     with torch.inference_mode():
         latents = list(walk(components, told, PLANS[plan]))[-1].latents
         few = len(made)
@@ -93,7 +95,9 @@ def test_words_that_change_on_the_way_are_projected_anew(components: Components)
 def test_another_walk_remembers_nothing_of_one_that_was_left(components: Components) -> None:
     """Weights that changed in between count, also where the first walk was never ended; between two steps no layer is touched."""
     told, layer = words(components, 5), keys_and_values(components)[0]
-    before = layer.weight.detach().clone()
+    # Those of a layer in 4 bits are made anew each time that somebody looks.
+    numbers = layer.scales if isinstance(layer, FourBitLinear) else layer.weight
+    before = numbers.detach().clone()
     with torch.inference_mode():
         whole = list(walk(components, told, PLANS["cfg"]))[-1].latents
         left = walk(components, told, PLANS["cfg"])
@@ -101,12 +105,12 @@ def test_another_walk_remembers_nothing_of_one_that_was_left(components: Compone
     assert not any("forward" in vars(one) for one in keys_and_values(components))
     try:
         with torch.no_grad():
-            layer.weight.mul_(1.5)
+            numbers.mul_(1.5)
         with torch.inference_mode():
             changed = list(walk(components, told, PLANS["cfg"]))[-1].latents
     finally:
         with torch.no_grad():
-            layer.weight.copy_(before)
+            numbers.copy_(before)
     assert not torch.equal(changed, whole)
     with torch.inference_mode():
         assert torch.equal(list(walk(components, told, PLANS["cfg"]))[-1].latents, whole)

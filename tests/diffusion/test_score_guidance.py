@@ -85,7 +85,8 @@ def test_a_moved_prediction_means_the_moved_picture(scheduler: SchedulerName, co
 
 @pytest.mark.parametrize("scheduler", samplers_for(is_flow=False))
 def test_the_score_rises_with_every_sampler(starter: Components, prompts: PromptEncoder, scheduler: SchedulerName) -> None:
-    asked = recipe(scheduler, steps=4, count=1, guidance_scale=1.0)
+    # KDPM2 a's four steps end in noise, whatever leads them.
+    asked = recipe(scheduler, steps=8 if scheduler == "kdpm2_a" else 4, count=2, guidance_scale=1.0)
     plain = score(starter, picture(starter, prompts, asked), PROMPT)
     drawn = score(starter, picture(starter, prompts, asked.model_copy(update={"score_guidance": "clip", "score_scale": 100.0})), PROMPT)
     print(f"{scheduler}: {plain.tolist()} -> {drawn.tolist()}")
