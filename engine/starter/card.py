@@ -51,8 +51,11 @@ On two CPU cores (AVX512-BF16), other work beside it:
 |---|---|---|---|---|---|---|---|
 {stages}
 
-Remake it: `make train ARGS="--recipe starter-v1"`, then `starter-v2` and `starter-v3`, which go on from there: the first two taught the denoiser,
-the third the decoder, with more weight on subjects, half of it on drawn scenes that the denoiser noised and walked back (`engine/starter/walked.py`).
+Remake it: `make train ARGS="--recipe starter-v1"`, then `starter-v2` to `starter-v4`, which go on from there: the first two taught the denoiser
+(with AdamW, at the commits above; the code has Muon since), the third the decoder, with more weight on subjects, half of it on drawn scenes that the
+denoiser noised and walked back (`engine/starter/walked.py`), the fourth the denoiser again, with Muon and three times the weight on subjects: on
+256 fresh scenes its loss fell from 0.223 to 0.212, on their subjects alone from 0.637 to 0.566. Controls, styles, the reference adapter and few
+steps were taught on the second's denoiser and measured on this one.
 Latents are the same for all of them. Nine more blocks in that decoder learned next to nothing in 45 minutes and were taken out again: what is lost is
 not in eight channels. Every stage resumes from its checkpoint; the bundled weights are averages.
 

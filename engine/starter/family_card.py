@@ -101,8 +101,8 @@ def _defaults(figures: Figures) -> str:
         *rows,
         "",
         "Accuracies less than .01 apart are the same: so many prompts tell no more. DPM++ 2M is the default because it keeps what it says from",
-        "8 steps on; 20 steps because the crowd is nearer than at 8, and no nearer worth the wait at 30. Guidance between 2.5 and 4 says the same:",
-        "the crowd prefers the lower end, the eye, on sheets of the same noise, the crisper edges and the right counts of 4; from 5 on both lose.",
+        "8 steps on; 20 steps because the crowd is nearer than at 8, and no nearer worth the wait at 30. Guidance between 2.5 and 5 says the",
+        "same: 4, in the middle of it, keeps edges crisp and counts right on sheets of the same noise; at 1.5 and from 7 on the crowd is further away.",
     ])  # fmt: skip
 
 

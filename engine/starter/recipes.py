@@ -56,4 +56,13 @@ RECIPES = {
         is_wide=True,
         starts_from_bundle=True,
     ),
+    # The denoiser goes on with another optimiser and more weight on subjects: every other weight stays. The scenes are those of starter-v2.
+    "starter-v4": TrainingRecipe(
+        scenes=20_000,
+        seed=20261122,
+        text_steps=0,
+        unet=(UnetPlan(size=256, batch=16, learning_rate=5e-4, minutes=62, cooldown=0.7, subject_weight=2, seed=4),),
+        is_wide=True,
+        starts_from_bundle=True,
+    ),
 }

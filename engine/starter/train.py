@@ -61,6 +61,8 @@ def run_stage(stage: str, work: Path, name: str, *, processes: int, size: int | 
         case "latents":
             make_latents(work, sizes=[plan.size for plan in recipe.unet])
         case "unet":
+            if any(plan.subject_weight for plan in recipe.unet):
+                draw_masks(work, seed=recipe.seed, is_wide=recipe.is_wide)
             for number, plan in enumerate(recipe.unet):
                 if size in (None, plan.size):
                     first = out / "unet" if recipe.starts_from_bundle else None

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -28,6 +29,8 @@ SCHEDULE: dict[str, Any] = {
     "rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "clip_sample": False, "set_alpha_to_one": True,
 }  # fmt: skip
 CHANNELS = (64, 128, 192, 160)
+# The step of the schedule from which on the noise leaves no trace of where the subject is.
+_KNOWN_BELOW = 800
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class UnetPlan:
     cooldown: float = 0.3
     dropout: float = 0.1
     ema: float = 0.999
+    # How much more a latent that lies wholly on the subject counts. Not near pure noise, where nobody can know yet where it will be.
+    subject_weight: float = 0.0
     seed: int = 3
     compiled: bool = True
 
@@ -86,16 +91,25 @@ class Captions:
 
 
 class Master:
-    """Weights in one float32 vector beside the bfloat16 model: one optimiser step, one average, one exchange of gradients.
+    """Weights in one float32 vector beside the bfloat16 model: one average, one exchange of gradients, one checkpoint.
 
-    A vector is always contiguous; the fused optimiser of torch 2.15 scrambles updates where memory formats differ.
+    `matrices` and `others` are views of it for the optimisers: layers between the first and the last as (out, in·k·k), and
+    everything else.
     """
 
     def __init__(self, model: torch.nn.Module, *, ema: float) -> None:
         self._parameters = list(model.parameters())
-        self.weights = torch.nn.Parameter(torch.cat([p.detach().float().contiguous().view(-1) for p in self._parameters]))
-        self.average = self.weights.detach().clone()
+        self.weights = torch.cat([p.detach().float().contiguous().view(-1) for p in self._parameters])
+        self.average = self.weights.clone()
         self._ema = ema
+        self._views: list[torch.nn.Parameter] = []
+        self.matrices: list[torch.nn.Parameter] = []
+        self.others: list[torch.nn.Parameter] = []
+        for part, (name, parameter) in zip(self._parts(self.weights), model.named_parameters(), strict=True):
+            is_matrix = parameter.ndim > 1 and not name.startswith(("conv_in.", "conv_out."))
+            view = torch.nn.Parameter(part.view(parameter.shape[0], -1) if is_matrix else part)
+            self._views.append(view)
+            (self.matrices if is_matrix else self.others).append(view)
 
     def gather(self) -> torch.Tensor:
         """Gradients of the model as one float32 vector; the model's own are cleared."""
@@ -104,18 +118,36 @@ class Master:
             parameter.grad = None
         return flat
 
+    def hand_out(self, gradient: torch.Tensor) -> None:
+        """Give each view its part of such a vector."""
+        for view, part in zip(self._views, self._parts(gradient), strict=True):
+            view.grad = part.view(view.shape)
+
     @torch.no_grad()
     def scatter(self, source: torch.Tensor | None = None) -> None:
         """Write the vector (or `source`) back into the model."""
-        flat, at = self.weights.detach() if source is None else source, 0
-        for parameter in self._parameters:
-            parameter.copy_(flat[at : at + parameter.numel()].view(parameter.shape))
-            at += parameter.numel()
+        for parameter, part in zip(self._parameters, self._parts(self.weights if source is None else source), strict=True):
+            parameter.copy_(part.view(parameter.shape))
 
     @torch.no_grad()
     def update_average(self, step: int) -> None:
         # A young average would remember the random start.
-        self.average.lerp_(self.weights.detach(), 1 - min(self._ema, (1 + step) / (10 + step)))
+        self.average.lerp_(self.weights, 1 - min(self._ema, (1 + step) / (10 + step)))
+
+    def _parts(self, flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return flat.split([parameter.numel() for parameter in self._parameters])
+
+
+def build_optimisers(master: Master, rate: float) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon (Jordan et al. 2024) for the matrices, at steps as large as AdamW's would be (Liu et al. 2025); AdamW for the rest.
+
+    From the bundled weights, after nine minutes of one core each, down to a rate of nothing: loss on fresh scenes .2227 with Muon,
+    .2237 with AdamW alone, .2232 before. A step costs an eighth more.
+    """
+    return (
+        torch.optim.Muon(master.matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(master.others, lr=rate, betas=(0.9, 0.98), weight_decay=0.01, foreach=True),
+    )
 
 
 def train_unet(work: Path, plan: UnetPlan, *, start_from: Path | None, rank: int = 0, world: int = 1, device: str = "cpu") -> None:
@@ -128,9 +160,9 @@ def train_unet(work: Path, plan: UnetPlan, *, start_from: Path | None, rank: int
     model: Any = build_unet()
     model.to(device)
     master = Master(model, ema=plan.ema)
-    optimiser = torch.optim.AdamW([master.weights], lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    optimisers = build_optimisers(master, plan.learning_rate)
     target = work / f"unet-{plan.size}.pt"
-    state = _resume(target, master, optimiser, start_from)
+    state = _resume(target, master, optimisers, start_from)
     model = model.to(torch.bfloat16, memory_format=torch.channels_last)
     master.scatter()
     run: Any = torch.compile(model) if plan.compiled else model
@@ -142,32 +174,33 @@ def train_unet(work: Path, plan: UnetPlan, *, start_from: Path | None, rank: int
         share, must_stop = _agree(state["minutes"], plan, state["step"], stop.is_set, world)
         if share >= 1 or must_stop:
             break
-        optimiser.param_groups[0]["lr"] = plan.learning_rate * rate_at(share, state["step"], plan.cooldown)
-        latents, embeds, noise, timesteps = (x.to(device) for x in data.batch([plan.seed, rank, state["step"]]))
+        for optimiser in optimisers:
+            optimiser.param_groups[0]["lr"] = plan.learning_rate * rate_at(share, state["step"], plan.cooldown)
+        latents, embeds, noise, timesteps, weight = (x.to(device) for x in data.batch([plan.seed, rank, state["step"]]))
         sample, goal = noisy(latents, noise, alphas, timesteps)
         answer = run(sample.to(torch.bfloat16, memory_format=torch.channels_last), timesteps, encoder_hidden_states=embeds, return_dict=False)[0]
-        loss = (answer.float() - goal).square().mean()
-        loss.backward()
+        error = (answer.float() - goal).square().mean(1)
+        ((error * weight).sum() / weight.sum()).backward()
         gradient = master.gather()
         if world > 1:
             dist.all_reduce(gradient)
             gradient /= world
-        master.weights.grad = gradient
-        torch.nn.utils.clip_grad_norm_([master.weights], 1.0)
-        optimiser.step()
+        master.hand_out(gradient / gradient.norm().clamp(min=1))
+        for optimiser in optimisers:
+            optimiser.step()
         master.scatter()
         state["step"] += 1
         state["samples"] += plan.batch * world
         if state["step"] % 4 == 0:
             master.update_average(state["step"] // 4)
-        losses.append(loss.item())
+        losses.append(error.detach().mean().item())
         if rank == 0 and state["step"] % 50 == 0:
             _say(work, plan, state, float(np.mean(losses)))
         if rank == 0 and time.monotonic() - saved > 240:
-            _save(target, master, optimiser, state, plan)
+            _save(target, master, optimisers, state, plan)
             saved = time.monotonic()
     if rank == 0:
-        _save(target, master, optimiser, state, plan)
+        _save(target, master, optimisers, state, plan)
 
 
 class StopFlag:
@@ -191,9 +224,11 @@ class _Data:
         self._tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
         self._encoder = CLIPTextModel.from_pretrained(work / "text_encoder", dtype=torch.bfloat16).eval()
         self._batch = plan.batch
+        self._subject_weight = plan.subject_weight
+        self._masks = np.load(work / "masks.npy", mmap_mode="r") if plan.subject_weight else None
 
-    def batch(self, seed: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(B, 8, h, w) float32 latents, (B, 77, dim) bfloat16 embeddings, noise like the latents, (B,) timesteps.
+    def batch(self, seed: list[int]) -> tuple[torch.Tensor, ...]:
+        """(B, 8, h, w) float32 latents, (B, 77, dim) bfloat16 embeddings, noise like the latents, (B,) timesteps, (B, h, w) weights of the loss.
 
         All chance of a step comes from its own seed, so a resumed run goes on as if it had never stopped. Timesteps are
         stratified: each batch covers the whole range evenly.
@@ -207,7 +242,21 @@ class _Data:
         timesteps = (torch.arange(len(latents)) + torch.rand((), generator=chance)) / len(latents) * 1000
         with torch.no_grad():
             embeds = self._encoder(tokenize(self._tokenizer, texts)).last_hidden_state
-        return latents, embeds, noise, timesteps.long().clamp(0, 999)
+        timesteps = timesteps.long().clamp(0, 999)
+        return latents, embeds, noise, timesteps, self._weights(rows, latents.shape[2], timesteps)
+
+    def _weights(self, rows: NDArray[Any], side: int, timesteps: torch.Tensor) -> torch.Tensor:
+        if self._masks is None:
+            return torch.ones(len(rows), side, side)
+        masks = torch.from_numpy(np.stack([self._mask(int(row), side) for row in rows]))
+        return 1 + self._subject_weight * masks * (timesteps < _KNOWN_BELOW).view(-1, 1, 1)
+
+    def _mask(self, row: int, side: int) -> NDArray[np.float32]:
+        """Where the subject is in the latents of this row, 0 to 1; the second half of the rows are mirrored."""
+        assert self._masks is not None
+        mirrored, index = divmod(row, len(self._masks))
+        mask = cv2.resize(np.asarray(self._masks[index]), (side, side), interpolation=cv2.INTER_AREA)
+        return np.asarray((mask[:, ::-1] if mirrored else mask) / 255, dtype=np.float32)
 
 
 def _agree(minutes: float, plan: UnetPlan, step: int, must_stop: bool, world: int) -> tuple[float, bool]:
@@ -225,16 +274,17 @@ def rate_at(share: float, step: int, cooldown: float) -> float:
     return min(1.0, (step + 1) / 100) * min(1.0, (1 - share) / cooldown + 0.01)
 
 
-def _resume(target: Path, master: Master, optimiser: torch.optim.Optimizer, start_from: Path | None) -> dict[str, Any]:
+def _resume(target: Path, master: Master, optimisers: tuple[torch.optim.Optimizer, ...], start_from: Path | None) -> dict[str, Any]:
     if target.exists():
         saved = torch.load(target, weights_only=True)
-        master.weights.data.copy_(saved["weights"])
+        master.weights.copy_(saved["weights"])
         master.average.copy_(saved["average"])
-        optimiser.load_state_dict(saved["optimiser"])
+        for optimiser, state in zip(optimisers, saved["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
         return {name: saved[name] for name in ("step", "samples", "minutes")}
     if start_from is not None:
         average = flat_weights(start_from)
-        master.weights.data.copy_(average)
+        master.weights.copy_(average)
         master.average.copy_(average)
     return {"step": 0, "samples": 0, "minutes": 0.0}
 
@@ -247,10 +297,9 @@ def flat_weights(source: Path) -> torch.Tensor:
     return torch.cat([parameter.detach().contiguous().view(-1) for parameter in unet.parameters()])
 
 
-def _save(target: Path, master: Master, optimiser: torch.optim.Optimizer, state: dict[str, Any], plan: UnetPlan) -> None:
-    write_checkpoint(
-        target, {"weights": master.weights.detach(), "average": master.average, "optimiser": optimiser.state_dict(), "plan": asdict(plan), **state}
-    )
+def _save(target: Path, master: Master, optimisers: tuple[torch.optim.Optimizer, ...], state: dict[str, Any], plan: UnetPlan) -> None:
+    states = [optimiser.state_dict() for optimiser in optimisers]
+    write_checkpoint(target, {"weights": master.weights, "average": master.average, "optimisers": states, "plan": asdict(plan), **state})
 
 
 def _say(work: Path, plan: UnetPlan, state: dict[str, Any], loss: float) -> None:
