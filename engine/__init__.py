@@ -42,7 +42,7 @@ from engine.contract.guidance import (
     styles_of,
 )
 from engine.contract.hub import HubModel, HubOffer, Precision
-from engine.contract.memory import Fit, MemoryChoice, Room, fit, gigabytes
+from engine.contract.memory import Fit, MemoryChoice, Room, fit, gigabytes, weights_words
 from engine.contract.memory_plans import MemoryPlan
 from engine.contract.models import ModelCard
 from engine.contract.offers import ModelOffer
@@ -243,4 +243,5 @@ __all__ = [
     "schedules_of",
     "set_up_logs",
     "styles_of",
+    "weights_words",
 ]

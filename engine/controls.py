@@ -30,19 +30,29 @@ class ControlDesk:
         self._host = host
 
     def cards(self) -> list[ControlCard]:
+        """The control models that are here now; one that cannot be used says why in its card."""
         return self._shelf.cards()
 
     def preprocessors(self) -> list[PreprocessorCard]:
+        """What makes maps, ready or not; one that needs weights says how many megabytes and under which licence."""
         return self._preprocessors.cards()
 
     def fetch(self, preprocessor: str, report: Callable[[int, int], None] | None = None) -> Path:
+        """Bring the weights of one preprocessor here, for an operator who has read their size and licence.
+
+        `report` hears bytes that are here, of how many. Raises `EngineError`; what a broken line left is gone on with.
+        """
         return self._preprocessors.fetch(preprocessor, report)
 
     def close(self) -> None:
         self._host.close()
 
     def map(self, source: str, preprocessor: str, settings: Mapping[str, float], owner: str) -> InputImage:
-        """The map of the owner's picture, made only if it is not here yet. Raises `NotFound`, `InvalidRequest` or `ModelNotFound`."""
+        """The map of one of the owner's pictures, as an input of theirs; "none" is the picture itself. Made once, then remembered.
+
+        It may take seconds, and a quarter of a minute the first time: call it in a thread. Raises `NotFound`,
+        `InvalidRequest`, `ModelNotFound` where weights are not here yet, or `WorkerLost`; all of them about "controls".
+        """
         known = self._inputs.get(source, owner, field="controls")
         settings = check_settings(preprocessor, settings)
         if preprocessor == NO_PREPROCESSOR:

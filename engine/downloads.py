@@ -6,12 +6,15 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from engine.contract.downloads import Download, DownloadState
 from engine.contract.errors import Busy, EngineError, NotFound
 from engine.contract.hub import HubModel, Precision
 from engine.library.hub_models import FIELD, HubModels, Stopped
+from engine.library.room import free_bytes
 
 log = logging.getLogger("easel.engine")
 # The speed is that of the last seconds: a line that has become slow is soon told so.
@@ -45,7 +48,7 @@ class _Item:
 
 
 class Downloads:
-    """The line. What was begun before this studio started is in it as "stopped", until somebody goes on with it or removes it."""
+    """The line, for an operator. What was begun before this studio started is in it as "stopped", until somebody goes on with it or removes it."""
 
     def __init__(self, models: HubModels) -> None:
         self._models = models
@@ -56,7 +59,10 @@ class Downloads:
         self._is_closed = False
 
     def look(self, name: str, precision: Precision = "half") -> HubModel:
-        """What a hub id means now. Raises as `HubModels.look` does."""
+        """What a hub id ("owner/name", with "@revision" or as the address of its page) means now: nothing of its weights is fetched.
+
+        It asks the hub a dozen times: call it in a thread. Raises as `HubModels.look` does.
+        """
         plan = self._models.look(name, precision)
         with self._wake:
             self._looked[plan.id, precision] = plan
@@ -65,12 +71,20 @@ class Downloads:
         return plan
 
     def start(self, name: str, precision: Precision = "half") -> Download:
-        """Put a model into the line that somebody has looked at and agreed to, by its id. Raises `EngineError` where it cannot begin."""
+        """Put a model into the line that somebody has looked at and agreed to, by the id of that look. Raises `EngineError` where it cannot begin.
+
+        It comes behind the page; once it is whole and judged it is among the studio's models.
+        """
         # Looked at a moment ago; or, since a commit always means the same, before this start.
         plan = self._looked.get((name, precision)) or self.look(name, precision)
         if plan.id != name:
             raise NotFound(f"{name[:100]!r} names no commit.", "Look it up first, and agree to what you see.", FIELD)
         return self.begin(plan)
+
+    def fetch(self, plan: HubModel, report: Callable[[int, int], None] | None = None) -> Path:
+        """The same at once, for a terminal: its folder is whole when this returns. What a broken line left is gone on with. Raises `EngineError`."""
+        self._models.begin(plan)
+        return self._models.fetch(plan, report)
 
     def begin(self, plan: HubModel) -> Download:
         """Raises `InvalidRequest`, `Busy` or `DiskFull`."""
@@ -125,6 +139,10 @@ class Downloads:
             known = set(self._items)
         before = [one for one in self._models.begun() if one.name not in known]
         return (*(_view(one) for one in items), *(_view(_Item(one, "stopped", self._models.here_bytes(one))) for one in before))
+
+    def disk_free(self) -> int:
+        """Bytes that are free where models lie."""
+        return free_bytes(self._models.folder)
 
     def close(self) -> None:
         """What is under way stops; it can be gone on with."""

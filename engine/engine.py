@@ -6,25 +6,22 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from PIL import Image
 
 from engine.contract.adapters import LoraCard
 from engine.contract.advice import advise
 from engine.contract.chunks import Counted
-from engine.contract.controls import ControlCard, PreprocessorCard
-from engine.contract.downloads import Download
 from engine.contract.embeddings import EmbeddingCard
-from engine.contract.errors import Busy, EngineError, InvalidRequest, NotFound
+from engine.contract.errors import Busy, EngineError, InvalidRequest, ModelNotFound, NotFound
 from engine.contract.estimate import Estimate
-from engine.contract.hub import HubModel, HubOffer, Precision
-from engine.contract.memory import Fit, MemoryChoice, Room
-from engine.contract.memory_plans import MemoryPlan
+from engine.contract.hub import HubOffer
+from engine.contract.memory import on_other_weights
 from engine.contract.models import ModelCard
 from engine.contract.offers import ModelOffer, suggest
 from engine.contract.quality import Quality, qualities
@@ -32,11 +29,10 @@ from engine.contract.read_settings import ReadSettings
 from engine.contract.recipe import Recipe
 from engine.contract.references import ReferenceAdapterCard
 from engine.contract.remarks import Remark
-from engine.contract.requests import SEED_MAX, Request, parse_request
+from engine.contract.requests import SEED_MAX, Request
 from engine.contract.results import Brought, DeviceCode, InputImage, Job, Picture, TrayCounts, UpscalerCard
 from engine.contract.schedulers import ScheduleName, SchedulerName
 from engine.contract.settings import Settings
-from engine.contract.sheet import Axis, CellView, Sheet
 from engine.contract.strokes import Stroke
 from engine.contract.styles import Style
 from engine.contract.vaes import VaeCard
@@ -50,7 +46,7 @@ from engine.jobs.hosts.maps import InlineMaps, ProcessMaps
 from engine.jobs.hosts.process import ProcessHost
 from engine.jobs.journal import Journal
 from engine.jobs.watch import Watch
-from engine.library.archive import read_sources, write_dataset, write_pictures
+from engine.library.archive import read_sources
 from engine.library.carriers import PictureFormat, converted
 from engine.library.codes import Codes, adopt
 from engine.library.counts import Counts, count
@@ -65,7 +61,6 @@ from engine.library.noise_plan import noise_plan
 from engine.library.offers import read_offers
 from engine.library.passwords import People
 from engine.library.preprocessors import Preprocessors
-from engine.library.room import free_bytes
 from engine.library.settings_reader import SettingsReader
 from engine.library.sheets import Sheets
 from engine.library.shelves import Shelves
@@ -76,7 +71,7 @@ from engine.limits import Limits
 from engine.memory import MemoryDesk
 from engine.proofread import proofread
 from engine.resolver import Resolver
-from engine.sheets import SheetMaker
+from engine.sheets import SheetDesk
 from engine.store import open_store
 
 log = logging.getLogger("easel.engine")
@@ -93,7 +88,11 @@ class Health:
 
 
 class Engine:
-    """One studio. Making it is quick and imports no torch; `start` sets the worker going behind the page."""
+    """One studio. Making it is quick and imports no torch; `start` sets the worker going behind the page.
+
+    Four matters have a desk of their own: `sheets` (many jobs at once), `controls` (control models and maps), `downloads`
+    (models on their way here) and `memory` (how models are laid in).
+    """
 
     def __init__(self, settings: Settings, *, host: Host | None = None) -> None:
         self.settings = settings
@@ -104,22 +103,19 @@ class Engine:
         self._history = History(self._store, settings.data)
         self._inputs = Inputs(self._store, settings.data / "inputs")
         self._limits = Limits(settings, self._journal, self._history, self._inputs)
-        self._sheets = Sheets(self._store)
         self._codes = Codes(self._store, self.secret)
         self._shelves = Shelves.of(settings.data)
         self._hub_loras = HubLoras(settings.data / "loras")
-        self._hub_models = HubModels(settings.data / "models")
-        self._downloads = Downloads(self._hub_models)
-        self._controls = ControlDesk(
+        self.downloads = Downloads(HubModels(settings.data / "models"))
+        self.controls = ControlDesk(
             shelf=self._shelves.controlnets, preprocessors=Preprocessors(settings.data / "preprocessors"), maps=Maps(self._store), inputs=self._inputs,
             host=(ProcessMaps if settings.worker == "process" else InlineMaps)(device=settings.devices[0]),
         )  # fmt: skip
         self._default_model = DefaultModel(settings, self._shelves.models)
-        self._resolver = Resolver(default_model=self._default_model, shelves=self._shelves, inputs=self._inputs, controls=self._controls)
+        self._resolver = Resolver(default_model=self._default_model, shelves=self._shelves, inputs=self._inputs, controls=self.controls)
         self._settings_reader = SettingsReader(self._shelves, self._inputs)
-        self._sheet_maker = SheetMaker(self._sheets, self._resolver, self._accept)
-        self._memory = MemoryDesk(settings)
-        self._hosts = (host,) if host else _hosts(settings, self._memory)
+        self.memory = MemoryDesk(settings)
+        self._hosts = (host,) if host else _hosts(settings, self.memory)
         self._dispatcher = Dispatcher(
             hosts=self._hosts,
             journal=self._journal,
@@ -128,8 +124,12 @@ class Engine:
             shelves=self._shelves,
             inputs=self._inputs,
             data=settings.data,
-            memory=self._memory,
+            memory=self.memory,
         )
+        self.sheets = SheetDesk(
+            sheets=Sheets(self._store), resolver=self._resolver, journal=self._journal, history=self._history, models=self._shelves.models,
+            accept=self._accept,
+        )  # fmt: skip
 
     def start(self) -> None:
         """Start the workers on the default model and take up what the journal holds."""
@@ -270,65 +270,19 @@ class Engine:
 
     def read_settings(self, data: bytes, owner: str) -> ReadSettings:
         """The settings inside a picture file, and what of them is not here. Raises `DamagedFile` where it is none or carries none."""
-        return self._settings_reader.read(data, owner)
+        found = self._settings_reader.read(data, owner)
+        return found if found.recipe is None else found.model_copy(update={"remark": self.weights_remark(found.recipe, found.values.get("model"))})
 
-    # Sheets: many jobs that belong together
+    def weights_remark(self, recipe: Recipe, model: str | None = None) -> str:
+        """A sentence where the weights that drew a picture would lie in another way here; "" where they would not.
 
-    def submit_grid(self, values: Mapping[str, Any], axes: list[Axis], owner: str) -> Sheet:
-        """Every combination of one or two controls as a job of its own. All share one seed, unless it is what varies.
-
-        A cell that cannot run says why in its place; the others run. Raises `InvalidRequest` when no request fits at all.
+        `recipe` is the finished picture's own, `model` what its model is called here, if otherwise.
         """
-        return self._sheet_maker.grid(values, axes, owner)
-
-    def submit_folder(self, sources: list[Brought], values: Mapping[str, Any], owner: str) -> Sheet:
-        """The same request over many sources. One that was refused says so in its cell."""
-        return self._sheet_maker.folder(sources, values, owner)
-
-    def submit_dataset(self, values: Mapping[str, Any], owner: str) -> Sheet:
-        """One job for each class that the `{a|b}` choices of the prompt make, each with the same count: balanced classes."""
-        return self._sheet_maker.dataset(values, owner)
-
-    def sheet(self, sheet_id: str, owner: str) -> Sheet:
-        """Raises `NotFound`."""
-        return self._sheets.get(sheet_id, owner)
-
-    def newest_sheet(self, owner: str) -> Sheet | None:
-        return self._sheets.newest(owner)
-
-    def sheet_cells(self, sheet: Sheet) -> list[CellView]:
-        """How far every cell has come, in order."""
-        views: list[CellView] = []
-        for cell in sheet.cells:
-            if cell.job_id is None:
-                views.append(CellView(cell.label, "failed", error=cell.error))
-                continue
-            job = self._journal.get(cell.job_id, sheet.owner)
-            shown = tuple(picture for picture in self._history.of_job(job.id) if not picture.is_binned)
-            views.append(CellView(cell.label, job.state, shown, job.error))
-        return views
-
-    def retry_cell(self, sheet_id: str, number: int, owner: str) -> Sheet:
-        """Ask for one cell again; the others are left alone. Raises `NotFound`, or what the request itself raises."""
-        sheet = self._sheets.get(sheet_id, owner)
-        if not 0 <= number < len(sheet.cells):
-            raise NotFound("There is no such cell.", "Choose one of the sheet.")
-        old = sheet.cells[number]
-        job = self.duplicate(old.job_id, owner) if old.job_id else self.submit(parse_request(old.values), owner)
-        if old.job_id:
-            self._journal.put_away(old.job_id, owner)
-        return self._sheets.replace_cell(sheet, number, old.model_copy(update={"job_id": job.id, "error": None}))
-
-    def write_sheet(self, sheet_id: str, owner: str, target: BinaryIO, *, as_dataset: bool = False) -> None:
-        """A zip of the sheet's finished pictures with their recipes, or as a dataset with captions and licence."""
-        sheet = self._sheets.get(sheet_id, owner)
-        pictures = [(view.label, picture) for view in self.sheet_cells(sheet) for picture in view.pictures if picture.path.is_file()]
-        if not pictures:
-            raise InvalidRequest("No picture of this sheet is finished yet.", "Wait for one, or press Generate again.", "sheet")
-        if as_dataset:
-            write_dataset(target, pictures, self._shelves.models.card(pictures[0][1].recipe.model))
-        else:
-            write_pictures(target, pictures)
+        try:
+            card = self._shelves.models.card(model or recipe.model)
+        except ModelNotFound:
+            return ""
+        return on_other_weights(recipe.packing, self.memory.weights(card))
 
     # One visitor on two devices
 
@@ -423,73 +377,8 @@ class Engine:
 
     def suggestion(self) -> ModelOffer | None:
         """The model to begin with on this machine's graphics card; None without one, and once any other model than the starter is here or under way."""
-        has_own = self.downloads() or any(not card.is_bundled and card.refusal is None for card in self.models())
-        return None if has_own else suggest(self.offers(), self.room())
-
-    def look_up_model(self, name: str, precision: Precision = "half") -> HubModel:
-        """What a hub id ("owner/name", with "@revision" or as the address of its page) means now: nothing of its weights is fetched.
-
-        For an operator. It asks the hub a dozen times: call it in a thread. Raises `EngineError` about the control "model".
-        """
-        return self._downloads.look(name, precision)
-
-    def download_model(self, name: str, precision: Precision = "half") -> Download:
-        """Put a model that an operator has looked at, and agreed to, into the line: `name` is the id of that look. Raises `EngineError`.
-
-        It comes behind the page; once it is whole and judged it is in `models`.
-        """
-        return self._downloads.start(name, precision)
-
-    def fetch_model(self, plan: HubModel, report: Callable[[int, int], None] | None = None) -> ModelCard:
-        """The same at once, for a terminal: it is here when this returns. What a broken line left is gone on with. Raises `EngineError`."""
-        self._hub_models.begin(plan)
-        return self._shelves.models.card(self._hub_models.fetch(plan, report).name)
-
-    def downloads(self) -> tuple[Download, ...]:
-        """Models on their way here, also those that were begun before this studio started."""
-        return self._downloads.all()
-
-    def resume_download(self, name: str) -> Download:
-        """For an operator. Raises `EngineError`."""
-        return self._downloads.resume(name)
-
-    def stop_download(self, name: str) -> None:
-        """For an operator: what has come stays. Raises `NotFound`."""
-        self._downloads.stop(name)
-
-    def remove_download(self, name: str) -> None:
-        """For an operator: what has come is thrown away. Raises `NotFound` or `Busy`."""
-        self._downloads.remove(name)
-
-    def disk_free(self) -> int:
-        """Bytes that are free where models lie."""
-        return free_bytes(self.settings.data / "models")
-
-    def room(self) -> Room:
-        """The memory of the device that draws, the first of several."""
-        return self._memory.room()
-
-    def fit(self, parts: Mapping[str, int]) -> Fit:
-        """How a model of these parts would be laid into that memory. Sizes are bytes by component."""
-        return self._memory.fit(parts)
-
-    @property
-    def memory_choice(self) -> MemoryChoice:
-        """The memory plan that the next picture is drawn under."""
-        return self._memory.choice
-
-    @property
-    def is_memory_given(self) -> bool:
-        """Whether the start of the studio has decided about memory."""
-        return self._memory.is_given
-
-    def choose_memory(self, choice: str) -> None:
-        """For an operator; the next picture's model is laid in so. Raises `InvalidRequest` about the control "memory"."""
-        self._memory.choose(choice)
-
-    def memory_plans(self) -> tuple[MemoryPlan, ...]:
-        """Every memory plan; one that cannot work on this device says why."""
-        return self._memory.plans()
+        has_own = self.downloads.all() or any(not card.is_bundled and card.refusal is None for card in self.models())
+        return None if has_own else suggest(self.offers(), self.memory.room())
 
     def upscalers(self) -> list[UpscalerCard]:
         return self._shelves.upscalers.cards()
@@ -501,29 +390,6 @@ class Engine:
     def loras(self) -> list[LoraCard]:
         """The adapters that are here now; one that cannot be used says why in its card."""
         return self._shelves.loras.cards()
-
-    def controls(self) -> list[ControlCard]:
-        """The control models that are here now; one that cannot be used says why in its card."""
-        return self._controls.cards()
-
-    def preprocessors(self) -> list[PreprocessorCard]:
-        """What makes maps, ready or not; one that needs weights says how many megabytes and under which licence."""
-        return self._controls.preprocessors()
-
-    def control_map(self, source: str, preprocessor: str, settings: Mapping[str, float], owner: str) -> InputImage:
-        """The map of one of the owner's pictures, as an input of theirs; "none" is the picture itself. Made once, then remembered.
-
-        It may take seconds, and a quarter of a minute the first time: call it in a thread. Raises `NotFound`,
-        `InvalidRequest`, `ModelNotFound` where weights are not here yet, or `WorkerLost`; all of them about "controls".
-        """
-        return self._controls.map(source, preprocessor, settings, owner)
-
-    def fetch_preprocessor(self, name: str, report: Callable[[int, int], None] | None = None) -> Path:
-        """Bring the weights of one preprocessor here, for an operator who has read their size and licence.
-
-        `report` hears bytes that are here, of how many. Raises `EngineError`; what a broken line left is gone on with.
-        """
-        return self._controls.fetch(name, report)
 
     @property
     def may_fetch(self) -> bool:
@@ -646,8 +512,8 @@ class Engine:
 
     def close(self) -> None:
         """Stop the workers; unfinished jobs stay in the journal and go on at the next start, within the picture where they were."""
-        self._downloads.close()
-        self._controls.close()
+        self.downloads.close()
+        self.controls.close()
         self._dispatcher.close()
         self._store.dispose()
 

@@ -92,7 +92,7 @@ class ModelFile(BaseModel):
 class HubModel(BaseModel):
     """A whole model on the hub as it lies there now: exactly what would be fetched, to be agreed to before it is.
 
-    `name` will be its folder in `data/models`; `parts` are bytes in 16 bit by component; `other_bytes` is what it would weigh
+    `name` will be its folder in `data/models`, `family` is what it is called by; `parts` are bytes in 16 bit by component; `other_bytes` is what it would weigh
     in the other precision, None where there is only one.
     """
 

@@ -32,7 +32,8 @@ _PACKING_OF: Mapping[MemoryChoice, Packing] = {"int8": "int8", "nf4": "nf4"}
 _PACKED_SHARE: Mapping[Packing, float] = {"fp8": 0.5, "int8": 0.51, "nf4": 0.28}
 _PACKED_WORDS: Mapping[Packing, str] = {"fp8": "in 8 bits", "int8": "quantised to 8 bits", "nf4": "quantised to 4 bits"}
 # Only linear layers are quantised: nearly all of a transformer, most of SDXL's UNet, a third of the one of Stable Diffusion 1.
-_LINEAR_SHARE = {"transformer": 0.95, "two encoders": 0.8, "unet": 0.3}
+# A text encoder keeps its list of words as it is.
+_LINEAR_SHARE = {"transformer": 0.95, "text encoder": 0.86, "two encoders": 0.86, "unet": 0.32}
 # A text encoder below this is not worth the loss.
 _PACKED_LEAST = _GIB
 _WENT_ON: Mapping[Plan, str] = {
@@ -72,6 +73,11 @@ class Fit:
     # How the large parts are quantised; None where they are as they were trained, or cast as the plan says.
     packing: Packing | None = None
 
+    @property
+    def weights(self) -> Packing | None:
+        """The same with what the plan casts: None where every number is as it was trained."""
+        return "fp8" if self.plan == "in 8 bits" else self.packing
+
 
 def fit(parts: Mapping[str, int], room: Room, choice: MemoryChoice = "automatic") -> Fit:
     """The quickest plan that fits, or what `choice` makes of it. `parts` are bytes by component, named as in a diffusers folder."""
@@ -98,6 +104,23 @@ def _step(steps: list[tuple[Plan, int]], room: Room, choice: MemoryChoice) -> in
     return next(found, len(steps) - 1)
 
 
+def weights_words(packing: Packing | None) -> str:
+    """How weights lie, to go behind "weights"."""
+    return "as they were trained" if packing is None else _PACKED_WORDS[packing]
+
+
+def on_other_weights(drawn: Packing | None, here: Packing | None) -> str:
+    """What whoever draws a picture again should know, where its weights would lie in another way; "" where they would not."""
+    if drawn == here:
+        return ""
+    return f"This picture was drawn with weights {weights_words(drawn)}; here they are {weights_words(here)}, so small things will differ."
+
+
+def on_changed_weights(begun: Packing | None, now: Packing | None) -> str:
+    """What a person is told whose picture was put aside under one plan and is taken up under another."""
+    return f"This picture was begun with weights {weights_words(begun)}; now they are {weights_words(now)}, so it is drawn from its beginning."
+
+
 def packing_of(choice: MemoryChoice) -> Packing | None:
     """How large parts are quantised where an operator chose so."""
     return _PACKING_OF.get(choice)
@@ -117,7 +140,7 @@ def packed_parts(parts: Mapping[str, int]) -> frozenset[str]:
 
 def _linear_share(name: str, parts: Mapping[str, int]) -> float:
     if name != "unet":
-        return _LINEAR_SHARE["transformer"]
+        return _LINEAR_SHARE["text encoder" if is_text_encoder(name) else "transformer"]
     return _LINEAR_SHARE["two encoders" if "text_encoder_2" in parts else "unet"]
 
 

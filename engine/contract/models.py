@@ -27,6 +27,8 @@ class ModelCard(BaseModel):
     name: str
     title: str
     family: str
+    # The family as a person would say it: Stable Diffusion 2 is drawn by the row of the first one.
+    family_title: str = ""
     content_hash: str
     bytes_on_disk: int
     default_size: tuple[int, int]

@@ -26,7 +26,7 @@ class Missing(BaseModel):
 class ReadSettings(BaseModel):
     """`values` are what `parse_request` takes, without what is absent. `recipe` is there where Easel made the picture.
 
-    `unread` holds, as they are written, the settings that mean nothing here.
+    `unread` holds, as they are written, the settings that mean nothing here. `remark`: what to know before it is drawn again here.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,3 +36,4 @@ class ReadSettings(BaseModel):
     missing: tuple[Missing, ...] = ()
     unread: dict[str, str] = {}
     recipe: Recipe | None = None
+    remark: str = ""

@@ -30,6 +30,7 @@ from engine.contract.guidance import (
     check_guidance,
     parse_target,
 )
+from engine.contract.memory import Packing
 from engine.contract.models import ModelCard
 from engine.contract.references import ReferenceUse
 from engine.contract.requests import (
@@ -154,6 +155,8 @@ class Recipe(BaseModel):
     overlap: Overlap | None = None
     # A picture that was stopped and kept: as the model foresaw it after so many of its calls.
     stopped_after_calls: Annotated[int, Field(ge=1, le=4 * STEPS_MAX)] | None = None
+    # How the weights lay that drew a finished picture, None as trained. It asks for nothing: under which plan a job is drawn is its operator's.
+    packing: Packing | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from engine.contract.memory import MemoryChoice
+from engine.contract.memory import MemoryChoice, Packing
 from engine.contract.recipe import Recipe
 
 # What is wanted of a run that is under way: to end, to end and keep what there is of the picture, to be put aside, or to make room because the studio closes.
@@ -33,8 +33,8 @@ class Work:
     loras: tuple[Path, ...] = ()
     # For each of the recipe's references the file of its adapter and the folder of its image encoder.
     references: tuple[tuple[Path, Path], ...] = ()
-    # Tiles that a stopped run has finished, by (picture, tile).
-    tiles: Mapping[tuple[int, int], Path] = field(default_factory=dict)
+    # Tiles that a stopped run has finished, by (picture, tile, how the weights lay that drew it).
+    tiles: Mapping[tuple[int, int, Packing | None], Path] = field(default_factory=dict)
     # Files of the recipe's embeddings, by name.
     embeddings: Mapping[str, Path] = field(default_factory=dict)
     # Files or folders of the recipe's controls, by name.
@@ -77,8 +77,8 @@ class Loads:
 
 
 @dataclass(frozen=True)
-class Lightened:
-    """The device ran out of memory; the work begins its picture again in a way that takes less. `what` says so to a person."""
+class BegunAnew:
+    """The work begins its picture again: with less memory, or with other weights than it was put aside with. `what` says so to a person."""
 
     what: str
 
@@ -110,13 +110,14 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Picture `picture` is drawn: `rgb` holds height × width × 3 bytes."""
+    """Picture `picture` is drawn: `rgb` holds height × width × 3 bytes. `packing` is how the weights lay that drew it."""
 
     picture: int
     width: int
     height: int
     rgb: bytes
     seconds: float
+    packing: Packing | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ class TilePixels:
     width: int
     height: int
     rgb: bytes
+    packing: Packing | None = None
 
 
 @dataclass(frozen=True)
@@ -163,4 +165,4 @@ class Skipped:
     picture: int
 
 
-HostMessage = Loads | Lightened | Stepped | TilePixels | Pixels | Partial | Stopped | Frozen | Skipped
+HostMessage = Loads | BegunAnew | Stepped | TilePixels | Pixels | Partial | Stopped | Frozen | Skipped

@@ -20,6 +20,9 @@ _PRIOR = 0.05
 _KIND_PRIOR = 1.0
 # Before anything is known, two of three times lie within this factor (in logarithm); counts as so many timings.
 _UNSURE, _UNSURE_COUNT = 0.5, 2.0
+# How far one time may pull the costs, in logarithm: what lies further off pulls no harder.
+_PULL = 0.5
+_TURNS = 12
 # Four of five times lie within so many deviations.
 _RANGE = 1.28
 
@@ -64,10 +67,12 @@ class Fit:
         kinds = [traits.kind for traits, _ in timings]
         factors = dict.fromkeys(kinds, 1.0)
         costs = _proportional(terms, seconds)
-        for _ in range(6):
+        for _ in range(_TURNS):
             # In turns: what the terms cost when the kinds differ so, and how the kinds differ when the terms cost that.
             own = seconds / np.array([factors[kind] for kind in kinds])
-            costs = _solve(terms, own, weight * _trust(np.log(own / (terms @ costs))))
+            said = terms @ costs
+            off = np.log(own / said)
+            costs = _solve(terms, said * np.exp(off.clip(-_PULL, _PULL)), weight * _trust(off))
             error = np.log(seconds / (terms @ costs))
             factors = _factors(kinds, error, weight)
         rest = np.log(seconds / (terms @ costs)) - np.log([factors[kind] for kind in kinds])

@@ -44,6 +44,8 @@ class Keeper:
 
     def _keep(self, job: Job, pixels: Pixels, recipe: Recipe, index: int) -> Picture | None:
         now = datetime.now(UTC)
+        # Known only now: an automatic plan may have had to make the weights smaller.
+        recipe = recipe.model_copy(update={"packing": pixels.packing})
         picture_id = secrets.token_hex(16)
         image = Image.frombytes("RGB", (pixels.width, pixels.height), pixels.rgb)
         path = write_picture(self._images, picture_id=picture_id, image=image, recipe=recipe, now=now)

@@ -11,7 +11,7 @@ from typing import Literal
 from engine.contract.errors import EngineError, WorkerLost
 from engine.contract.events import Cancelled, Drawn, Event, Failed, Finished, Loading, Paused, Progress, Skipped
 from engine.contract.results import Job, Picture
-from engine.contract.work import Frozen, Lightened, Loads, Partial, Pixels, Stepped, Stopped, TilePixels, Work
+from engine.contract.work import BegunAnew, Frozen, Loads, Partial, Pixels, Stepped, Stopped, TilePixels, Work
 from engine.contract.work import Skipped as LeftOut
 from engine.jobs.audience import Audience
 from engine.jobs.hosts.base import Host
@@ -56,6 +56,8 @@ class Runner:
         """Walk a run to its end and return what is to be told; None when the job goes on elsewhere or at the next start."""
         job = run.job
         left_out = set(work.skip) - done.keys()
+        # What earlier runs left of them is not drawn again: their seconds are not those of the whole.
+        begun = {picture for picture, *_ in work.tiles}
         stopped: Stopped | Frozen | None = None
         partial: Picture | None = None
         with closing(run.host.run(work, run.wishes)) as messages:
@@ -63,7 +65,7 @@ class Runner:
                 match message:
                     case Loads(what):
                         self._audience.send(Loading(job.id, what))
-                    case Lightened(what):
+                    case BegunAnew(what):
                         run.note = what
                         self._audience.send(Loading(job.id, what))
                     case Stepped():
@@ -77,7 +79,8 @@ class Runner:
                         if picture is None:
                             return None
                         done[picture.index] = picture
-                        insist(lambda picture=picture: self._line.learn(picture, run.host.device()))
+                        if picture.index not in begun:
+                            insist(lambda picture=picture: self._line.learn(picture, run.host.device()))
                         self._audience.send(Drawn(job.id, picture))
                     case LeftOut(number):
                         left_out.add(number)

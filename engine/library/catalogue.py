@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,16 @@ from engine.contract.models import ModelCard
 from engine.library.digests import LARGE_BYTES, Digests
 from engine.library.identify import MODELS, PICKLES, identify, part_bytes, where_to
 from engine.library.noise_plan import noise_shares
-from engine.library.safe_path import safe_path
+from engine.library.safe_path import name_problem, safe_path
+from engine.weights.fingerprints import TITLES
 from engine.weights.single_files import SINGLE_FILES, is_single_file, latents_of, own_file, read_single_file, settings_of
+from engine.weights.stamps import Stamp, stamps
 
 BUNDLED = Path(__file__).resolve().parents[2] / "presets" / "models"
 # Families that are drawn by the row of another: they differ in what their settings say.
 _ROWS = {"sd2": "sd1"}
 # Sizes of Stable Diffusion 2 where it was trained at 768 pixels, and the latents along an edge that say so.
 _LARGER, _LARGER_LATENTS = ((768, 768), (1024, 768), (768, 1024)), 96
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CARD_MAX = 64 * 1024
 # Facts for the hub, before the words for people.
 _HEAD = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
@@ -94,8 +95,7 @@ class Catalogue:
         """Folders by their name, single files by theirs with its ending."""
         found: dict[str, Path] = {}
         for root in self._roots:
-            here = sorted(path for path in root.iterdir() if _NAME.fullmatch(path.name)) if root.is_dir() else []
-            for path in here:
+            for path in sorted(root.iterdir()) if root.is_dir() else []:
                 # A link that leads out of the folder is not followed.
                 if path.resolve().parent != root.resolve():
                     continue
@@ -114,14 +114,15 @@ def read_card(path: Path, digests: Digests | None = None) -> ModelCard:
     }  # fmt: skip
     look = _look(str(path), _stamps(path))
     if look.refusal is not None:
-        return ModelCard.model_validate(known | {"family": look.family, "what": look.what, "parts": look.parts, "refusal": look.refusal})
+        return ModelCard.model_validate(known | _identity(look) | {"refusal": look.refusal})
     try:
         facts = (
             known
             | _usual(path, look.family)
             | {"licence": _licence(path)}
             | _own_facts(path)
-            | {"name": path.name, "family": look.family, "what": look.what, "parts": look.parts}
+            | {"name": path.name}
+            | _identity(look)
             | {"editor": editor_name(_settings(path))}
         )
         return ModelCard.model_validate({**facts, **_measured(path, digests)})
@@ -134,14 +135,21 @@ class _Looked:
     """What identification said of a file or folder, kept until it changes."""
 
     family: str = ""
+    title: str = ""
     what: str = ""
     parts: dict[str, int] = field(default_factory=dict[str, int])
     refusal: str | None = None
 
 
+def _identity(look: _Looked) -> dict[str, Any]:
+    return {"family": look.family, "family_title": look.title, "what": look.what, "parts": look.parts}
+
+
 @lru_cache(maxsize=256)
-def _look(name: str, _stamp: tuple[tuple[str, int, int], ...]) -> _Looked:
+def _look(name: str, _stamp: tuple[Stamp, ...]) -> _Looked:
     path = Path(name)
+    if (unnamed := name_problem(path.name)) is not None:
+        return _Looked(refusal=f"Its name is odd: {unnamed}")
     try:
         found = identify(path)
         if found.kind not in MODELS:
@@ -150,18 +158,22 @@ def _look(name: str, _stamp: tuple[tuple[str, int, int], ...]) -> _Looked:
     except EngineError as error:
         return _Looked(refusal=str(error))
     family = _ROWS.get(found.family, found.family)
+    known = _Looked(family, TITLES.get(found.family, ""), found.text, parts)
     facts = family_of(_settings(path)) if path.is_dir() else FAMILIES.get(family)
     if facts is None or facts.key != family:
-        return _Looked(family, found.text, parts, f"{found.text} Easel cannot draw with {found.made_for or 'this kind'} in this form yet.")
+        return replace(known, refusal=f"{found.text} Easel cannot draw with {found.made_for or 'this kind'} in this form yet.")
     if path.is_file():
         try:
             file = read_single_file(path)
         except EngineError as error:
             why = error.message.partition(": ")[2] or error.message
-            return _Looked(family, found.text, parts, f"{found.text.removesuffix('.')}, but {why} {error.hint}")
-        parts = parts if file.base is None else {**part_bytes(file.base), **parts}
-        return _Looked(family, " ".join(filter(None, (found.text, file.says))), parts)
-    return _Looked(family, found.text, parts)
+            return replace(known, refusal=f"{found.text.removesuffix('.')}, but {why} {error.hint}")
+        if file.base is not None:
+            # Each part once: what is read from the file, and what is borrowed.
+            own = {name: size for name, size in parts.items() if name == "denoiser" or name in file.inside}
+            parts = {name: size for name, size in part_bytes(file.base).items() if name not in file.inside} | own
+        return replace(known, what=" ".join(filter(None, (found.text, file.says))), parts=parts)
+    return known
 
 
 def _usual(folder: Path, family: str) -> dict[str, Any]:
@@ -235,10 +247,10 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else sum(one.stat().st_size for one in _weights(path))
 
 
-def _stamps(path: Path) -> tuple[tuple[str, int, int], ...]:
+def _stamps(path: Path) -> tuple[Stamp, ...]:
     # What a single file borrows from lies beside it.
     looked = [path, own_file(path), *sorted(path.parent.glob("*/model_index.json"))] if path.is_file() else [own_file(path), *_hashed(path)]
-    return tuple((str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in looked if one.exists())
+    return stamps(looked)
 
 
 def noise_curve(folder: Path, places: int = 33) -> tuple[float, ...]:

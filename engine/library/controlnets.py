@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -14,12 +13,12 @@ from engine.contract.controls import ControlCard
 from engine.contract.errors import IncompatibleAdapter, ModelNotFound
 from engine.contract.models import ModelCard
 from engine.contract.preprocessors import NO_PREPROCESSOR, PREPROCESSORS, Kind
+from engine.library.safe_path import name_problem
 from engine.weights.fingerprints import FAMILY_OF_WIDTH
 from engine.weights.headers import Header, read_header
 
 BUNDLED_CONTROLS = Path(__file__).resolve().parents[2] / "presets" / "controlnets"
 LOW_RANK = "control-lora"
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PICKLES = (".pth", ".pt", ".ckpt", ".bin")
 # What a name says about the map that a control was taught with: the first that occurs in it counts.
 _BY_NAME: tuple[tuple[str, Kind, str], ...] = (
@@ -132,8 +131,8 @@ def _card(name: str, stamps: tuple[tuple[str, int, int], ...]) -> ControlCard:
         return ControlCard(**known, problem="its file is cut short, damaged or no safetensors file.")
     words, shapes = _joined([header for header in headers if header is not None])
     known |= _said(words)
-    if not _NAME.fullmatch(stem):
-        return ControlCard(**known, problem="its name has signs other than letters, digits, dots, dashes and underscores. Rename it.")
+    if (unnamed := name_problem(stem)) is not None:
+        return ControlCard(**known, problem=unnamed)
     problem = _problem(words, shapes) or (_folder_problem(path) if path.is_dir() else None)
     width = _text_width(shapes)
     return ControlCard(**known, width=width, family=FAMILY_OF_WIDTH.get(width or 0, ""), residuals=_residuals(shapes), problem=problem)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import Any
 from engine.contract.embeddings import VECTORS_MAX, EmbeddingCard, cannot_be_read, learned_shapes, named_embeddings
 from engine.contract.errors import IncompatibleAdapter, ModelNotFound
 from engine.contract.models import ModelCard
+from engine.library.safe_path import name_problem
 from engine.weights.headers import read_header
 
 BUNDLED_EMBEDDINGS = Path(__file__).resolve().parents[2] / "presets" / "embeddings"
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PICKLES = (".pt", ".bin", ".ckpt", ".pth")
 
 
@@ -53,7 +52,7 @@ class Embeddings:
 
     def _files(self) -> list[Path]:
         files = [path for root in self._roots if root.is_dir() for path in sorted(root.iterdir())]
-        return [path for path in files if path.suffix in (".safetensors", *_PICKLES) and _NAME.fullmatch(path.stem) and path.is_file()]
+        return [path for path in files if path.suffix in (".safetensors", *_PICKLES) and path.is_file()]
 
 
 def _check_fit(card: EmbeddingCard, model: ModelCard, control: str) -> None:
@@ -68,6 +67,8 @@ def _check_fit(card: EmbeddingCard, model: ModelCard, control: str) -> None:
 @lru_cache(maxsize=256)
 def _card(name: str, size: int, _mtime: int) -> EmbeddingCard:
     path = Path(name)
+    if (unnamed := name_problem(path.stem)) is not None:
+        return EmbeddingCard(name=path.stem, bytes_on_disk=size, refusal=unnamed)
     if path.suffix in _PICKLES:
         return EmbeddingCard(name=path.stem, bytes_on_disk=size, refusal="its file is a pickle, which can run programs; convert it to safetensors.")
     with path.open("rb") as file:

@@ -22,6 +22,7 @@ from engine.library.hub import Hub, Report
 from engine.library.hub_plan import Plan, plan_model
 from engine.library.offers import read_offers
 from engine.library.safe_path import safe_path
+from engine.weights.fingerprints import named_family
 from engine.weights.headers import HEADER_MAX_BYTES
 
 FIELD = "model"
@@ -42,7 +43,7 @@ class HubModels:
     """Brings models into `folder`. What is under way lies in `folder/.downloads`, where no catalogue looks."""
 
     def __init__(self, folder: Path, hub: Hub | None = None, *, pause_s: float = 2.0) -> None:
-        self._folder = folder
+        self.folder = folder
         self._hub = hub or Hub()
         self._pause_s = pause_s
 
@@ -63,11 +64,13 @@ class HubModels:
         index = self._settings(listed)
         plan = plan_model(found.name, index, found.files, precision)
         other = plan_model(found.name, index, found.files, "full" if precision == "half" else "half")
-        self._check_configs(found.name, plan)
+        settings = self._part_settings(found.name, plan)
+        width = settings.get("unet", {}).get("cross_attention_dim")
+        family = named_family(plan.family.key, width if isinstance(width, int) else None)
         offer = next((one for one in read_offers() if one.hub == found.name), None)
         return HubModel(
             repository=found.name, revision=found.revision, name=self._free_name(found.name, found.revision),
-            title=offer.title if offer else found.name.split("/")[1], family=plan.family.key, licence=found.facts.get("licence", ""),
+            title=offer.title if offer else found.name.split("/")[1], family=family, licence=found.facts.get("licence", ""),
             note=f"{offer.good_at}." if offer else "", is_gated=found.is_gated, precision=precision,
             other_bytes=other.size_bytes if other.size_bytes != plan.size_bytes else None,
             parts={part: self._half_bytes(files) for part, files in plan.weights.items()}, files=plan.files,
@@ -82,11 +85,17 @@ class HubModels:
             raise DamagedFile(f"The file {file.path} of {file.repository} is no table of settings.", "Choose another model.", FIELD)
         return found
 
-    def _check_configs(self, name: str, plan: Plan) -> None:
+    def _part_settings(self, name: str, plan: Plan) -> dict[str, dict[str, Any]]:
+        """By part, none of them with code of its own."""
+        found: dict[str, dict[str, Any]] = {}
         for one in plan.configs:
-            if "auto_map" in self._settings(one):
+            settings = self._settings(one)
+            if one.path.endswith("/config.json"):
+                found[one.path.split("/")[0]] = settings
+            if "auto_map" in settings:
                 message = f"The {one.path.split('/')[0]} of {name} names code of its own, which Easel does not run."
                 raise DamagedFile(message, "Choose another model.", FIELD)
+        return found
 
     def _half_bytes(self, files: tuple[HubFile, ...]) -> int:
         """What the weights of a part take in 16 bit: the header of the first file says in how many bits they lie there."""
@@ -112,9 +121,9 @@ class HubModels:
             name = _ODD.sub("-", name).strip("-.")[:64]
             if not name or (BUNDLED / name).exists():
                 continue
-            if not (self._folder / name).exists():
+            if not (self.folder / name).exists():
                 return name
-            if origin(self._folder / name) == f"{repository}@{revision}":
+            if origin(self.folder / name) == f"{repository}@{revision}":
                 raise InvalidRequest(f"{name} is here already, at this very commit.", "Draw with it, or delete it first.", FIELD)
         raise InvalidRequest(f"There are models named {own[:64]} here already.", "Delete or rename one of them first.", FIELD)
 
@@ -139,7 +148,7 @@ class HubModels:
 
     def begin(self, plan: HubModel) -> None:
         """Note what is to be fetched, so that a studio that is started anew can go on. Raises `InvalidRequest`, `Busy` or `DiskFull`."""
-        if (self._folder / plan.name).exists():
+        if (self.folder / plan.name).exists():
             raise InvalidRequest(f"There is a model named {plan.name} here already.", "Delete or rename it first.", FIELD)
         place = self._place(plan.name)
         if any(one.name == plan.name and one.id != plan.id for one in self.begun()):
@@ -174,7 +183,7 @@ class HubModels:
             except EngineError:
                 shutil.rmtree(place, ignore_errors=True)
                 raise
-            if (target := self._folder / plan.name).exists():
+            if (target := self.folder / plan.name).exists():
                 raise InvalidRequest(f"There is a model named {plan.name} here by now.", "Delete or rename it, then go on.", FIELD)
             ready.rename(target)
             shutil.rmtree(place, ignore_errors=True)
@@ -190,7 +199,7 @@ class HubModels:
 
     @property
     def _aside(self) -> Path:
-        return self._folder / ".downloads"
+        return self.folder / ".downloads"
 
     def _place(self, name: str) -> Path:
         return safe_path(self._aside, name)

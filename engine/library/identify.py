@@ -26,6 +26,7 @@ from engine.weights.fingerprints import (
     under,
 )
 from engine.weights.headers import judge_header
+from engine.weights.quantised import is_in_four_bits, quantised_problem
 from engine.weights.single_files import is_gguf, judge_file
 
 Kind = Literal[
@@ -272,7 +273,8 @@ def part_bytes(path: Path) -> dict[str, int]:
         files = sorted(part.glob("*.safetensors"))
         # The same weights in half precision may lie beside the full ones.
         plain = [file for file in files if not any(mark in file.name for mark in (".fp16.", ".bf16.", "non_ema"))] or files
-        if size := sum(_half(judge_header(file).shapes.values()) for file in plain):
+        is_small = is_in_four_bits(part)
+        if size := sum(file.stat().st_size if is_small else _half(judge_header(file).shapes.values()) for file in plain):
             found[part.name] = size
     return found
 
@@ -336,6 +338,8 @@ def _check_configs(folder: Path) -> None:
     for path in sorted(folder.glob("*/*config.json")):
         if "auto_map" in _read(path):
             raise _refused(f"The {path.parent.name} of {folder.name} names code of its own, which Easel does not run.", "Choose another model.")
+        if (problem := quantised_problem(path.parent)) is not None:
+            raise _refused(f"The {path.parent.name} of {folder.name} {problem[0]}.", problem[1])
 
 
 def _denoiser_shapes(folder: Path) -> dict[str, tuple[int, ...]]:

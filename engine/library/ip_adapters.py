@@ -14,6 +14,7 @@ from engine.contract.errors import IncompatibleAdapter, ModelNotFound
 from engine.contract.models import ModelCard
 from engine.contract.references import Projection, ReferenceAdapterCard, ReferenceUse
 from engine.library.catalogue import content_hash
+from engine.library.safe_path import name_problem
 from engine.weights.fingerprints import FAMILY_OF_WIDTH
 from engine.weights.headers import Header, read_header
 
@@ -21,7 +22,6 @@ BUNDLED_IP_ADAPTERS = Path(__file__).resolve().parents[2] / "presets" / "ip_adap
 # The name of the image encoder in a model's own folder.
 OWN_ENCODER = "model"
 _PICKLES = (".bin", ".pt", ".ckpt", ".pth")
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LAYER = re.compile(r"ip_adapter\.(\d+)\.to_(k|v)_ip\.weight")
 _LINEAR_KEYS = {"proj.weight", "proj.bias", "norm.weight", "norm.bias"}
 _FACES = "it needs a face recogniser (FaceID), which Easel does not have."
@@ -125,12 +125,12 @@ class IpAdapters:
         folders = [(OWN_ENCODER, model / "image_encoder")]
         for root in self._encoder_roots:
             folders += [(path.name, path) for path in sorted(root.iterdir())] if root.is_dir() else []
-        found = [(name, folder, _encoder_widths(folder)) for name, folder in folders if _NAME.fullmatch(name)]
+        found = [(name, folder, _encoder_widths(folder)) for name, folder in folders if name_problem(name) is None]
         return [_Encoder(name, folder, widths) for name, folder, widths in found if widths is not None]
 
     def _files(self) -> list[Path]:
         files = [path for root in self._roots if root.is_dir() for path in sorted(root.iterdir())]
-        return [path for path in files if path.suffix in (".safetensors", *_PICKLES) and _NAME.fullmatch(path.stem) and path.is_file()]
+        return [path for path in files if path.suffix in (".safetensors", *_PICKLES) and path.is_file()]
 
 
 def read_card(path: Path) -> ReferenceAdapterCard:
@@ -145,6 +145,8 @@ def _card(name: str, size: int, _mtime: int) -> ReferenceAdapterCard:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     known: dict[str, Any] = {"name": path.stem, "title": path.stem, "bytes_on_disk": size, "content_hash": digest}
+    if (unnamed := name_problem(path.stem)) is not None:
+        return ReferenceAdapterCard(**known, refusal=unnamed)
     if path.suffix in _PICKLES:
         return ReferenceAdapterCard(**known, refusal="its file is a pickle, which can run programs; convert it to safetensors.")
     header = read_header(path)

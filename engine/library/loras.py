@@ -17,6 +17,7 @@ from engine.library.adapter_uploads import keep_lora, plain_name
 from engine.library.hub import Report
 from engine.library.hub_loras import HubLoras, origin, shelf_name
 from engine.library.identify import Identity, recognise, where_to
+from engine.library.safe_path import name_problem
 from engine.library.thumbnails import find_picture, stamp, thumbnail
 from engine.weights.headers import read_header
 
@@ -103,6 +104,8 @@ def _card(name: str, size: int, _mtime: int) -> LoraCard:
     path = Path(name)
     header = read_header(path)
     known: dict[str, Any] = {"name": path.stem, "title": path.stem, "bytes_on_disk": size, "content_hash": _hash(path)}
+    if (unnamed := name_problem(path.stem)) is not None:
+        return LoraCard(**known, refusal=unnamed)
     if header is None:
         return LoraCard(**known, refusal="its file is damaged or no safetensors file.")
     facts: dict[str, Any] = {key: header.words[key][:120] for key in ("title", "trigger", "licence") if header.words.get(key)}

@@ -52,6 +52,8 @@ def _of_mode(recipe: Recipe) -> dict[str, object]:
         "VAE": recipe.vae if recipe.vae_hash else None,
         "VAE hash": recipe.vae_hash[:10] if recipe.vae_hash else None,
         "Tiling": None if recipe.seamless is None else True,
+        # Of the ways to make weights smaller it has this one.
+        "FP8 weight": "Enable" if recipe.packing == "fp8" else None,
     }
     return {name: _number(value) if isinstance(value, float) else value for name, value in known.items() if value is not None}
 

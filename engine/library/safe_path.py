@@ -8,6 +8,16 @@ from pathlib import Path
 from engine.contract.errors import NotFound
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ODD = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def name_problem(name: str) -> str | None:
+    """Why requests, prompts and recipes cannot name a file or folder that is called so, and what to do; None where they can."""
+    if _NAME.fullmatch(name):
+        return None
+    plain = _ODD.sub("-", name).replace("-.", ".").strip("-.")
+    example = f", for example {plain}" if 0 < len(plain) <= 64 else ""
+    return f"nothing can name it. Rename it to at most 64 letters, digits, dots, dashes and underscores{example}."
 
 
 def safe_path(root: Path, name: str) -> Path:

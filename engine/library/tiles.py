@@ -7,20 +7,26 @@ import re
 import shutil
 import time
 from pathlib import Path
+from typing import get_args
 
 from PIL import Image
 
 from engine.contract.errors import DiskFull
+from engine.contract.memory import Packing
 from engine.contract.recipe import Recipe
 from engine.contract.work import TilePixels
 from engine.library.room import check_room
 
-_NAME = re.compile(r"(\d+)-(\d+)\.png")
+_PACKINGS: dict[str, Packing] = {one: one for one in get_args(Packing)}
+_NAME = re.compile(rf"(\d+)-(\d+)(?:-({'|'.join(_PACKINGS)}))?\.png")
 _KEPT_S = 7 * 24 * 3600
 
 
 class FinishedTiles:
-    """`root/<digest of the recipe>/<picture>-<tile>.png`. The digest names everything that decides a tile's bytes."""
+    """`root/<digest of the recipe>/<picture>-<tile>.png`, behind the tile how its weights were made smaller, where they were.
+
+    The digest names everything else that decides a tile's bytes.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -28,7 +34,7 @@ class FinishedTiles:
     def keep(self, recipe: Recipe, tile: TilePixels) -> None:
         """Write aside, then rename. A full disk costs only the resuming, not the run."""
         folder = self._root / recipe.digest()
-        target = folder / f"{tile.picture}-{tile.tile}.png"
+        target = folder / f"{'-'.join(str(one) for one in (tile.picture, tile.tile, tile.packing) if one is not None)}.png"
         aside = target.with_suffix(".part")
         with contextlib.suppress(OSError, DiskFull):
             check_room(self._root, len(tile.rgb), what="the tile could not be kept")
@@ -36,12 +42,12 @@ class FinishedTiles:
             Image.frombytes("RGB", (tile.width, tile.height), tile.rgb).save(aside, format="PNG", compress_level=1)
             aside.replace(target)
 
-    def of(self, recipe: Recipe) -> dict[tuple[int, int], Path]:
-        """Files by (picture, tile)."""
-        found: dict[tuple[int, int], Path] = {}
+    def of(self, recipe: Recipe) -> dict[tuple[int, int, Packing | None], Path]:
+        """Files by (picture, tile, how the weights lay that drew it)."""
+        found: dict[tuple[int, int, Packing | None], Path] = {}
         for path in (self._root / recipe.digest()).glob("*.png"):
             if match := _NAME.fullmatch(path.name):
-                found[int(match[1]), int(match[2])] = path
+                found[int(match[1]), int(match[2]), _PACKINGS.get(match[3] or "")] = path
         return found
 
     def forget(self, recipe: Recipe) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +13,11 @@ from engine.contract.errors import EngineError, IncompatibleAdapter, ModelNotFou
 from engine.contract.models import ModelCard
 from engine.contract.vaes import OWN_VAE, VaeCard
 from engine.library.identify import PICKLES, identify, where_to
+from engine.library.safe_path import name_problem
 from engine.weights.fingerprints import VAE_AT, part_at, under
 from engine.weights.headers import judge_header
 from engine.weights.single_files import latents_of, read_vae
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CLASSES = ("AutoencoderKL", "AutoencoderTiny")
 
 
@@ -66,7 +65,7 @@ class Vaes:
                 is_file = path.is_file() and path.suffix.lower() in (".safetensors", *PICKLES)
                 name = path.stem if is_file else path.name
                 # A link that leads out of the folder is not followed.
-                if path.resolve().parent == root.resolve() and _NAME.fullmatch(name) and (is_file or (path / "config.json").is_file()):
+                if path.resolve().parent == root.resolve() and (is_file or (path / "config.json").is_file()):
                     found.setdefault(name, path)
         return found
 
@@ -76,6 +75,8 @@ def _card(name: str, _stamps: tuple[tuple[str, int, int], ...]) -> VaeCard:
     path = Path(name)
     known: dict[str, Any] = {"name": path.name if path.is_dir() else path.stem, "bytes_on_disk": sum(size for _, size, _ in _stamps)}
     known["title"] = known["name"]
+    if (unnamed := name_problem(known["name"])) is not None:
+        return VaeCard(**known, refusal=unnamed)
     try:
         settings = _settings(path)
     except EngineError as error:

@@ -15,7 +15,7 @@ from engine import Engine, HubOffer, NotFound, Settings
 def fetch_preprocessor(options: argparse.Namespace) -> int:
     """Say what would be fetched, and fetch it once somebody has agreed. Without a name, list them all."""
     with closing(open_engine(options)) as engine:
-        cards = {card.name: card for card in engine.preprocessors()}
+        cards = {card.name: card for card in engine.controls.preprocessors()}
         if options.name is None:
             for card in cards.values():
                 state = "ready" if card.is_ready else f"{card.size_mb} MB to fetch"
@@ -30,7 +30,7 @@ def fetch_preprocessor(options: argparse.Namespace) -> int:
         print(f"{card.title}: {card.size_mb} MB from huggingface.co, licence: {card.licence}.")
         if not is_agreed(options):
             return 1
-        print(f"{card.title} is ready in {engine.fetch_preprocessor(card.name, progress())}.")
+        print(f"{card.title} is ready in {engine.controls.fetch(card.name, progress())}.")
     return 0
 
 

@@ -60,7 +60,7 @@ def _draw_sheet(engine: Engine, wish: Wish) -> Made:
         for number, job_id in enumerate(jobs, start=1):
             if job_id:
                 _follow(engine, job_id, f"{number}/{len(jobs)}  ")
-    cells = engine.sheet_cells(sheet)
+    cells = engine.sheets.cells(sheet)
     if wish.writes_zip and any(cell.pictures for cell in cells):
         return write_zip(engine, sheet, cells, wish.out, as_dataset=wish.is_dataset)
     return write_cells(cells, wish.out)
@@ -76,9 +76,9 @@ def _submit_sheet(engine: Engine, wish: Wish) -> Sheet:
         for one in sources:
             if one.image is not None:
                 _tell(one.name, one.image.note)
-        return engine.submit_folder(sources, wish.values | _pictures(engine, wish) | _references(engine, wish) | _units(engine, wish), OWNER)
+        return engine.sheets.folder(sources, wish.values | _pictures(engine, wish) | _references(engine, wish) | _units(engine, wish), OWNER)
     values = _with_inputs(engine, wish)
-    return engine.submit_dataset(values, OWNER) if wish.is_dataset else engine.submit_grid(values, list(wish.axes), OWNER)
+    return engine.sheets.dataset(values, OWNER) if wish.is_dataset else engine.sheets.grid(values, list(wish.axes), OWNER)
 
 
 def _with_inputs(engine: Engine, wish: Wish) -> dict[str, Any]:

@@ -20,10 +20,10 @@ def list_models(options: argparse.Namespace) -> int:
         default = engine.default_model
         for card in engine.models():
             size, licence, mark = _gigabytes(card.bytes_on_disk), card.licence or "licence not stated", "  (default)" if card.name == default else ""
-            print(f"{card.name:34}{FAMILY_TITLES.get(card.family, ''):20}{size:>10}  {licence}{mark}" + (f"  {card.source}" if card.source else ""))
+            print(f"{card.name:34}{card.family_title:20}{size:>10}  {licence}{mark}" + (f"  {card.source}" if card.source else ""))
             if card.refusal is not None:
                 print(f"    cannot be used: {card.refusal}")
-        for one in engine.downloads():
+        for one in engine.downloads.all():
             share = f"{_gigabytes(one.here_bytes)} of {_gigabytes(one.total_bytes)} are here"
             print(f"{one.name:34}{share}: python -m engine models download {one.source}")
         print(_memory_words(engine))
@@ -34,36 +34,36 @@ def memory(options: argparse.Namespace) -> int:
     """Every way to lay models into memory; with a name, the one that the studio takes from the next picture on."""
     with closing(open_engine(options)) as engine:
         if options.name is not None:
-            engine.choose_memory(options.name)
+            engine.memory.choose(options.name)
             print(_memory_words(engine))
             return 0
-        for plan in engine.memory_plans():
-            print(f"{plan.choice:18}{plan.title}{'  (chosen)' if plan.choice == engine.memory_choice else ''}")
+        for plan in engine.memory.plans():
+            print(f"{plan.choice:18}{plan.title}{'  (chosen)' if plan.choice == engine.memory.choice else ''}")
             print(f"    {plan.what}" + (f" Not here: {plan.refusal}" if plan.refusal else ""))
     return 0
 
 
 def _memory_words(engine: Engine) -> str:
     """The memory plan in a line, and what the default model takes under it."""
-    plan, card = next(one for one in engine.memory_plans() if one.choice == engine.memory_choice), engine.model()
-    return f"Memory plan: {plan.title}. {plan.what} {card.title}: {engine.fit(card.parts).text}. Others: python -m engine models memory"
+    plan, card = next(one for one in engine.memory.plans() if one.choice == engine.memory.choice), engine.model()
+    return f"Memory plan: {plan.title}. {plan.what} {card.title}: {engine.memory.fit(card.parts).text}. Others: python -m engine models memory"
 
 
 def look(options: argparse.Namespace) -> int:
     """What a hub id means now; nothing is fetched."""
     with closing(open_engine(options)) as engine:
-        print(_described(engine, engine.look_up_model(_wanted(options), _precision(options))))
+        print(_described(engine, engine.downloads.look(_wanted(options), _precision(options))))
     return 0
 
 
 def download(options: argparse.Namespace) -> int:
     """Show what would be fetched, and fetch it once somebody has agreed."""
     with closing(open_engine(options)) as engine:
-        plan = engine.look_up_model(_wanted(options), _precision(options))
+        plan = engine.downloads.look(_wanted(options), _precision(options))
         print(_described(engine, plan))
         if not is_agreed(options):
             return 1
-        card = engine.fetch_model(plan, progress())
+        card = engine.model(engine.downloads.fetch(plan, progress()).name)
         print(f"{card.title} is here: python -m engine generate … --model {card.name}")
     return 0
 
@@ -88,12 +88,12 @@ def progress() -> Callable[[int, int], None]:
 
 def _described(engine: Engine, plan: HubModel) -> str:
     """What somebody has to know before they agree."""
-    fits = engine.fit(plan.parts)
+    fits = engine.memory.fit(plan.parts)
     other = "full" if plan.precision == "half" else "half"
     lines = [
         f"{plan.title}: {FAMILY_TITLES[plan.family]}, {_gigabytes(plan.size_bytes)} in {len(plan.files)} files, licence: {plan.licence or 'not stated'}.",
         f"{plan.id}" + (", shared with people who have agreed to its terms." if plan.is_gated else ""),
-        f"Memory: {fits.text}. Disk: {_gigabytes(engine.disk_free())} free.",
+        f"Memory: {fits.text}. Disk: {_gigabytes(engine.downloads.disk_free())} free.",
     ]
     if plan.other_bytes is not None:
         lines.append(f"In {other} precision it has {_gigabytes(plan.other_bytes)}" + (": --full." if other == "full" else "."))

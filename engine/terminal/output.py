@@ -49,7 +49,7 @@ def write_zip(engine: Engine, sheet: Sheet, cells: Sequence[CellView], out: Path
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
             with aside.open("wb") as file:
-                engine.write_sheet(sheet.id, sheet.owner, file, as_dataset=as_dataset)
+                engine.sheets.write(sheet.id, sheet.owner, file, as_dataset=as_dataset)
             aside.replace(out)
         finally:
             aside.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Generator
 from contextlib import closing
@@ -67,7 +66,9 @@ class InlineHost:
 
     def _ready_painter(self) -> Painter:
         if self._painter is None:
-            os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
+            from engine.diffusion.libraries import prepare_libraries
+
+            prepare_libraries()
             from engine.diffusion.painter import Painter
 
             self._painter = Painter(device=self._device, dtype=self._dtype, memory=self._memory)

@@ -129,10 +129,11 @@ def serve_maps(pipe: Connection, device: str) -> None:
     """The main function of the process that makes maps. Ends when the page's process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["HF_HUB_OFFLINE"] = "1"
-    from engine.diffusion.preprocessors import MapMaker
-    from engine.diffusion.quiet import quiet_libraries
+    from engine.diffusion.libraries import prepare_libraries
 
-    quiet_libraries()
+    prepare_libraries()
+    from engine.diffusion.preprocessors import MapMaker
+
     maker = MapMaker(device=device)
     with contextlib.suppress(EOFError, OSError):
         while True:

@@ -78,14 +78,14 @@ def serve(pipe: Connection, device: str, dtype: str, memory: Memory) -> None:
     # Ctrl+C reaches the whole group; only the page decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
     inbox: Inbox = SimpleQueue()
     threading.Thread(target=_listen, args=(pipe, inbox), daemon=True).start()
 
-    from engine.diffusion.painter import Painter
-    from engine.diffusion.quiet import quiet_libraries
+    from engine.diffusion.libraries import prepare_libraries
 
-    quiet_libraries()
+    prepare_libraries()
+    from engine.diffusion.painter import Painter
+
     painter = Painter(device=device, dtype=dtype, memory=memory)
     while not isinstance(order := inbox.get(), Shutdown):
         try:
