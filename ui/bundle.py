@@ -13,8 +13,8 @@ import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-# Before the framework has begun: what is told is kept until there is a stage to show it.
-_EARLY = Path(__file__).parent / "canvas" / "follow.js"
+# Before the framework has begun: what is told is kept until there is a stage to show it; what lies over the page is known to all parts.
+_EARLY = tuple(Path(__file__).parent / "canvas" / name for name in ("layers.js", "follow.js"))
 # What the framework hands to the script of a part, in its order.
 _GIVEN = "element, trigger, props, server, upload, watch"
 _ADDRESS = "/easel.js"
@@ -28,7 +28,8 @@ def bundle_scripts(blocks: gr.Blocks) -> str:
             number = numbers.setdefault(block.js_on_load, len(numbers))
             block.js_on_load = f"window.easelParts[{number}]({_GIVEN});"
     parts = ",\n".join(f"({_GIVEN}) => {{\n{script}\n}}" for script in numbers)
-    return f"{{\n{_EARLY.read_text(encoding='utf-8')}\n}}\nwindow.easelParts = [\n{parts}\n];\n"
+    early = "".join(f"{{\n{one.read_text(encoding='utf-8')}\n}}\n" for one in _EARLY)
+    return f"{early}window.easelParts = [\n{parts}\n];\n"
 
 
 def add_bundle(app: FastAPI, script: str) -> str:

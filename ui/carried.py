@@ -32,6 +32,7 @@ def carried_view(engine: Engine, data: bytes, owner: str) -> dict[str, Any] | No
     return {
         "recipe": None if found.recipe is None else found.recipe.to_plain(),
         "values": found.values,
+        "remark": found.remark,
         "missing": [one.message for one in found.missing],
         "unread": [f"{name}: {value}"[:120] for name, value in list(found.unread.items())[:20]],
     }

@@ -63,8 +63,8 @@ def add_fetching(app: FastAPI, engine: Engine) -> None:
         _check_page(request)
 
         def run(report: Report) -> dict[str, Any]:
-            engine.fetch_preprocessor(wanted.name, report)
-            return {"name": wanted.name, "methods": method_views(engine.preprocessors())}
+            engine.controls.fetch(wanted.name, report)
+            return {"name": wanted.name, "methods": method_views(engine.controls.preprocessors())}
 
         return _told(engine, "controls", run)
 

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from engine import Cancelled, Engine, Event, Failed, Finished, Job, NotFound, Progress, Sheet, Watch
+from engine import Cancelled, Engine, Event, Failed, Finished, Job, NotFound, Picture, Progress, Sheet, Watch
 from ui.bell import Bell, Ear
 from ui.line import Heard, line_view
 from ui.owner import cookie_owner
@@ -133,7 +133,7 @@ class Following:
         self._open = found | self._open
         self._failures = engine.failures(owner)
         if is_woken:
-            self._sheet = engine.newest_sheet(owner)
+            self._sheet = engine.sheets.newest(owner)
         if not is_woken and time.monotonic() - self._tray_looked_s < _TRAY_LOOK_S:
             return {}
         self._tray_looked_s = time.monotonic()
@@ -203,7 +203,7 @@ class Following:
         if focus.startswith(SHEET):
             assert self._sheet is not None
             progress = next((one.event for one in self._open.values() if self._is_of_sheet(one.job.id) and isinstance(one.event, Progress)), None)
-            return sheet_view(self._sheet, self._engine.sheet_cells(self._sheet), self._engine.secret, progress)
+            return sheet_view(self._sheet, self._engine.sheets.cells(self._sheet), self._engine.secret, progress)
         heard = self._open[focus]
         before, self._event = self._event, heard.event
         if heard.event is before and not is_new:
@@ -215,16 +215,24 @@ class Following:
         """For a page that shows nothing yet while nothing runs: what came last, else the examples."""
         newest = self._engine.history(self._owner, 1)
         if self._sheet and newest and self._is_of_sheet(newest[0].job_id):
-            return sheet_view(self._sheet, self._engine.sheet_cells(self._sheet), self._engine.secret)
-        return done_view(newest[0], self._engine.secret) if newest else {"kind": "empty", "is_loaded": True}
+            return sheet_view(self._sheet, self._engine.sheets.cells(self._sheet), self._engine.secret)
+        return done_view(self._batch_of(newest[0]), self._engine.secret) if newest else {"kind": "empty", "is_loaded": True}
+
+    def _batch_of(self, picture: Picture) -> list[Picture]:
+        """Those of its job that are not thrown away; itself alone where the job is forgotten."""
+        try:
+            drawn = self._engine.pictures_of(picture.job_id, self._owner)
+        except NotFound:
+            drawn = []
+        return [one for one in drawn if not one.is_binned] or [picture]
 
     def _since(self, at: str) -> Message | None:
         """What became of what the page showed; None while that still goes on, and for what is not here."""
         engine, owner = self._engine, self._owner
         try:
             if at.startswith(SHEET):
-                sheet = engine.sheet(at.removeprefix(SHEET), owner)
-                cells = engine.sheet_cells(sheet)
+                sheet = engine.sheets.get(at.removeprefix(SHEET), owner)
+                cells = engine.sheets.cells(sheet)
                 return None if is_open(cells) else sheet_view(sheet, cells, engine.secret)
             job = engine.job(at, owner)
             if not job.is_over:

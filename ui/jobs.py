@@ -83,7 +83,7 @@ def _before(engine: Engine, job_id: str, do: Literal["up", "down"], owner: str) 
 
 def _stop_sheet(engine: Engine, sheet_id: str, owner: str, *, keep: bool) -> str:
     still_open = {job.id for job in engine.jobs(owner)}
-    wanted = [cell.job_id for cell in engine.sheet(sheet_id, owner).cells if cell.job_id in still_open]
+    wanted = [cell.job_id for cell in engine.sheets.get(sheet_id, owner).cells if cell.job_id in still_open]
     # The waiting ones first: else the next one begins while the running one stops.
     for job_id in reversed(wanted):
         engine.cancel(job_id or "", owner=owner, keep=keep)

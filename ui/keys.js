@@ -4,10 +4,21 @@
   if (!new URLSearchParams(location.search).get("__theme")) setTheme(dark !== "light");
   const isTyping = (at) => at.closest?.("textarea, input:not([type=range]):not([type=checkbox]):not([type=radio]), [contenteditable]");
   const help = document.getElementById("keys");
-  const toggleHelp = (wanted) => { if (help) help.toggleAttribute("open", wanted ?? !help.hasAttribute("open")); };
+  // It keeps the keyboard until it is closed; the browser then gives the focus back.
+  const toggleHelp = (wanted = !help.open) => { if (wanted !== help.open) wanted ? help.showModal() : help.close(); };
+  help.addEventListener("click", (event) => { if (event.target === help) help.close(); });
   const tell = (name, detail) => window.dispatchEvent(new CustomEvent(name, { detail }));
+  // Of two that are shown the newest is the last.
+  const closeToast = () => { const button = [...document.querySelectorAll(".toast-close")].at(-1); button?.click(); return Boolean(button); };
   const press = (id) => { const button = document.getElementById(id); if (button && button.offsetParent !== null) { button.click(); return true; } return false; };
-  const setView = (view) => { document.body.dataset.view = view; };
+  const setView = (view) => { document.body.dataset.view = view; if (view !== "compare") window.easelLayers.shut("compare"); };
+
+  // On a phone the stage stands above the form: who asks for a picture is taken there, unless its top is in the upper half of the screen.
+  function showStage() {
+    const stage = document.getElementById("stage-column"), { top } = stage.getBoundingClientRect();
+    if (!matchMedia("(max-width: 900px)").matches || (top >= 0 && top < innerHeight / 2)) return;
+    stage.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth" });
+  }
 
   // Undo over the whole form: each settled state is one entry; setting a state back is not a change of its own.
   const past = [];
@@ -52,6 +63,7 @@
     }
     if (event.target.closest("#keys-open")) toggleHelp(true);
     if (event.target.closest("#keys-close")) toggleHelp(false);
+    if (event.target.closest("#go")) showStage();
     const view = event.target.closest("[data-set-view]")?.dataset.setView;
     if (view) setView(view);
   });
@@ -62,12 +74,19 @@
     event.stopPropagation();
     if (!event.repeat) press("go");
   }, true);
+  // A list of the framework's closes itself, and by the time that the key comes past here it has.
+  let wasListOpen = false;
+  document.addEventListener("keydown", ({ target }) => { wasListOpen = target.role === "combobox" && target.ariaExpanded === "true" && !target.matches("[type=search]"); }, true);
   document.addEventListener("keydown", (event) => {
     // A dialog that keeps the keyboard has all keys for itself: Esc closes it and stops nothing.
-    if (document.querySelector("dialog:modal")) return;
+    if (document.querySelector("dialog:modal")) {
+      if (event.key === "?" && help.open) toggleHelp(false);
+      return;
+    }
     if (event.key === "Escape") {
-      if (help?.hasAttribute("open")) return toggleHelp(false);
-      if (document.querySelector(".stage.is-full, body.is-comparing, body[data-view=compare]")) return tell("easel:do", "leave");
+      // One thing at a time, the topmost first; Stop comes last.
+      if (wasListOpen) return;
+      if (closeToast() || window.easelLayers.escape()) return;
       press("halt");
       return;
     }

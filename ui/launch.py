@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine import Brought, Engine, InvalidRequest, Job, Sheet, parse_axis, parse_request, parse_strokes, styles_of
+from engine import Axis, Brought, Engine, InvalidRequest, Job, Sheet, parse_axis, parse_request, parse_strokes, styles_of
 from ui.forms import EXPAND, FIELDS, request_mode, to_request_values
 from ui.guides import control_uses, reference_uses
 
@@ -60,13 +60,13 @@ def launch(engine: Engine, asked: Asked, owner: str) -> Job | Sheet:
     if asked.mode != "txt2img" and asked.source.get("kind") == "folder":
         if asked.mode == "inpaint":
             raise InvalidRequest("A folder cannot be inpainted.", "Choose one picture, or go to the Image or Upscale tab.", "source")
-        return engine.submit_folder(_folder(asked.source), values, owner)
+        return engine.sheets.folder(_folder(asked.source), values, owner)
     values.update(_pictures(engine, asked, owner))
     match asked.form.get("sheet"):
         case "grid":
-            return engine.submit_grid(values, _axes(asked.form), owner)
+            return engine.sheets.grid(values, _axes(asked.form), owner)
         case "dataset":
-            return engine.submit_dataset(values, owner)
+            return engine.sheets.dataset(values, owner)
         case _:
             return engine.submit(parse_request(values), owner)
 
@@ -147,6 +147,22 @@ def _folder(source: Loose) -> list[Brought]:
         raise InvalidRequest("This folder cannot be read any more.", "Choose the zip again.", "source") from error
 
 
-def _axes(form: Mapping[str, Any]) -> list[Any]:
-    given = [(form.get(name), form.get(f"{name}_values")) for name in ("vary_x", "vary_y")]
-    return [parse_axis(str(control), str(values or "")) for control, values in given if control]
+def _axes(form: Mapping[str, Any]) -> list[Axis]:
+    """The axes that have a control. Each refusal names the one control at fault."""
+    axes: list[Axis] = []
+    for name, label in (("vary_x", "Across"), ("vary_y", "Down")):
+        control, values = form.get(name), str(form.get(f"{name}_values") or "").strip()
+        if not control and values:
+            raise InvalidRequest(f"{label} has values and no control.", f"Choose what {label} varies, or empty its values.", name)
+        if not control:
+            continue
+        try:
+            axis = parse_axis(str(control), values)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{label}: {error.message}", error.hint, name if values else f"{name}_values") from error
+        if axis.field in (one.field for one in axes):
+            raise InvalidRequest("A grid needs two different controls.", "Choose another control for Down, or none.", name)
+        axes.append(axis)
+    if not axes:
+        raise InvalidRequest("The grid has no control to vary.", "Choose one for Across.", "vary_x")
+    return axes

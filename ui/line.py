@@ -91,7 +91,7 @@ def _place(job: Job, waiting: list[str]) -> int:
 
 def _facts(job: Job) -> dict[str, Any]:
     recipe = job.recipe
-    facts = f"{recipe.width} × {recipe.height} · {recipe.steps} steps" + (f" · {recipe.count} pictures" if recipe.count > 1 else "")
+    facts = f"{recipe.width} × {recipe.height} · {recipe.steps_run} steps" + (f" · {recipe.count} pictures" if recipe.count > 1 else "")
     return {"job": job.id, "state": job.state, "prompt": recipe.prompt, "facts": facts, "count": recipe.count}
 
 

@@ -11,7 +11,7 @@ import hmac
 import time
 from typing import Any, Literal
 
-from engine import InputImage, Picture
+from engine import InputImage, Picture, weights_words
 
 # A link says the end of the half-day after the one it was made in: all of one half-day are equal, so browsers can keep pictures.
 _HALF_DAY_S = 12 * 3600
@@ -57,8 +57,9 @@ def picture_view(picture: Picture, secret: bytes) -> dict[str, Any]:
         "seconds": round(picture.seconds, 1),
         "width": picture.width,
         "height": picture.height,
-        "steps": picture.recipe.steps,
+        "steps": picture.recipe.steps_run,
         "is_partial": picture.recipe.stopped_after_calls is not None,
+        "weights": picture.recipe.packing and f"weights {weights_words(picture.recipe.packing)}",
         "mode": picture.recipe.mode,
         "seamless": picture.recipe.seamless,
         "source": source_url(picture.recipe.source, secret) if picture.recipe.source else None,

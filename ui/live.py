@@ -125,8 +125,12 @@ def plan_view(engine: Engine, given: Loose) -> dict[str, Any]:
     mode = request_mode(str(given.get("mode")), given)
     values = {"prompt": "x", "scheduler": scheduler, "schedule": schedule, "steps": given.get("steps"), "guidance_scale": given.get("guidance")}
     values |= size_values(given, mode)
-    request = parse_request({name: value for name, value in values.items() if value is not None})
     model = model_of(engine, given)
+    try:
+        request = parse_request({name: value for name, value in values.items() if value is not None})
+    except InvalidRequest as error:
+        # Half a number is no failure while somebody types: the control says what is wrong with it.
+        return {"steps": 0, "start": 0, "shares": [], "refusal": f"{error.message} {error.hint}", "field": error.field, "advice": []}
     steps = request.steps or model.default_steps
     guidance = model.default_guidance if request.guidance_scale is None else request.guidance_scale
     try:
@@ -136,7 +140,7 @@ def plan_view(engine: Engine, given: Loose) -> dict[str, Any]:
     start = 0 if mode in ("txt2img", "edit") else steps - (max(1, int(steps * strength)) if strength else 0)
     width, height = _own_size(model, mode, given.get("source"))
     size = (request.width or width, request.height or height)
-    view: dict[str, Any] = {"steps": steps, "start": start, "shares": [], "refusal": None}
+    view: dict[str, Any] = {"steps": steps, "start": start, "shares": [], "refusal": None, "field": None}
     try:
         view["shares"] = list(engine.plan(scheduler, request.schedule, steps, model.name, size))
     except EngineError as error:

@@ -25,6 +25,7 @@ from engine import (
     samplers_of,
 )  # fmt: skip
 from ui.controls.about import about_view
+from ui.controls.quality import quality_views
 from ui.live import Loose, read_question
 from ui.owner import is_operator
 
@@ -52,19 +53,19 @@ def add_models(app: FastAPI, engine: Engine) -> None:
     answer("/models/words", lambda engine, given: {"text": engine.model_words(_name(given))}, for_operators=False)
     answer("/models/default", lambda engine, given: engine.choose_default_model(_name(given)))
     answer("/models/remove", _remove)
-    answer("/models/memory", lambda engine, given: engine.choose_memory(_name(given)))
+    answer("/models/memory", lambda engine, given: engine.memory.choose(_name(given)))
     # From the hub: first what a name means, then, by the id of that, the download.
-    answer("/models/look", lambda engine, given: look_view(engine, engine.look_up_model(_name(given), _precision(given))))
-    answer("/models/download", lambda engine, given: _then_downloads(engine, engine.download_model(_name(given), _precision(given))))
+    answer("/models/look", lambda engine, given: look_view(engine, engine.downloads.look(_name(given), _precision(given))))
+    answer("/models/download", lambda engine, given: _then_downloads(engine, engine.downloads.start(_name(given), _precision(given))))
     answer("/models/downloads", lambda engine, _given: downloads_view(engine))
-    answer("/models/downloads/resume", lambda engine, given: _then_downloads(engine, engine.resume_download(_name(given))))
-    answer("/models/downloads/stop", lambda engine, given: _then_downloads(engine, engine.stop_download(_name(given))))
-    answer("/models/downloads/remove", lambda engine, given: _then_downloads(engine, engine.remove_download(_name(given))))
+    answer("/models/downloads/resume", lambda engine, given: _then_downloads(engine, engine.downloads.resume(_name(given))))
+    answer("/models/downloads/stop", lambda engine, given: _then_downloads(engine, engine.downloads.stop(_name(given))))
+    answer("/models/downloads/remove", lambda engine, given: _then_downloads(engine, engine.downloads.remove(_name(given))))
 
 
 def models_view(engine: Engine, may_manage: bool) -> dict[str, Any]:
     """What the tab shows: never a path of the server's, never a hash."""
-    room, cards, default = engine.room(), engine.models(), engine.default_model
+    room, cards, default = engine.memory.room(), engine.models(), engine.default_model
     here = {card.name for card in cards}
     suggestion = engine.suggestion() if may_manage else None
     return {
@@ -83,15 +84,15 @@ def models_view(engine: Engine, may_manage: bool) -> dict[str, Any]:
 def memory_view(engine: Engine) -> dict[str, Any]:
     """How models are laid into memory, and every other way with its sentence."""
     return {
-        "choice": engine.memory_choice,
-        "is_given": engine.is_memory_given,
-        "plans": [{"choice": plan.choice, "title": plan.title, "what": plan.what, "refusal": plan.refusal} for plan in engine.memory_plans()],
+        "choice": engine.memory.choice,
+        "is_given": engine.memory.is_given,
+        "plans": [{"choice": plan.choice, "title": plan.title, "what": plan.what, "refusal": plan.refusal} for plan in engine.memory.plans()],
     }
 
 
 def look_view(engine: Engine, plan: HubModel) -> dict[str, Any]:
     """What somebody has to know before they agree."""
-    fits, free = engine.fit(plan.parts), engine.disk_free()
+    fits, free = engine.memory.fit(plan.parts), engine.downloads.disk_free()
     other: Precision = "full" if plan.precision == "half" else "half"
     return {
         "id": plan.id, "precision": plan.precision, "title": plan.title, "repository": plan.repository, "commit": plan.revision[:12],
@@ -103,7 +104,7 @@ def look_view(engine: Engine, plan: HubModel) -> dict[str, Any]:
 
 
 def downloads_view(engine: Engine) -> dict[str, Any]:
-    return {"downloads": [_download_view(one) for one in engine.downloads()]}
+    return {"downloads": [_download_view(one) for one in engine.downloads.all()]}
 
 
 def _download_view(one: Download) -> dict[str, Any]:
@@ -125,18 +126,19 @@ def _remove(engine: Engine, given: Loose) -> None:
 
 
 def _model_view(engine: Engine, card: ModelCard, room: Room, default: str) -> dict[str, Any]:
-    fits = engine.fit(card.parts) if card.parts else None
+    fits = engine.memory.fit(card.parts) if card.parts else None
     return {
-        "name": card.name, "title": card.title, "family": FAMILY_TITLES.get(card.family, ""), "size": size_words(card.bytes_on_disk),
+        "name": card.name, "title": card.title, "family": card.family_title, "size": size_words(card.bytes_on_disk),
         "licence": card.licence, "note": card.note, "what": card.what, "refusal": card.refusal, "fits": fits.text if fits else "",
         "is_possible": fits is None or fits.is_possible, "is_default": card.name == default, "is_bundled": card.is_bundled,
         "has_words": bool(engine.model_words(card.name)), "about": about_view(card, fits), "source": _source(card),
         "edits": pictures_taken(card), "samplers": samplers_of(card.family) if card.family in FAMILIES else (),
+        "qualities": [] if card.refusal else quality_views(engine.qualities(card.name)),
     }  # fmt: skip
 
 
 def _offer_view(engine: Engine, offer: ModelOffer) -> dict[str, Any]:
-    fits, family = engine.fit(offer.parts), FAMILY_TITLES[offer.family]
+    fits, family = engine.memory.fit(offer.parts), FAMILY_TITLES[offer.family]
     return {
         "name": offer.name, "title": offer.title, "family": family, "size": size_words(int(offer.disk_gb * 1e9)), "licence": offer.licence,
         "licence_link": offer.licence_link, "card": offer.card, "good_at": offer.good_at, "fits": fits.text, "is_possible": fits.is_possible,

@@ -32,7 +32,7 @@ def build_page(engine: Engine, bell: Bell) -> gr.Blocks:
     """Controls, stage and tray. The stage and the tray are one for all tabs."""
     card = engine.model()
     with gr.Blocks(title="Easel", fill_width=True, analytics_enabled=False) as blocks:
-        mode = build_header(card, engine.fit(card.parts) if card.parts else None, has_people=engine.people is not None)
+        mode = build_header(card, engine.memory.fit(card.parts) if card.parts else None, has_people=engine.people is not None)
         with gr.Row(elem_id="room", equal_height=False):
             with gr.Column(elem_id="models-column"):
                 models = build_models(card.name)

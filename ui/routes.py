@@ -95,7 +95,7 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
         """What a preprocessor sees in a source of the visitor's: a picture like any other."""
         owner = page_owner(request)
         try:
-            made = await run_in_threadpool(engine.control_map, wanted.source, wanted.preprocessor, wanted.settings, owner)
+            made = await run_in_threadpool(engine.controls.map, wanted.source, wanted.preprocessor, wanted.settings, owner)
         except EngineError as error:
             return JSONResponse(error.to_plain(), 422)
         return JSONResponse(source_view(made, engine.secret))
@@ -106,7 +106,7 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
         # Written beside the answer, so that 64 pictures never lie in memory.
         target = tempfile.NamedTemporaryFile(suffix=".zip")  # noqa: SIM115
         try:
-            engine.write_sheet(name.removesuffix(".zip"), cookie_owner(request), cast(BinaryIO, target), as_dataset=dataset)
+            engine.sheets.write(name.removesuffix(".zip"), cookie_owner(request), cast(BinaryIO, target), as_dataset=dataset)
         except NotFound as error:
             target.close()
             raise HTTPException(404, error.message) from error

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
 from engine import Engine, EngineError
 from ui.bell import Bell
+from ui.canvas.compare import Wipe
 from ui.canvas.rack import card_views
 from ui.canvas.references import adapter_views
+from ui.canvas.refusal import refusal_view
 from ui.canvas.units import control_views, method_views
 from ui.controls.form import Form, fits
 from ui.controls.model import model_or_default, offered, size_labels, usable_models, usual, vae_choices
@@ -21,7 +23,6 @@ from ui.forms import FIELDS, nearest_size
 from ui.launch import Asked, beside, launch, price
 from ui.messages import price_words
 from ui.owner import owner_of
-from ui.stream import failed_view
 
 HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 RUN: dict[str, Any] = {"concurrency_limit": None, **HIDDEN}
@@ -40,7 +41,7 @@ class Page:
     editor: gr.HTML
     stage: gr.HTML
     line: gr.HTML
-    wipe: gr.ImageSlider
+    wipe: Wipe
     bell: Bell
     browser_key: str
 
@@ -59,19 +60,24 @@ def wire_run(page: Page) -> None:
     async def generate(request: gr.Request, *values: Any) -> Any:
         return await run(owner_of(request), Asked.read(values))
 
+    async def draw_example(request: gr.Request, *values: Any) -> Any:
+        """An example's own picture, once: the form keeps no seed for the next one."""
+        asked = Asked.read(values)
+        return await run(owner_of(request), replace(asked, form={**asked.form, "is_seed_kept": True}))
+
     async def draw_beside(request: gr.Request, *values: Any) -> Any:
         asked = Asked.read(values)
         return await run(owner_of(request), beside(asked, model_or_default(engine, asked.form.get("model")).family))
 
     async def run(owner: str, asked: Asked) -> Any:
-        """Only a refusal is shown from here: an accepted job shows itself."""
+        """Only a refusal is shown from here, and the stage stays as it is: an accepted job shows itself."""
         try:
             # A large mask takes a moment to draw: not on the thread that everybody's page hangs on.
             await asyncio.to_thread(launch, engine, asked, owner)
         except EngineError as error:
-            return failed_view(error)
+            return refusal_view(error)
         page.bell.ring(owner)
-        return gr.skip()
+        return None
 
     def show_price(request: gr.Request, mode: Any, source: Any, units: Any, references: Any, *values: Any) -> Any:
         try:
@@ -102,7 +108,7 @@ def wire_run(page: Page) -> None:
         odd = {name: form.fields[name].value for name in values if name in FIELDS and name not in sound}  # type: ignore[attr-defined]
         # What is there already is not set again: somebody may be typing by now.
         answer = {name: value for name, value in (odd | sound).items() if name not in values or value != values[name]}
-        units = gr.update(controls=control_views(engine.controls(), models), methods=method_views(engine.preprocessors()))
+        units = gr.update(controls=control_views(engine.controls.cards(), models), methods=method_views(engine.controls.preprocessors()))
         racks = gr.update(cards=card_views(engine.loras(), models)), units, gr.update(adapters=adapter_views(engine, models))
         return *(answer.get(name, gr.skip()) for name in FIELDS), *racks
 
@@ -118,7 +124,7 @@ def wire_run(page: Page) -> None:
 
     def take_example(event: gr.EventData) -> Update:
         data: dict[str, Any] = event._data  # type: ignore[assignment]
-        return "txt2img", str(data.get("prompt", ""))[:200], str(data.get("seed", "")), True, ""
+        return "txt2img", str(data.get("prompt", ""))[:200], str(data.get("seed", "")), False, ""
 
     def suggest_size(source: Any, mode: str, model: Any) -> Any:
         """The size whose shape is the source's, where a source is brought to size."""
@@ -126,11 +132,13 @@ def wire_run(page: Page) -> None:
         sizes = size_labels(model_or_default(engine, model))
         return nearest_size(source["width"], source["height"], sizes) if is_picture and mode == "img2img" else gr.skip()
 
-    gr.on([form.go.click], generate, page.asked, page.stage, api_name="generate", trigger_mode="multiple", **RUN)
-    form.beside.click(draw_beside, page.asked, page.stage, **RUN)
+    gr.on([form.go.click], generate, page.asked, form.refusal, api_name="generate", trigger_mode="multiple", **RUN)
+    form.beside.click(draw_beside, page.asked, form.refusal, **RUN)
     form.halt.click(None, None, None, js="() => { window.dispatchEvent(new CustomEvent('easel:stop')); }", **HIDDEN)
     targets = [page.mode, *(form.fields[name] for name in ("prompt", "seed", "is_seed_kept", "sheet"))]
-    page.stage.submit(take_example, None, targets, queue=False, **HIDDEN).then(generate, page.asked, page.stage, **RUN)
+    taken = page.stage.submit(take_example, None, targets, queue=False, js=BEGINS, **HIDDEN)
+    ends(taken)
+    taken.then(draw_example, page.asked, form.refusal, **RUN)
     form.source.upload(suggest_size, [form.source, page.mode, form.fields["model"]], form.fields["size"], queue=False, **HIDDEN)
 
     priced = ("model", "how", "guidance_style", "guidance_start", "guidance_end", "score_guidance", "size", "count", "steps", "scheduler", "guidance_scale", "width", "height", "strength", "inpaint_strength", "upscale_strength",
@@ -148,7 +156,7 @@ def wire_run(page: Page) -> None:
     keep = f"({others}, {names}) => {{ window.easelForm?.keep([{others}, {names}]); return {{{names}}}; }}"
     gr.on([c.change for c in whole], None, whole, saved, js=keep, **HIDDEN)  # type: ignore[attr-defined]
     for button, by in ((form.undo, -1), (form.redo, 1)):
-        button.click(None, None, whole, js=f"() => window.easelForm.go({by})", **HIDDEN)
+        ends(button.click(None, None, whole, js=f"() => window.easelForm.go({by})", **HIDDEN))
     _wire_frame(form)
     recall = _RECALL.replace("__NAMES__", json.dumps(FIELDS))
     page.blocks.load(None, [saved, *inputs], [page.mode, form.source, *form.racks, *inputs], js=recall, **HIDDEN)

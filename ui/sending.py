@@ -8,7 +8,8 @@ from typing import Any
 import gradio as gr
 
 from engine import REFERENCES_MAX, Engine, EngineError, LoraUse, ModelNotFound, NotFound, Picture, Recipe
-from ui.canvas.compare import pair
+from ui.canvas.compare import captions, pair
+from ui.canvas.refusal import refusal_view
 from ui.controls.header import MODES
 from ui.controls.model import offered, size_labels
 from ui.filling import BEGINS, ends
@@ -17,7 +18,6 @@ from ui.guides import new_reference, new_unit, picture_views, reference_views, u
 from ui.links import source_url, source_view
 from ui.owner import owner_of
 from ui.run import HIDDEN, Page, Update
-from ui.stream import failed_view
 
 # What a result brings along into another tab; the tab's own controls and the size of an enlargement stay out of it.
 _CARRIED = (
@@ -43,8 +43,11 @@ def wire_sending(page: Page) -> None:
         """Everything that makes this picture or job again: tab, source, mask and form."""
         owner, data = owner_of(request), event_data(event)
         try:
-            recipe = engine.job(str(data["job"]), owner).recipe if data.get("job") else engine.picture(str(data.get("id")), owner).recipe
+            is_job = bool(data.get("job"))
+            recipe = engine.job(str(data["job"]), owner).recipe if is_job else engine.picture(str(data.get("id")), owner).recipe
             fields = {**fields_of(engine, recipe), "pictures": picture_views(engine, recipe, owner)}
+            if not is_job and (remark := engine.weights_remark(recipe)):
+                gr.Info(remark)
             return (*_pictures(engine, recipe, owner), *racks(recipe, owner), *fields_update(fields))
         except EngineError as error:
             gr.Warning(f"{error.message} {error.hint}")
@@ -90,17 +93,19 @@ def wire_sending(page: Page) -> None:
 
     def compare(event: gr.EventData, request: gr.Request) -> Any:
         try:
-            return pair(engine, event_data(event).get("first"), event_data(event).get("second"), owner_of(request))
+            data, owner = event_data(event), owner_of(request)
+            first, second = (engine.picture(str(data.get(name)), owner) for name in ("first", "second"))
+            return pair(first, second, is_dark=data.get("is_dark") is True), captions(first, second)
         except NotFound as error:
             gr.Warning(error.message)
-            return gr.skip()
+            return gr.skip(), gr.skip()
 
     def go_on(event: gr.EventData, request: gr.Request) -> Any:
         owner = owner_of(request)
         try:
             engine.duplicate(str(event_data(event).get("job")), owner)
         except EngineError as error:
-            return failed_view(error)
+            return refusal_view(error)
         page.bell.ring(owner)
         return gr.skip()
 
@@ -108,9 +113,9 @@ def wire_sending(page: Page) -> None:
         owner, data = owner_of(request), event_data(event)
         number = data.get("number")
         try:
-            engine.retry_cell(str(data.get("sheet")), number if isinstance(number, int) else -1, owner)
+            engine.sheets.retry_cell(str(data.get("sheet")), number if isinstance(number, int) else -1, owner)
         except NotFound as error:
-            return failed_view(error)
+            return refusal_view(error)
         except EngineError as error:
             # The cell keeps its reason; the others stay on the stage.
             gr.Warning(f"{error.message} {error.hint}")
@@ -120,9 +125,9 @@ def wire_sending(page: Page) -> None:
     # Through the queue: without it the framework drops a warning.
     ends(page.stage.select(reuse, None, targets, js=BEGINS, **HIDDEN))
     ends(page.stage.upload(send, [form.fields["model"], form.references], targets, js=BEGINS, **HIDDEN))
-    page.stage.apply(compare, None, page.wipe, **HIDDEN)
-    page.stage.play(go_on, None, page.stage, **HIDDEN)
-    page.stage.retry(retry, None, page.stage, **HIDDEN)
+    page.stage.apply(compare, None, [page.wipe.slider, page.wipe.said], **HIDDEN)
+    page.stage.play(go_on, None, form.refusal, **HIDDEN)
+    page.stage.retry(retry, None, form.refusal, **HIDDEN)
     ends(page.line.select(reuse, None, targets, js=BEGINS, **HIDDEN))
 
 

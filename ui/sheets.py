@@ -25,7 +25,8 @@ def sheet_view(sheet: Sheet, cells: list[CellView], secret: bytes, progress: Pro
         "kind": "sheet",
         "sheet": sheet.id,
         "sheet_kind": sheet.kind,
-        "columns": len(sheet.columns) if sheet.kind == "grid" else min(4, len(cells)),
+        # Two axes stand as they are; a single row is laid out as there is room.
+        "columns": len(sheet.columns) if sheet.kind == "grid" and len(sheet.rows) > 1 else None,
         "is_busy": is_open(cells),
         "text": words,
         "share": (done + share) / max(len(cells), 1),

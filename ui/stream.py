@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 from engine import Cancelled, Drawn, EngineError, Event, Failed, Finished, Loading, Paused, Picture, Progress, Queued, Recipe, Skipped
@@ -38,9 +39,10 @@ def failed_view(error: EngineError) -> dict[str, Any]:
     return {"kind": "failed", "text": error.message, "hint": error.hint, "field": error.field}
 
 
-def done_view(picture: Picture, secret: bytes) -> dict[str, Any]:
-    """A picture from the history, shown as it was when it was finished."""
-    return {"kind": "done", "job": picture.job_id, "prompt": picture.recipe.prompt, "text": "", "picture": picture_view(picture, secret)}
+def done_view(pictures: Sequence[Picture], secret: bytes) -> dict[str, Any]:
+    """Pictures of one job from the history (at least one), shown as they were when they were finished."""
+    last = pictures[-1]
+    return {"kind": "done", "job": last.job_id, "prompt": last.recipe.prompt, "text": "", **_shown(pictures, secret)}
 
 
 def paused_words(step: int) -> str:
@@ -66,9 +68,12 @@ def _progress(event: Progress) -> dict[str, Any]:
     return {"text": progress_words(event), "step": event.step, "steps": event.steps, "share": share, "whole": whole, "preview": preview}
 
 
-def _shown(pictures: tuple[Picture, ...], secret: bytes) -> dict[str, Any]:
-    return {"picture": picture_view(pictures[-1], secret)} if pictures else {}
+def _shown(pictures: Sequence[Picture], secret: bytes) -> dict[str, Any]:
+    """The last picture, and where there are more, all of them to choose from."""
+    views = [picture_view(picture, secret) for picture in pictures]
+    return {"picture": views[-1], **({"pictures": views} if len(views) > 1 else {})} if views else {}
 
 
 def _made(count: int, took: float) -> str:
-    return f"Done in {took:.1f} s" if count == 1 else f"{count} pictures in {took:.1f} s"
+    # One picture says its own time, beside its seed.
+    return "Done" if count == 1 else f"{count} pictures in {took:.1f} s"

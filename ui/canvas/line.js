@@ -63,6 +63,7 @@ function render(line) {
     rows.replaceChildren(...wanted);
     if (held?.isConnected) held.focus();
   }
+  if (saidOf && !line.some((row) => row.job === saidOf)) say("");
   box.hidden = !line.length;
   box.querySelector("h2").textContent = line.every((row) => row.state === "failed") ? "Not drawn" : "In line";
 }
@@ -70,18 +71,21 @@ function showPreview({ job, preview }) {
   const image = rows.querySelector(`[data-job="${job}"] img`);
   if (image) { image.src = preview; image.hidden = false; }
 }
-function say(text, isWrong = false) {
+// What was said of a job goes with it.
+let saidOf = "";
+function say(text, job = "", isWrong = false) {
+  saidOf = job;
   said.textContent = text;
   said.classList.toggle("is-wrong", isWrong);
 }
 
 async function act(row, name) {
-  if (name === "edit") { trigger("select", { job: row.job }); say("Its settings are in the form"); return; }
+  if (name === "edit") { trigger("select", { job: row.job }); say("Its settings are in the form", row.job); return; }
   const stop = localStorage.getItem("easel_stop");
   // Until it was asked, a picture that was stopped is kept: what is thrown away cannot be asked about.
   const found = await window.easelAsk("/jobs", name === "stop" && row.sheet ? { do: "stop", sheet: row.sheet, keep: stop === "keep" }
     : { do: name, job: row.job, picture: row.skip ?? 0, keep: stop !== "drop" });
-  say(found.error || found.said, Boolean(found.error));
+  say(found.error || found.said, row.job, Boolean(found.error));
 }
 
 // ---- what else moves with the line

@@ -21,6 +21,7 @@ function show(found) {
   // A button must not vanish under the finger because the tab was looked at again.
   if (asking === null && JSON.stringify(found) === JSON.stringify(view)) return;
   view = found;
+  window.easelQualities = Object.fromEntries(view.models.map((one) => [one.name, one.qualities]));
   render();
   announce();
   follow();
@@ -99,13 +100,14 @@ function tools(model, isUsed) {
   if (!view.may_manage) return row;
   if (!model.refusal && !model.is_default) row.append(button("Make default", "", () => act("default", model.name, `${model.title} is the default for everybody who comes anew.`), model.title));
   if (model.is_bundled || model.is_default) return row;
+  const keep = () => { asking = null; window.easelLayers.shut("asking"); render(); focusOn(model.name, "button:last-child"); };
   if (asking !== model.name) {
-    row.append(button("Delete", "", () => { asking = model.name; render(); focusOn(model.name, ".is-danger"); }, model.title));
+    row.append(button("Delete", "", () => { window.easelLayers.open("asking", () => asking === model.name && keep(), null); asking = model.name; render(); focusOn(model.name, ".is-danger"); }, model.title));
     return row;
   }
   const question = make("span", "models-ask", "Move it to data/bin?");
   row.append(question, button("Move", "is-danger", () => act("remove", model.name, `${model.title} lies in data/bin now. Take it back from there, or empty the folder.`), model.title),
-    button("Keep", "", () => { asking = null; render(); focusOn(model.name, "button:last-child"); }, model.title));
+    button("Keep", "", keep, model.title));
   return row;
 }
 
@@ -208,14 +210,15 @@ function coming(one) {
   if (one.state === "fetching") item.append(bar(`${one.title}: this file`), make("p", "models-facts models-file"));
   if (one.error) item.append(make("p", "models-why is-wrong", one.error));
   const press = (text, path, kind = "") => row.append(button(text, kind, () => change(path, one), one.title));
+  const keep = () => { doomed = null; window.easelLayers.shut("doomed"); rebuild(one.name, "button:last-child"); };
   if (one.is_open) press("Cancel", "stop");
   else if (doomed === one.name) {
     row.append(make("span", "models-ask", "Throw away what has come?"));
     press("Throw away", "remove", "is-danger");
-    row.append(button("Keep", "", () => { doomed = null; rebuild(one.name, "button:last-child"); }, one.title));
+    row.append(button("Keep", "", keep, one.title));
   } else {
     press(one.state === "failed" ? "Try again" : "Resume", "resume", "is-main");
-    row.append(button("Remove", "", () => { doomed = one.name; rebuild(one.name, ".is-danger"); }, one.title));
+    row.append(button("Remove", "", () => { window.easelLayers.open("doomed", () => doomed === one.name && keep(), null); doomed = one.name; rebuild(one.name, ".is-danger"); }, one.title));
   }
   item.append(row);
   return item;
@@ -367,4 +370,5 @@ watch("value", () => {
   announce();
 });
 window.addEventListener("easel:place", (event) => { if (event.detail === "models") load(); });
+window.addEventListener("easel:racked", load);
 load();

@@ -10,6 +10,7 @@ _TEMPLATE = """
 <section class="offer" aria-label="Settings in the picture" hidden>
   <p><span class="offer-said"></span> <button type="button" data-do="take">Use them</button>
     <button type="button" data-do="source">Start from it</button><button type="button" data-do="leave" aria-label="Leave them">×</button></p>
+  <p class="offer-remark" role="status" hidden></p>
   <ul class="offer-missing" role="status"></ul>
 </section>
 """

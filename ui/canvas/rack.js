@@ -87,10 +87,29 @@ function blockRows(card, state) {
   return fold;
 }
 
+// Two of the starter's styles at full weight leave neither of them, nor the words; together at this sum they still mix.
+const TOGETHER = 1.2, TOO_MUCH = 1.5, much = element.querySelector(".rack-much");
+function warn(cards) {
+  const styles = cards.filter((card) => !card.is_few_steps && !card.refusal).map((card) => find(card.name)).filter((state) => state && !state.is_muted);
+  const sum = styles.reduce((all, state) => all + Math.abs(state.weight), 0), each = (TOGETHER / Math.max(styles.length, 1)).toFixed(2);
+  much.hidden = styles.length < 2 || sum <= TOO_MUCH;
+  if (much.hidden) return;
+  much.firstChild.textContent = `${styles.length} styles at these weights drown each other and the words. `;
+  much.lastChild.textContent = `Use ${each} each`;
+  much.lastChild.onclick = () => {
+    const names = new Set(styles.map((state) => state.name));
+    props.value = used().map((one) => (names.has(one.name) ? { ...one, weight: Number(each) } : one));
+    render();
+    list.querySelector("input")?.focus();
+  };
+}
+
 function render() {
-  const cards = judged(props.cards), held = document.activeElement?.closest?.(".rack-card")?.dataset.name, kind = document.activeElement?.type;
+  // What draws in fewer steps is no style: it stands behind them.
+  const cards = judged(props.cards).toSorted((one, other) => Number(one.is_few_steps) - Number(other.is_few_steps)), held = document.activeElement?.closest?.(".rack-card")?.dataset.name, kind = document.activeElement?.type;
   none.hidden = cards.length > 0;
   list.replaceChildren(...cards.map(entry));
+  warn(cards);
   // A card that was just used keeps the focus: the keyboard must not fall back to the top of the page.
   if (held) [...list.children].find((one) => one.dataset.name === held)?.querySelector(`input[type=${kind}]`)?.focus();
   if (window.easelRestored) try { localStorage.setItem(STORE, JSON.stringify(used())); } catch { /* a full store costs only the memory */ }
@@ -103,6 +122,13 @@ hub.hidden = !__MAY_FETCH__;
 function tell(text, isWrong = false) {
   said.classList.toggle("is-wrong", isWrong);
   said.textContent = text;
+}
+
+// A few-step LoRA changes what a draft is: the Models tab looks again.
+function takeIn(cards) {
+  props.cards = cards;
+  render();
+  window.dispatchEvent(new Event("easel:racked"));
 }
 
 hub.addEventListener("submit", async (event) => {
@@ -128,9 +154,8 @@ function offerRow(offer) {
     tell(`Fetching ${offer.title} …`);
     try {
       const found = await askFetch("/hub/loras/fetch", offer.id, (share) => tell(`Fetching ${offer.title}: ${percent(share)}`));
-      props.cards = found.cards;
+      takeIn(found.cards);
       item.remove();
-      render();
       tell(`${found.name} is in the rack.`);
       list.querySelector(`[data-name="${CSS.escape(found.name)}"] input`)?.focus();
     } catch (error) {
@@ -156,8 +181,7 @@ file.addEventListener("change", async () => {
     const answer = await fetch(`/loras?name=${encodeURIComponent(one.name)}`, { method: "POST", body: one, headers: { "X-Easel": "1", "Content-Type": "application/octet-stream" } });
     const found = await answer.json().catch(() => ({}));
     if (!answer.ok) throw new Error(found.message ? `${found.message} ${found.hint}` : found.detail || "This file could not be brought in. Try it again.");
-    props.cards = found.cards;
-    render();
+    takeIn(found.cards);
     said.textContent = `${found.name} is in the rack.`;
     list.querySelector(`[data-name="${CSS.escape(found.name)}"] input`)?.focus();
   } catch (error) {

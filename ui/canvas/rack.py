@@ -14,6 +14,7 @@ _TEMPLATE = """
 <section class="rack" id="ctl-loras" aria-label="LoRA rack">
   <p class="rack-none">No adapters yet. Drop .safetensors files into data/loras; they are found at the next load.</p>
   <ul class="rack-list"></ul>
+  <p class="rack-much" role="status" hidden><span></span><button type="button"></button></p>
   <div class="rack-bring" hidden><button type="button">Add a LoRA file</button><input type="file" accept=".safetensors" aria-label="LoRA file" hidden></div>
   <form class="rack-hub" hidden><label for="rack-hub-name">From the hub</label>
     <div class="rack-hub-row"><input id="rack-hub-name" type="text" placeholder="owner/name or owner/name/file" maxlength="600" autocomplete="off" spellcheck="false">
@@ -30,7 +31,7 @@ def card_views(cards: list[LoraCard], models: list[ModelCard]) -> list[dict[str,
         {
             "name": card.name, "title": card.title, "trigger": card.trigger, "licence": card.licence, "made_for": card.made_for,
             "refusals": {model.name: card.misfit(model) for model in models}, "size": f"{card.bytes_on_disk / 1e6:.1f} MB",
-            "source": card.source.partition("@")[0],
+            "source": card.source.partition("@")[0], "is_few_steps": card.is_few_steps,
             "picture": f"/loras/{quote(card.name)}.jpg?{card.picture}" if card.picture else None,
         }
         for card in cards

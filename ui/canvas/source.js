@@ -30,8 +30,11 @@ function fitFrame() {
 }
 
 function say(text) {
-  trouble.hidden = !text;
-  trouble.textContent = text;
+  // On the tabs without a source its card is out of sight: then the line beside Generate says it.
+  const isHere = root.offsetParent !== null;
+  trouble.hidden = !text || !isHere;
+  trouble.textContent = isHere ? text : "";
+  if (text && !isHere) window.dispatchEvent(new CustomEvent("easel:refused", { detail: { text } }));
 }
 
 function use(value) {

@@ -9,7 +9,8 @@ let shown = null;   // the finished picture on the stage, if any
 let said = "";      // what the live region said last
 let peeked = null;  // a finished picture, looked at while a sheet or a job goes on
 let compared = null; // the first of two to compare
-let lastJob = "";    // whose preview the picture is
+let lastFailed = ""; // whose fault the page has marked
+let previewOf = "";  // whose preview the picture is
 
 const IN_SIGHT = 6;
 let firstExample = 0;
@@ -35,7 +36,7 @@ function exampleCard(example) {
 showExamples(0);
 $(".stage-others").addEventListener("click", () => showExamples(firstExample + IN_SIGHT));
 
-const setView = (view) => { document.body.dataset.view = view; };
+const setView = (view) => { document.body.dataset.view = view; if (view !== "compare") window.easelLayers.shut("compare"); };
 
 function showImage(source, alt, isPreview) {
   picture.hidden = !source;
@@ -51,7 +52,7 @@ function showFacts(finished) {
   actions.hidden = !finished;
   closeMenu();
   facts.textContent = finished
-    ? `seed ${finished.seed} · ${finished.width} × ${finished.height} · ${finished.is_partial ? "stopped half-way" : `${finished.steps} steps`} · ${finished.seconds} s` : "";
+    ? `seed ${finished.seed} · ${finished.width} × ${finished.height} · ${finished.is_partial ? "stopped half-way" : `${finished.steps} steps`} · ${finished.seconds} s${finished.weights ? ` · ${finished.weights}` : ""}` : "";
   if (finished) $do("download").href = `${finished.download}&format=${$do("format").value}`;
   $do("tile").hidden = !finished?.seamless;
 }
@@ -65,20 +66,6 @@ function tile(wanted) {
   tiled.style.aspectRatio = `${shown.width * (across ? 3 : 1)} / ${shown.height * (down ? 3 : 1)}`;
   tiled.style.backgroundImage = `url("${shown.url}")`;
   tiled.style.backgroundSize = `${across ? 100 / 3 : 100}% ${down ? 100 / 3 : 100}%`;
-}
-
-function blame(field) {
-  document.querySelectorAll(".at-fault").forEach((one) => one.classList.remove("at-fault"));
-  if (!field) return;
-  // Two tabs may have a control of one name: the one in sight is meant.
-  const all = [...document.querySelectorAll(`[id="ctl-${field}"], [id^="ctl-${field}-"]`)];
-  const control = all.find((one) => one.offsetParent !== null) || all[0];
-  if (!control) return;
-  if (control.closest("#editor")) setView("paint");
-  control.classList.add("at-fault");
-  const fold = control.closest(".fold");
-  if (fold && control.offsetParent === null) fold.querySelector("button")?.click();
-  (control.matches("input") ? control : control.querySelector("textarea, input:not([type=file])"))?.focus();
 }
 
 function say(text) {
@@ -103,11 +90,13 @@ function fillCell(box, cell, number, view) {
   if (cell.picture) {
     const open = document.createElement("button");
     open.type = "button";
+    open.className = "cell-open";
     const image = document.createElement("img");
     image.src = cell.picture.url;
-    image.alt = `${cell.label}: ${cell.picture.prompt}`;
+    image.alt = `${cell.name || cell.label}: ${cell.picture.prompt}`;
     open.append(image);
-    open.addEventListener("click", () => { peeked = cell.picture; render(); });
+    // The same key leads there and back.
+    open.addEventListener("click", () => { peeked = cell.picture; render(); $do("sheet").focus(); });
     box.append(open);
   } else if (cell.preview) {
     const image = document.createElement("img");
@@ -135,22 +124,61 @@ function fillCell(box, cell, number, view) {
     box.append(again);
   }
 }
-function showSheet(view) {
+// Pictures of one job are chosen from like the cells of a grid.
+function cellsOf(view) {
+  if (view.kind === "sheet") return view.cells;
+  const all = view.pictures || [];
+  return all.map((one, number) => ({ label: `seed ${one.seed}`, name: `Picture ${number + 1} of ${all.length}, seed ${one.seed}`, state: "done", picture: one }));
+}
+function showSheet(view, cells) {
   sheet.hidden = false;
-  sheet.style.setProperty("--columns", String(view.columns));
-  sheet.dataset.id = view.sheet;
-  while (sheet.children.length > view.cells.length) sheet.lastChild.remove();
-  view.cells.forEach((cell, number) => (sheet.children[number] ? fillCell(sheet.children[number], cell, number, view) : sheet.append(cellOf(cell, number, view))));
+  sheet.setAttribute("aria-label", `${cells.length} pictures to choose from`);
+  sheet.dataset.id = view.sheet || view.job;
+  while (sheet.children.length > cells.length) sheet.lastChild.remove();
+  cells.forEach((cell, number) => (sheet.children[number] ? fillCell(sheet.children[number], cell, number, view) : sheet.append(cellOf(cell, number, view))));
+  layOut(view.columns, cells);
+}
+// As many columns as make the pictures largest.
+const CAPTION = 22, GAP = 12;
+function layOut(columns, cells) {
+  const one = cells.find((cell) => cell.picture)?.picture, shape = one ? one.width / one.height : 1;
+  const isPhone = matchMedia("(max-width: 900px)").matches && !root.classList.contains("is-full");
+  const { width, height } = sheet.getBoundingClientRect();
+  const sizeIn = (across) => Math.min(shape * ((height - GAP) / Math.ceil(cells.length / across) - GAP - CAPTION), (width - GAP) / across - GAP);
+  const tried = Array.from({ length: cells.length }, (_, at) => at + 1);
+  const best = isPhone ? Math.min(2, cells.length) : tried.reduce((found, across) => (sizeIn(across) > sizeIn(found) + 1 ? across : found), 1);
+  sheet.style.setProperty("--columns", String(columns || best));
+}
+new ResizeObserver(() => { if (!sheet.hidden) layOut(props.value?.columns, cellsOf(props.value || {})); }).observe($(".stage-frame"));
+const openings = () => [...sheet.querySelectorAll(".cell-open")];
+sheet.addEventListener("keydown", (event) => {
+  const across = Number(sheet.style.getPropertyValue("--columns")) || 1, all = openings(), at = all.indexOf(event.target);
+  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - across, ArrowDown: at + across, Home: 0, End: all.length - 1 }[event.key];
+  if (to === undefined || at < 0) return;
+  event.preventDefault();
+  event.stopPropagation();
+  all[to]?.focus();
+});
+function backToSheet() {
+  const at = openings().findIndex((one) => one.querySelector("img").getAttribute("src") === peeked?.url);
+  peeked = null;
+  render();
+  openings()[Math.max(at, 0)]?.focus();
 }
 
 // ---- everything
 
 function render() { show(props.value || { kind: "empty" }); }
 function show(view) {
-  const isSheet = view.kind === "sheet", isBusy = isRunning(view);
-  if (!isSheet && !isBusy) peeked = null;
+  const isSheet = view.kind === "sheet", isBusy = isRunning(view), cells = cellsOf(view), isMany = cells.length > 0;
   const wasBusy = root.getAttribute("aria-busy") === "true";
-  if (isBusy && !wasBusy) { setView("result"); compared = null; }
+  if (!isSheet && !isBusy && (!isMany || wasBusy)) peeked = null;
+  const isOnSheet = isMany && !peeked;
+  // Until the first preview comes, what was there stays, but steps back.
+  const isPast = isBusy && !isMany && !peeked && !view.preview && (!picture.hidden || !sheet.hidden) && previewOf !== view.job;
+  root.classList.toggle("is-past", isPast);
+  sheet.inert = isPast;
+  if (isBusy && !wasBusy) { setView("result"); stopChoosing(false); }
   root.dataset.kind = view.kind;
   root.dataset.job = view.job || "";
   // What this page says when its stream breaks and is opened again.
@@ -159,7 +187,7 @@ function show(view) {
   document.body.toggleAttribute("data-running", isBusy);
   root.setAttribute("aria-busy", String(isBusy));
   empty.hidden = view.kind !== "empty";
-  words.hidden = Boolean(peeked) || !(["waiting", "loading", "failed", "paused"].includes(view.kind) || (view.kind === "stopped" && !view.picture));
+  words.hidden = Boolean(peeked) || isPast || !(["waiting", "loading", "failed", "paused"].includes(view.kind) || (view.kind === "stopped" && !view.picture));
   $(".stage-title").textContent = view.text || "";
   $(".stage-hint").textContent = view.hint || "";
   const offer = { failed: "Try again", paused: "Resume", stopped: "Draw it again" }[view.kind];
@@ -168,23 +196,27 @@ function show(view) {
   const share = view.share ?? (view.kind === "drawing" ? view.step / view.steps : 0);
   bar.style.width = `${100 * share}%`;
   status.setAttribute("aria-live", view.kind === "drawing" && view.step % 5 ? "off" : "polite");
-  say(view.kind === "empty" ? "" : view.text || "");
+  const number = peeked && !isSheet ? cells.findIndex((cell) => cell.picture.id === peeked.id) : -1;
+  say(view.kind === "empty" || (peeked && isMany && !isSheet && number < 0) ? "" : number < 0 ? view.text || "" : `Picture ${number + 1} of ${cells.length}`);
   if (view.kind === "failed" && document.body.dataset.view !== "result") setView("result");
-  blame(view.kind === "failed" ? view.field : null);
-  sheet.hidden = true;
+  if (view.kind === "failed" && lastFailed !== view.job) window.dispatchEvent(new CustomEvent("easel:blame", { detail: view.field }));
+  lastFailed = view.kind === "failed" ? view.job : "";
+  if (!isPast) sheet.hidden = true;
   $(".stage-zips").hidden = !(isSheet && !peeked && view.cells.some((cell) => cell.picture));
   $do("sheet").hidden = !peeked;
-  $do("sheet").textContent = isSheet ? "Sheet" : "Back to the running one";
+  $do("sheet").textContent = isSheet ? "Sheet" : isMany ? `All ${cells.length}` : "Back to the running one";
+  $do("sheet").title = isMany ? "Back to all pictures" : "";
   $do("go-on").hidden = Boolean(peeked) || view.kind !== "stopped" || !(view.can_go_on || view.picture);
   $do("go-on").textContent = view.can_go_on ? "Go on" : "Draw it again";
   $do("go-on").title = view.can_go_on ? "Draw the tiles that are missing" : "Draw it whole this time";
   if (view.kind === "drawing" && !peeked) {
-    if (view.preview) showImage(view.preview, `Preview: ${view.prompt}`, true);
+    if (view.preview) { showImage(view.preview, `Preview: ${view.prompt}`, true); previewOf = view.job; }
     showFacts(null);
-  } else if (isSheet && !peeked) {
+  } else if (isOnSheet) {
     showImage(null);
     showFacts(null);
-    showSheet(view);
+    showSheet(view, cells);
+    actions.hidden = $do("go-on").hidden;
     $(".stage-zip").href = `/sheets/${view.sheet}.zip`;
     $(".stage-dataset").href = `/sheets/${view.sheet}.zip?dataset=true`;
     $(".stage-dataset").hidden = view.sheet_kind !== "dataset";
@@ -194,12 +226,13 @@ function show(view) {
     showFacts(one);
   } else {
     // What is paused stays in sight, as far as it had come.
-    if (view.kind !== "paused" || !picture.classList.contains("is-preview") || lastJob !== view.job) showImage(null);
+    if (!isPast && !(view.kind === "paused" && previewOf === view.job)) showImage(null);
     showFacts(null);
     actions.hidden = $do("go-on").hidden;
   }
-  lastJob = view.job;
-  for (const button of actions.children) if (!["go-on", "sheet", "tile"].includes(button.dataset.do)) button.hidden = !shown;
+  if (!picture.classList.contains("is-preview")) previewOf = "";
+  // A row that is hidden keeps its room: it comes back with all its buttons.
+  for (const button of actions.children) if (!["go-on", "sheet", "tile"].includes(button.dataset.do)) button.hidden = !shown && !actions.hidden;
   window.dispatchEvent(new CustomEvent("easel:progress", { detail: view.kind === "drawing" ? { mode: view.mode, step: view.step, steps: view.steps } : { mode: "", step: null, steps: 1 } }));
   const name = { waiting: "In line", loading: "Loading", paused: "Paused", failed: "Failed" }[view.kind];
   $(".stage-ask").hidden = !(view.kind === "stopped" && view.picture?.is_partial && !localStorage.getItem("easel_stop"));
@@ -208,18 +241,31 @@ function show(view) {
 }
 const isRunning = (view) => ["waiting", "loading", "drawing"].includes(view.kind) || (view.kind === "sheet" && view.is_busy);
 
-function toggleFull(wanted) {
-  const isFull = root.classList.toggle("is-full", wanted);
-  $(".stage-close").hidden = !isFull;
+function toggleFull(wanted = !root.classList.contains("is-full")) {
+  if (wanted === root.classList.contains("is-full")) return;
+  root.classList.toggle("is-full", wanted);
+  $(".stage-close").hidden = !wanted;
+  if (!wanted) return window.easelLayers.shut("full");
+  window.easelLayers.open("full", () => toggleFull(false));
+  $(".stage-close").focus();
 }
-function closeMenu() {
+function openMenu() {
+  menu.hidden = false;
+  $do("send").setAttribute("aria-expanded", "true");
+  window.easelLayers.open("send", () => closeMenu(true), $do("send"));
+  menu.querySelector("button").focus();
+}
+function closeMenu(isFocusKept = false) {
   menu.hidden = true;
   $do("send").setAttribute("aria-expanded", "false");
+  window.easelLayers.shut("send", isFocusKept);
 }
 
 // A tab, chosen for a picture: the picture and its recipe go there.
 function send(one, to) {
   closeMenu();
+  // The form is what is wanted now: nothing may lie over it.
+  toggleFull(false);
   // A reference goes beside whatever is being made; only the upscale tab takes none.
   if (to === "reference") {
     if (document.body.dataset.mode === "upscale") window.dispatchEvent(new CustomEvent("easel:choose", { detail: "txt2img" }));
@@ -232,15 +278,24 @@ function send(one, to) {
   trigger("upload", { id: one.id, to });
 }
 function compare(first, second) {
-  compared = null;
-  document.body.classList.remove("is-comparing");
+  const opener = $do("compare");
+  stopChoosing(false);
+  render();
   setView("compare");
-  trigger("apply", { first: first.id, second: second.id, source: second.source || null });
+  window.easelLayers.open("compare", () => document.body.dataset.view === "compare" && setView("result"), opener);
+  trigger("apply", { first: first.id, second: second.id, is_dark: document.body.classList.contains("dark") });
 }
 function startCompare(one) {
+  toggleFull(false);
   compared = one;
   document.body.classList.add("is-comparing");
+  window.easelLayers.open("choosing", () => { stopChoosing(); render(); }, $do("compare"));
   say("Now choose the other picture in the results. Esc leaves.");
+}
+function stopChoosing(isFocusKept = true) {
+  compared = null;
+  document.body.classList.remove("is-comparing");
+  window.easelLayers.shut("choosing", isFocusKept);
 }
 
 const deeds = {
@@ -248,9 +303,9 @@ const deeds = {
   full: () => toggleFull(),
   compare: startCompare,
   tile: () => tile(tiled.hidden),
-  sheet: () => { peeked = null; render(); },
+  sheet: () => backToSheet(),
   "go-on": () => (props.value?.can_go_on ? trigger("play", { job: root.dataset.job }) : again("retry")),
-  send: () => { menu.hidden = !menu.hidden; $do("send").setAttribute("aria-expanded", String(!menu.hidden)); if (!menu.hidden) menu.querySelector("button").focus(); },
+  send: () => (menu.hidden ? openMenu() : closeMenu(true)),
 };
 
 $do("format").addEventListener("change", () => showFacts(shown));
@@ -258,7 +313,6 @@ const again = (name) => window.dispatchEvent(new CustomEvent("easel:deed", { det
 $(".stage-retry").addEventListener("click", () => {
   const { kind, job } = props.value || {};
   if (job) again(kind === "paused" ? "resume" : "retry");
-  else document.getElementById("go")?.click();
 });
 $(".stage-close").addEventListener("click", () => toggleFull(false));
 picture.addEventListener("click", () => toggleFull());
@@ -271,7 +325,6 @@ menu.addEventListener("keydown", (event) => {
   const items = [...menu.querySelectorAll("button")], at = items.indexOf(document.activeElement);
   const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (by) { event.preventDefault(); event.stopPropagation(); items[(at + by + items.length) % items.length].focus(); }
-  if (event.key === "Escape") { event.stopPropagation(); closeMenu(); $do("send").focus(); }
 });
 document.addEventListener("click", (event) => { if (!event.target.closest(".stage-send")) closeMenu(); });
 // A picture chosen in the tray: shown here at once, without asking the server. A running job keeps the stage.
@@ -282,16 +335,14 @@ window.addEventListener("easel:show", (event) => {
   const view = props.value || {};
   if (isRunning(view)) { peeked = one; render(); return; }
   if (document.body.dataset.view === "paint") setView("result");
+  // The way back to those that were to be chosen from stays open.
+  if (cellsOf(view).length) { peeked = one; render(); return; }
   props.value = { kind: "done", text: "", prompt: one.prompt, picture: one };
   render();
 });
 window.addEventListener("easel:do", (event) => {
   const { name, one = shown, to } = typeof event.detail === "string" ? { name: event.detail } : event.detail;
-  if (name === "leave") {
-    toggleFull(false);
-    if (compared) { compared = null; document.body.classList.remove("is-comparing"); render(); }
-    if (document.body.dataset.view === "compare") setView("result");
-  } else if (name === "full") { if (!picture.hidden) toggleFull(); }
+  if (name === "full") { if (!picture.hidden) toggleFull(); }
   else if (name === "send" && one && to) send(one, to);
   else if (one && deeds[name]) deeds[name](one);
 });
@@ -303,7 +354,7 @@ $(".stage-ask").addEventListener("click", async (event) => {
   const view = props.value || {};
   if (answer === "drop" && view.picture) {
     await window.easelAsk("/tray", { do: "bin", pictures: [view.picture.id] });
-    props.value = { ...view, picture: null };
+    props.value = { ...view, picture: null, pictures: view.pictures?.filter((one) => one.id !== view.picture.id) };
   }
   render();
   document.getElementById("go")?.focus();

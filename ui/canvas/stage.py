@@ -14,7 +14,7 @@ _TEMPLATE = """
   <div class="stage-frame">
     <img class="stage-picture" alt="" hidden>
     <div class="stage-tiled" role="img" aria-label="The texture, three by three" hidden></div>
-    <div class="stage-sheet" hidden></div>
+    <div class="stage-sheet" role="group" hidden></div>
     <div class="stage-empty"><div class="stage-examples"></div><button type="button" class="stage-others">Other ideas</button></div>
     <div class="stage-words" hidden><p class="stage-title"></p><p class="stage-hint"></p><button type="button" class="stage-retry">Try again</button></div>
     <p class="stage-ask" role="group" aria-label="The half-finished picture" hidden><span>It was stopped half-way. From now on:</span>

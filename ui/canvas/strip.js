@@ -94,7 +94,32 @@ function render() {
   if (wanted.length !== list.children.length || wanted.some((item, place) => list.children[place] !== item)) list.replaceChildren(...wanted);
   if (held?.isConnected) held.focus({ preventScroll: true });
   else if (held) (list.children[Math.min(at, list.children.length - 1)]?.querySelector("button") || bin).focus({ preventScroll: true });
+  stopAt(list.contains(document.activeElement) ? document.activeElement.closest("li") : [...list.children].find((item) => item.dataset.id === current));
 }
+
+// ---- by keyboard: Tab stops at one picture of hundreds and at what can be done with it, the arrows go from one to the next
+
+function stopAt(item) {
+  const here = item || list.firstElementChild;
+  for (const one of list.children) for (const stop of one.querySelectorAll("button, a")) stop.tabIndex = one === here ? 0 : -1;
+}
+function across() {
+  const top = list.firstElementChild?.offsetTop;
+  const next = [...list.children].findIndex((item) => item.offsetTop !== top);
+  return next < 0 ? Math.max(list.children.length, 1) : next;
+}
+list.addEventListener("focusin", (event) => stopAt(event.target.closest("li")));
+list.addEventListener("keydown", (event) => {
+  const at = [...list.children].indexOf(event.target.closest("li")), last = list.children.length - 1;
+  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - across(), ArrowDown: at + across(), Home: 0, End: last }[event.key];
+  if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  event.stopPropagation();
+  if (to < 0 || to > last) return;
+  const open = list.children[to].querySelector(".strip-open");
+  open.focus();
+  open.click();
+});
 
 // ---- pages
 
@@ -173,12 +198,14 @@ bin.addEventListener("click", () => {
   render();
 });
 function sureOf(isAsked) {
+  if (isAsked) window.easelLayers.open("sure", () => sureOf(false), $(".strip-clear"));
   sure.hidden = !isAsked;
   $(".strip-clear").hidden = isAsked;
+  if (!isAsked) window.easelLayers.shut("sure");
   sure.querySelector("b").textContent = counts.bin === 1 ? "Destroy this picture for good?" : `Destroy ${counts.bin} pictures for good?`;
 }
 $(".strip-clear").addEventListener("click", () => { sureOf(true); $(".strip-no").focus(); });
-$(".strip-no").addEventListener("click", () => { sureOf(false); $(".strip-clear").focus(); });
+$(".strip-no").addEventListener("click", () => sureOf(false));
 $(".strip-yes").addEventListener("click", async () => {
   const found = await window.easelAsk("/tray", { do: "empty" });
   sureOf(false);
@@ -188,6 +215,9 @@ $(".strip-yes").addEventListener("click", async () => {
 });
 
 function step(by) {
+  // Where many are to be chosen from, the arrows begin there.
+  const openings = [...document.querySelectorAll(".stage-sheet .cell-open")].filter((one) => one.checkVisibility() && !one.closest("[inert]"));
+  if (openings.length) return openings.at(by > 0 ? 0 : -1).focus();
   const { pictures } = shown();
   if (!pictures.length) return;
   const at = pictures.findIndex((picture) => picture.id === current);

@@ -129,6 +129,7 @@ $(".words-undo").addEventListener("click", () => {
 });
 
 async function open() {
+  window.easelLayers.open(panel.id, close, $(".words-open"));
   panel.hidden = false;
   $(".words-open").setAttribute("aria-expanded", "true");
   search.value = "";
@@ -140,10 +141,11 @@ async function open() {
 function close() {
   panel.hidden = true;
   $(".words-open").setAttribute("aria-expanded", "false");
+  window.easelLayers.shut(panel.id);
 }
 
 $(".words-open").addEventListener("click", () => (panel.hidden ? open() : close()));
-$(".styles-close").addEventListener("click", () => { close(); $(".words-open").focus(); });
+$(".styles-close").addEventListener("click", close);
 apply.addEventListener("click", use);
 search.addEventListener("input", render);
 list.addEventListener("click", (event) => {
@@ -154,10 +156,7 @@ list.addEventListener("dblclick", use);
 panel.addEventListener("keydown", (event) => {
   const all = options(), at = all.findIndex((one) => one.dataset.name === active);
   const to = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + 6, PageUp: at - 6 }[event.key];
-  if (event.key === "Escape") {
-    close();
-    $(".words-open").focus();
-  } else if (event.target === search && to !== undefined && all.length) {
+  if (event.target === search && to !== undefined && all.length) {
     choose(all[Math.min(Math.max(to, 0), all.length - 1)].dataset.name);
   } else if (event.target === search && event.key === "Enter" && !event.ctrlKey && !event.metaKey) {
     use();

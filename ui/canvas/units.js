@@ -156,6 +156,8 @@ function render() {
   // The tab is about its units: there is always one to begin with.
   if (inTab() && window.easelRestored && !units().length) { add(); return; }
   const active = units().filter((one) => one.image && !one.isOff).length;
+  // Generate waits for these: see typing.js.
+  window.easelMaps = units().filter((one) => one.image && !one.isOff && asking.has(one.key)).length;
   title.textContent = active ? `ControlNet: ${active} on` : "ControlNet";
   title.setAttribute("aria-expanded", String(isOpen || inTab()));
   element.querySelector(".units").classList.toggle("is-active", active > 0);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine import FAMILY_TITLES, Fit, ModelCard
+from engine import Fit, ModelCard
 
 
 def about_view(card: ModelCard, fits: Fit | None) -> list[dict[str, str]]:
@@ -16,7 +16,6 @@ def about_view(card: ModelCard, fits: Fit | None) -> list[dict[str, str]]:
     if not card.licence:
         lines.append(("Licence", "Its folder does not say. Ask whoever made it before you sell pictures."))
     width, height = card.default_size
-    family = FAMILY_TITLES.get(card.family, card.family)
-    here = f"{card.name}, family {family}, {card.bytes_on_disk / 1e6:,.0f} MB of weights, made for {width} × {height}."
+    here = f"{card.name}, family {card.family_title or card.family}, {card.bytes_on_disk / 1e6:,.0f} MB of weights, made for {width} × {height}."
     lines.append(("On this machine", f"{here} Memory: {fits.text}." if fits else here))
     return [{"title": title, "text": text} for title, text in lines if text]

@@ -10,11 +10,14 @@ import gradio as gr
 from engine import CLIP_SKIP_MAX, GUIDANCE_FACTS, SCHEDULE_LABELS, SCHEDULER_LABELS, SCORE_LABELS, STEPS_MAX, Engine, ModelCard, Quality
 from ui.canvas.rack import build_rack
 from ui.canvas.references import build_references
+from ui.canvas.refusal import build_refusal
+from ui.canvas.seed import build_seed, wire_seed
 from ui.canvas.source import build_source
 from ui.canvas.units import build_units
 from ui.canvas.words import build_words
+from ui.controls.folds import build_folds, wire_folds
 from ui.controls.guidance import build_guidance, explain_negative
-from ui.controls.model import clip_state, model_or_default, size_labels, usable_models, vae_choices, vae_state
+from ui.controls.model import clip_state, size_labels, usable_models, vae_choices, vae_state
 from ui.controls.more import build_more
 from ui.controls.quality import build_quality, wire_quality
 from ui.controls.sampling import build_plan, build_sampling
@@ -46,6 +49,8 @@ class Form:
     redo: gr.Button
     # Draws guidance styles side by side.
     beside: gr.Button
+    # The line above Generate.
+    refusal: gr.HTML
 
     @property
     def racks(self) -> list[gr.HTML]:
@@ -73,21 +78,34 @@ def build_form(card: ModelCard, engine: Engine, models: gr.HTML) -> Form:
         **look,
     }
     plan = build_plan()
-    units = build_units(engine.controls(), engine.preprocessors(), usable_models(engine), may_fetch=engine.may_fetch)
+    units = build_units(engine.controls.cards(), engine.controls.preprocessors(), usable_models(engine), may_fetch=engine.may_fetch)
     references = build_references(engine)
-    with gr.Accordion("LoRA styles", open=False, elem_classes="fold"):
+    with gr.Accordion("LoRA styles", open=False, elem_classes="fold", elem_id="loras-fold"):
         rack = build_rack(engine.loras(), usable_models(engine), may_add=engine.may_add_loras, may_fetch=engine.may_fetch)
     guidance, beside = build_guidance(card)
     fields.update({**guidance, **build_more(), **_expert(card, engine)})
     _wire_negative(fields)
-    wire_quality(quality, lambda model: engine.qualities(model_or_default(engine, model).name), fields, rack)
+    wire_quality(quality, engine, fields, rack)
     with gr.Row(elem_id="go-row"):
+        refusal = build_refusal({name: fold for name, one in fields.items() if (fold := _fold_of(one))})
+        mark = build_seed()
         undo = gr.Button("↶", size="sm", elem_id="undo", min_width=36)
         redo = gr.Button("↷", size="sm", elem_id="redo", min_width=36)
         go = gr.Button("Generate", variant="primary", elem_id="go")
         # In sight while something runs: the style sheet shows and hides it.
         halt = gr.Button("Stop", variant="stop", elem_id="halt")
-    return Form(fields, source, rack, units, references, words, plan, go, halt, undo, redo, beside)
+    folded = ("negative_prompt", "guidance_style", "score_guidance", "guidance_rescale", "guidance_start", "guidance_end", "sheet", "is_seed_kept", "seed", "variation_strength",
+              "width", "height", "seamless", "clip_skip", "vae", "schedule", "scheduler", "feather", "padding", "is_soft", "overlap")  # fmt: skip
+    wire_folds(build_folds(usable_models(engine)), rack, fields, folded)
+    wire_seed(mark, fields["seed"], fields["is_seed_kept"])
+    return Form(fields, source, rack, units, references, words, plan, go, halt, undo, redo, beside, refusal)
+
+
+def _fold_of(component: Any) -> str | None:
+    """The id of the fold that a component lies in; None where it is always in sight."""
+    while component is not None and not isinstance(component, gr.Accordion):
+        component = component.parent
+    return None if component is None else component.elem_id
 
 
 def _words(card: ModelCard) -> tuple[Fields, dict[str, gr.HTML]]:
@@ -123,7 +141,7 @@ def _look(card: ModelCard, sizes: list[str], offered: tuple[Quality, ...]) -> tu
 
 def _expert(card: ModelCard, engine: Engine) -> Fields:
     fields: Fields = {}
-    with gr.Accordion("Expert", open=False, elem_classes="fold"):
+    with gr.Accordion("Expert", open=False, elem_classes="fold", elem_id="expert-fold"):
         sampling = build_sampling(card)
         fields["scheduler"], fields["schedule"] = sampling.scheduler, sampling.schedule
         with gr.Row(elem_classes="seed-row"):

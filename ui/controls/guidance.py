@@ -31,7 +31,7 @@ def build_guidance(card: ModelCard) -> tuple[Fields, gr.Button]:
     """The menu of styles with what each looks like, its window, and the experiments; and the button that draws styles side by side."""
     fields: Fields = {}
     offered = styles_of(card.family)
-    with gr.Accordion("Guidance style", open=False, elem_classes="fold"):
+    with gr.Accordion("Guidance style", open=False, elem_classes="fold", elem_id="guidance-fold"):
         choices = [(GUIDANCE_LABELS[name], name) for name in offered]
         fields["guidance_style"] = style = gr.Dropdown(
             choices,  # type: ignore[arg-type]

@@ -2,6 +2,9 @@
 const tabs = [...element.querySelectorAll("[role=tab]")];
 const known = tabs.map((tab) => tab.dataset.mode).filter(Boolean);
 
+// In the middle of the row, where that slides: its neighbours are seen too.
+const reveal = (tab) => tab.scrollIntoView({ block: "nearest", inline: "center" });
+
 function choose(mode, focus = false) {
   if (!known.includes(mode)) return;
   delete document.body.dataset.place;
@@ -13,7 +16,7 @@ function choose(mode, focus = false) {
     const isChosen = tab.dataset.mode === mode;
     tab.setAttribute("aria-selected", String(isChosen));
     tab.tabIndex = isChosen ? 0 : -1;
-    if (isChosen) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (isChosen) reveal(tab);
     if (isChosen && focus) tab.focus();
   }
   // Before the page has read what it kept, the first value would wipe it out.
@@ -28,16 +31,31 @@ function visit(place, focus = false) {
     const isChosen = tab.dataset.place === place;
     tab.setAttribute("aria-selected", String(isChosen));
     tab.tabIndex = isChosen ? 0 : -1;
-    if (isChosen) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (isChosen) reveal(tab);
     if (isChosen && focus) tab.focus();
   }
   window.dispatchEvent(new CustomEvent("easel:place", { detail: place }));
 }
 
+// On which sides the row goes on, for the fade there.
+const row = element.querySelector("[role=tablist]");
+function markEnds() {
+  row.toggleAttribute("data-before", row.scrollLeft > 1);
+  row.toggleAttribute("data-after", row.scrollLeft + row.clientWidth < row.scrollWidth - 1);
+}
+row.addEventListener("scroll", markEnds, { passive: true });
+// The letters come later than the row; a page that is scrolled down stays where it is.
+const whenSized = new ResizeObserver(() => {
+  const chosen = row.querySelector("[aria-selected=true]");
+  if (chosen && row.getBoundingClientRect().top >= 0) reveal(chosen);
+  markEnds();
+});
+for (const one of [row, ...tabs]) whenSized.observe(one);
+
 const go = (tab, focus) => (tab.dataset.place ? visit(tab.dataset.place, focus) : choose(tab.dataset.mode, focus));
 for (const tab of tabs) tab.addEventListener("click", () => go(tab));
 element.querySelector(".top-model").addEventListener("click", () => visit("models", true));
-element.querySelector("[role=tablist]").addEventListener("keydown", (event) => {
+row.addEventListener("keydown", (event) => {
   const at = tabs.findIndex((tab) => tab.getAttribute("aria-selected") === "true"), by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (!by) return;
   event.preventDefault();

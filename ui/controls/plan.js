@@ -10,7 +10,8 @@ async function ask() {
     if (!answer.ok || mine !== asked) return;
     const plan = await answer.json();
     if (mine !== asked) return;
-    say(plan);
+    const isSaid = explain(plan);
+    say(isSaid ? { ...plan, refusal: null } : plan);
     window.easelPlan = { ...plan, mode: value.mode };
     window.dispatchEvent(new CustomEvent("easel:plan"));
   } catch { /* offline: the stage says so */ }
@@ -25,6 +26,25 @@ function say({ refusal, advice }) {
     one.classList.toggle("is-refusal", text === refusal);
     return one;
   }));
+}
+
+// What is wrong with a control is said at the control, where that is in sight.
+const note = document.createElement("p");
+note.id = "field-note";
+note.className = "field-note";
+note.setAttribute("role", "alert");
+function explain({ refusal, field }) {
+  for (const one of document.querySelectorAll("[aria-describedby=field-note]")) { one.removeAttribute("aria-describedby"); one.removeAttribute("aria-invalid"); }
+  note.remove();
+  const control = field && document.getElementById(`ctl-${field}`), input = control?.querySelector("input:not([type=range])");
+  if (!input?.offsetParent) return false;
+  input.setAttribute("aria-invalid", "true");
+  input.setAttribute("aria-describedby", note.id);
+  note.textContent = refusal;
+  control.append(note);
+  // Never behind Generate.
+  note.scrollIntoView({ block: "nearest" });
+  return true;
 }
 
 watch("value", () => {
