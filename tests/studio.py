@@ -22,8 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 class Studio:
     """`python app.py` on 127.0.0.1. Leaving the context ends it and keeps its log."""
 
-    def __init__(self, data: Path, *flags: str) -> None:
+    def __init__(self, data: Path, *flags: str, errors: Path | None = None) -> None:
         self.data = data
+        # Where its stderr goes; into its log without it.
+        self.errors = errors
         self.flags = flags
         self.log: list[str] = []
         self.started_s = 0.0
@@ -42,9 +44,9 @@ class Studio:
         """Start and wait until it answers."""
         begin, self.url = time.monotonic(), ""
         command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", "0", "--data", str(self.data), *self.flags]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-        )
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        with contextlib.nullcontext(subprocess.STDOUT) if self.errors is None else self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         wait_for(lambda: bool(self.url) or self.process.poll() is not None, 60, "the address of the studio")

@@ -51,7 +51,7 @@ def offenders(folder: str, *, forbidden: tuple[str, ...], allowed: tuple[str, ..
         (
             "engine/jobs",
             ("torch", "engine.starter", "engine.diffusion"),
-            ("engine.diffusion.painter", "engine.diffusion.preprocessors", "engine.diffusion.quiet"),
+            ("engine.diffusion.libraries", "engine.diffusion.painter", "engine.diffusion.preprocessors"),
         ),
         ("engine/diffusion", ("engine.jobs", "engine.library", "engine.starter", "ui"), ()),
         ("engine/starter", ("engine.jobs", "engine.library", "ui"), ()),

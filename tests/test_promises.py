@@ -84,16 +84,16 @@ def test_nothing_that_draws_unpickles() -> None:
                 assert "weights_only=True" in ast.unparse(call), path
 
 
-@pytest.mark.parametrize("worker", ["inline", "process"])
+@pytest.mark.parametrize("worker", ["inline", "process", "maps"])
 def test_models_bring_no_code(worker: str, tmp_path: Path) -> None:
     """The library that loads models was told so before it was there, wherever it is loaded."""
     for path in modules("engine", "ui"):
         assert "trust_remote_code=True" not in path.read_text(encoding="utf-8"), path
-    if worker == "process":
-        begin = next(one for one in functions(ROOT / "engine/jobs/hosts/worker.py") if one.name == "serve")
+    if worker != "inline":
+        file, name, drawing = {"process": ("worker.py", "serve", "import Painter"), "maps": ("maps.py", "serve_maps", "import MapMaker")}[worker]
+        begin = next(one for one in functions(ROOT / "engine/jobs/hosts" / file) if one.name == name)
         lines = [ast.unparse(node) for node in begin.body]
-        told = next(number for number, line in enumerate(lines) if "DIFFUSERS_DISABLE_REMOTE_CODE" in line)
-        assert told < next(number for number, line in enumerate(lines) if "import Painter" in line)
+        assert lines.index("prepare_libraries()") < next(number for number, line in enumerate(lines) if drawing in line)
         return
     code = (
         "import sys; from pathlib import Path; from engine import Engine, Settings\n"

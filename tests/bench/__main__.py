@@ -66,9 +66,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", choices=tuple(TABLES), help="one of the tables; all without it")
     options = parser.parse_args()
-    from engine.diffusion.quiet import quiet_libraries
+    from engine.diffusion.libraries import prepare_libraries
 
-    quiet_libraries()
+    prepare_libraries()
     RESULTS.mkdir(exist_ok=True)
     for name, stages in TABLES.items():
         if options.only in (None, name):

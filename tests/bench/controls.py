@@ -30,9 +30,9 @@ def control_rows(rounds: int) -> tuple[list[Row], dict[str, Any]]:
         engine = Engine(Settings(data=Path(folder), worker="process"))
         try:
             sources = [bring(engine, np.asarray(cv2.resize(scene(128, 128, number=n), (EDGE, EDGE)), np.uint8)) for n in range(rounds + 1)]
-            cold = _seconds(lambda: engine.control_map(sources[0], "canny", {}, OWNER))
-            warm = [_seconds(lambda one=one: engine.control_map(one, "canny", {}, OWNER)) for one in sources[1:]]
-            cached = [_seconds(lambda one=one: engine.control_map(one, "canny", {}, OWNER)) for one in sources[1:]]
+            cold = _seconds(lambda: engine.controls.map(sources[0], "canny", {}, OWNER))
+            warm = [_seconds(lambda one=one: engine.controls.map(one, "canny", {}, OWNER)) for one in sources[1:]]
+            cached = [_seconds(lambda one=one: engine.controls.map(one, "canny", {}, OWNER)) for one in sources[1:]]
         finally:
             engine.close()
     plain, steered = unit_times(rounds)

@@ -134,7 +134,7 @@ def _recipe(mode: str, **more: Any) -> Recipe:
 
 
 if __name__ == "__main__":
-    from engine.diffusion.quiet import quiet_libraries
+    from engine.diffusion.libraries import prepare_libraries
 
-    quiet_libraries()
+    prepare_libraries()
     print(json.dumps(_enlarge(int(sys.argv[1]))))

@@ -32,7 +32,7 @@ def finish(page: Page) -> None:
     expect(page.locator(".strip-list li")).to_have_count(before + 1, timeout=120_000)
     stage(page, "done")
     page.locator(".stage-picture").evaluate("image => image.decode()")
-    page.evaluate("scrollTo(0, 0)")
+    page.evaluate("scrollTo(0, 0), document.querySelector('#controls').scrollTo(0, 0)")
 
 
 def draw(page: Page, words: str, *, steps: int = 24) -> None:
@@ -44,12 +44,12 @@ def tour(browser: Browser, studio: Studio, width: int, height: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": height})
     page = context.new_page()
     open_studio(page, studio)
-    for words in ("a red mushroom in a forest by day", "a purple crystal on an alien planet at night", "a white lighthouse by the sea at sunset"):
+    for words in ("a red mushroom in a forest by day", "a purple crystal on an alien planet at night", "a blue windmill on green hills by day"):
         draw(page, words)
     keep(page, f"text-{width}")
     send(page, "Image")
     expect(page.locator(".source-name")).to_have_text("256 × 256")
-    draw(page, "a white lighthouse by the sea at night")
+    draw(page, "a blue windmill on green hills at night")
     keep(page, f"image-{width}")
     send(page, "Inpaint")
     page.locator("#ctl-expand_right").fill("96")

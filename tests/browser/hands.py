@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import urllib.request
+from collections.abc import Callable
+from typing import Any
 
 from PIL import Image, ImageDraw
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.studio import Studio
+from tests.studio import Studio, wait_for
+from ui.forms import FIELDS
 
 
 def stage(page: Page, kind: str) -> None:
@@ -25,6 +29,13 @@ def write(page: Page, prompt: str, *, steps: int = 20) -> None:
 
 def generate(page: Page) -> None:
     page.get_by_role("button", name="Generate").click()
+
+
+def refused(page: Page, words: str) -> None:
+    """What was asked for was refused, in words that are in sight beside Generate."""
+    said = page.locator(".refusal-said")
+    expect(said).to_contain_text(words)
+    expect(said).to_be_in_viewport(ratio=0.9)
 
 
 def unfold(page: Page, name: str) -> None:
@@ -110,3 +121,39 @@ def size_shown(page: Page) -> tuple[int, int]:
     found = re.search(r"(\d+) × (\d+)", page.locator(".stage-facts").inner_text())
     assert found
     return int(found[1]), int(found[2])
+
+
+def asked(page: Page) -> Callable[[str], dict[str, Any]]:
+    """Press Generate in a way, without a moment's rest; returns the form and the rack that the server is asked with. Nothing is drawn."""
+    forms: list[dict[str, Any]] = []
+
+    def hold(route: Route) -> None:
+        call = json.loads(route.request.post_data or "{}")
+        if len(call["data"]) != len(FIELDS) + 6:
+            return route.continue_()
+        forms.append({"rack": call["data"][3], **dict(zip(FIELDS, call["data"][6:], strict=True))})
+        # A grid without values is refused.
+        for name, value in (("sheet", "grid"), ("vary_x", "seed"), ("vary_x_values", "")):
+            call["data"][6 + FIELDS.index(name)] = value
+        return route.continue_(post_data=json.dumps(call))
+
+    page.route("**/queue/join*", hold)
+
+    def ask(way: str) -> dict[str, Any]:
+        forms.clear()
+        if way == "click":
+            # As a finger does it: down and up in one moment, and no check beforehand that the button holds still.
+            box = page.locator("#go").bounding_box()
+            assert box is not None
+            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        else:
+            page.keyboard.press(way)
+
+        def has_come() -> bool:
+            page.wait_for_timeout(20)
+            return bool(forms)
+
+        wait_for(has_come, 20, "the form to be sent")
+        return forms[-1]
+
+    return ask

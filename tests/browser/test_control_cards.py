@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import SHOTS
-from tests.browser.hands import generate, picture_of, send, shown_picture, stage, tab, unfold, write
+from tests.browser.hands import generate, picture_of, refused, send, shown_picture, stage, tab, unfold, write
 from tests.studio import Studio
 
 pytestmark = pytest.mark.browser
@@ -60,15 +60,38 @@ def test_a_card_from_picture_to_map_to_drawing(page: Page, studio: Studio) -> No
     # Off and on: the same words without the unit go their own way.
     page.locator("#units [data-part=on]").uncheck()
     generate(page)
-    stage(page, "failed")
-    expect(page.locator(".stage-title")).to_contain_text("No unit has a picture")
+    refused(page, "No unit has a picture")
     tab(page, "Text")
     generate(page)
+    # The stage has kept the first picture: the second one is in the results when it is done.
+    expect(page.locator(".strip-list li")).to_have_count(2, timeout=60_000)
     stage(page, "done")
     expect(page.locator(".stage-facts")).to_contain_text("seed 3 ")
     alone = share_followed(shown_picture(page, studio), wanted)
     print(f"edges followed: {led:.2f} with the unit, {alone:.2f} without")
     assert led > alone + 0.15
+
+
+def test_generate_answers_while_the_map_is_made_and_can_be_taken_back(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/maps", lambda route: held.append(route))
+    tab(page, "ControlNet")
+    give_unit(page, picture_of())
+    expect(page.locator("#units figure[aria-busy=true]")).to_be_visible()
+    write(page, "a red tower", steps=2)
+    generate(page)
+    refused(page, "Making the map, then drawing. Stop takes it back.")
+    page.locator("#halt").click()
+    refused(page, "Taken back: nothing is drawn.")
+    expect(page.locator("#halt")).to_be_hidden()
+    generate(page)
+    refused(page, "Making the map, then drawing")
+    # Nothing is asked of the engine before the map is here.
+    expect(page.locator(".stage-example").first).to_be_visible()
+    held.pop().continue_()
+    stage(page, "done")
+    expect(page.locator(".refusal")).to_be_hidden()
+    expect(page.locator(".strip-list li")).to_have_count(1)
 
 
 def test_settings_of_a_picture_bring_its_units_back(page: Page) -> None:

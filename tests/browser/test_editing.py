@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from engine.library.noise_plan import noise_plan
 from tests.browser.conftest import SHOTS, open_studio
-from tests.browser.hands import bring, chip, generate, picture_of, size_shown, stage, tab, unfold, write
+from tests.browser.hands import bring, chip, generate, picture_of, refused, size_shown, stage, tab, unfold, write
 from tests.browser.test_sources import give
 from tests.diffusion.families import make_family
 from tests.studio import Studio, wait_for
@@ -164,8 +164,7 @@ def test_bad_input_is_one_sentence_at_its_control(page: Page, model: str, prompt
         expect(page.locator("#ctl-pictures .source-drop")).to_have_count(0)
     page.locator("#ctl-prompt textarea").fill(prompt)
     generate(page)
-    stage(page, "failed")
-    expect(page.locator(".stage-title")).to_have_text(words)
+    refused(page, words)
     expect(page.locator(f"#ctl-{control}.at-fault")).to_be_visible()
 
 

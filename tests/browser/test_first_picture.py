@@ -7,11 +7,11 @@ import re
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from engine.library.metadata import read_recipe
 from tests.browser.conftest import SHOTS, open_studio
-from tests.browser.hands import generate, stage, unfold, write
+from tests.browser.hands import generate, refused, stage, unfold, write
 from tests.studio import Studio
 
 pytestmark = pytest.mark.browser
@@ -69,9 +69,8 @@ def test_escape_stops_and_ctrl_enter_starts(page: Page) -> None:
 def test_an_error_explains_itself_at_its_control(page: Page) -> None:
     write(page, "   ")
     generate(page)
-    stage(page, "failed")
-    expect(page.locator(".stage-title")).to_have_text("The prompt is empty.")
-    expect(page.locator(".stage-hint")).to_contain_text("Write what you want to see")
+    refused(page, "The prompt is empty. Write what you want to see")
+    expect(page.locator(".stage-example").first).to_be_visible()
     expect(page.locator("#ctl-prompt.at-fault")).to_be_visible()
     expect(page.get_by_label("Prompt", exact=True)).to_be_focused()
     write(page, "a blue ship", steps=3)
@@ -105,6 +104,93 @@ def test_an_example_draws_at_a_click(page: Page) -> None:
     first.click()
     stage(page, "done")
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(words)
+
+
+def test_a_refusal_leaves_the_stage_and_leads_into_the_closed_fold(page: Page) -> None:
+    write(page, "a castle __nosuchlist__", steps=2)
+    generate(page)
+    refused(page, "nosuchlist")
+    expect(page.locator(".stage-example").first).to_be_visible()
+    unfold(page, "Expert")
+    page.get_by_label("Own width").fill("250")
+    page.get_by_role("button", name="Expert").click()
+    expect(page.get_by_label("Own width")).to_be_hidden()
+    write(page, "a castle", steps=2)
+    generate(page)
+    refused(page, "Own width cannot be '250'")
+    expect(page.get_by_label("Own width")).to_be_focused()
+    expect(page.get_by_label("Own width")).to_be_in_viewport()
+    expect(page.locator(".stage-example").first).to_be_visible()
+    page.get_by_label("Own width").fill("256")
+    expect(page.locator(".refusal")).to_be_hidden()
+
+
+def test_an_example_keeps_no_seed_and_reuse_keeps_its_own_in_sight(page: Page) -> None:
+    seeds: list[str] = []
+
+    def drawn() -> str:
+        expect(page.locator(".strip-list li")).to_have_count(len(seeds) + 1)
+        stage(page, "done")
+        return page.locator(".stage-facts").inner_text().split(" · ")[0].removeprefix("seed ")
+
+    mark = page.locator(".seed-kept")
+    write(page, "", steps=2)
+    page.locator(".stage-example").first.click()
+    seeds.append(drawn())
+    expect(mark).to_be_hidden()
+    generate(page)
+    seeds.append(drawn())
+    assert seeds[0] != seeds[1], "the example's seed was kept"
+    page.locator(".stage-actions").get_by_text("Reuse settings").click()
+    expect(mark).to_have_text(f"Seed {seeds[1]} kept✕")
+    page.reload()
+    stage(page, "done")
+    expect(mark).to_be_visible()
+    unfold(page, "Expert")
+    expect(page.get_by_label("Keep this seed")).to_be_checked()
+    mark.click()
+    expect(mark).to_be_hidden()
+    expect(page.get_by_label("Keep this seed")).not_to_be_checked()
+    generate(page)
+    seeds.append(drawn())
+    assert len(set(seeds)) == 3
+    page.get_by_label("Keep this seed").check()
+    expect(mark).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1440, 1024, 390])
+def test_no_word_of_generate_is_cut_off_while_something_runs(context: BrowserContext, studio: Studio, width: int) -> None:
+    page = context.new_page()
+    page.set_viewport_size({"width": width, "height": 844})
+    open_studio(page, studio)
+    page.locator("body").evaluate("body => body.toggleAttribute('data-running', true)")
+    measure = """(go, words) => {
+      go.textContent = words;
+      const range = document.createRange();
+      range.selectNodeContents(go);
+      const text = range.getBoundingClientRect(), box = go.getBoundingClientRect(), halt = document.getElementById("halt").getBoundingClientRect();
+      return [text.left - box.left, box.right - text.right, text.top - box.top, box.bottom - text.bottom, halt.left - box.right, innerWidth - halt.right];
+    }"""
+    for words in ("Generate  ≈ 9 s", "Generate  ≈ 40 s", "Generate\n≈ 12 s · 2nd in line", "Generate\n≈ 120 min · 12th in line"):
+        room = page.locator("#go").evaluate(measure, words)
+        assert min(room) >= 2, f"{words!r} at {width}: {room}"
+
+
+def test_a_closed_fold_says_what_acts_inside_it(page: Page) -> None:
+    unfold(page, "What you do not want")
+    page.get_by_label("Negative prompt").fill("blurry, low quality, text")
+    unfold(page, "Expert")
+    page.get_by_label("Seed", exact=True).fill("41")
+    page.get_by_label("Keep this seed").check()
+    page.get_by_label("Own width").fill("128")
+    page.wait_for_function("JSON.stringify(localStorage).includes('easel_form')")
+    page.reload()
+    page.locator('.stage[data-loaded="yes"]').wait_for()
+    expect(page.get_by_role("button", name="What you do not want blurry, low quality,…")).to_be_visible()
+    expect(page.get_by_role("button", name="Expert seed kept, own size")).to_be_visible()
+    expect(page.locator("#guidance-fold [data-says]")).to_have_count(0)
+    page.locator(".seed-kept").click()
+    expect(page.get_by_role("button", name="Expert own size")).to_be_visible()
 
 
 def test_a_second_visitor_sees_nothing(page: Page, browser: Browser, studio: Studio) -> None:
@@ -173,6 +259,6 @@ def test_expert_controls_are_used_and_never_hide_generate(page: Page) -> None:
     expect(page.locator(".stage-facts")).to_contain_text("seed 41 · 128 × 192 · 4 steps")
     page.get_by_label("Own width").fill("129")
     page.keyboard.press("Control+Enter")
-    stage(page, "failed")
-    expect(page.locator(".stage-title")).to_contain_text("Width cannot be '129'")
+    refused(page, "Own width cannot be '129'")
+    stage(page, "done")
     expect(page.get_by_label("Own width")).to_be_focused()

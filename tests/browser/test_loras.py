@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from safetensors.torch import save
 
 from tests.browser.conftest import SHOTS
-from tests.browser.hands import generate, shown_picture, stage, unfold, write
+from tests.browser.hands import generate, refused, shown_picture, stage, unfold, write
 from tests.studio import Studio
 
 pytestmark = pytest.mark.browser
@@ -79,7 +79,7 @@ def test_one_that_does_not_fit_says_why(page: Page, studio: Studio) -> None:
     expect(card.get_by_role("checkbox")).to_be_disabled()
     write(page, "a castle <lora:broken:1>", steps=2)
     generate(page)
-    expect(page.locator(".stage-title")).to_contain_text("The LoRA broken cannot be used")
+    refused(page, "The LoRA broken cannot be used")
     (folder / "broken.safetensors").unlink()
 
 
@@ -118,3 +118,19 @@ def test_a_chosen_card_looks_chosen_in_the_light_theme(page: Page) -> None:
     box.check()
     assert box.evaluate(ground) != before
     assert box.evaluate(ground) == "rgb(180, 82, 12)"
+
+
+def test_two_styles_at_full_weight_are_warned_of_and_made_lighter_in_one_click(page: Page) -> None:
+    open_rack(page)
+    much = page.locator(".rack-much")
+    for name in ("ink", "starter-fewsteps"):
+        page.locator(f'.rack-card[data-name="{name}"]').get_by_role("checkbox").check()
+    # Few steps are no style, and stand behind them.
+    expect(much).to_be_hidden()
+    expect(page.locator(".rack-card").last).to_have_attribute("data-name", "starter-fewsteps")
+    page.locator('.rack-card[data-name="neon"]').get_by_role("checkbox").check()
+    expect(much).to_contain_text("2 styles at these weights drown each other and the words.")
+    much.get_by_role("button", name="Use 0.60 each").click()
+    expect(much).to_be_hidden()
+    for name, weight in (("ink", "0.60"), ("neon", "0.60"), ("starter-fewsteps", "1.00")):
+        expect(page.locator(f'.rack-card[data-name="{name}"] .rack-row > output')).to_have_text(weight)

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.bench.pictures import strokes_of
 from tests.browser.conftest import SHOTS, open_studio
-from tests.browser.hands import bring, canvas, chip, generate, picture_of, shown_picture, size_shown, stage, stroke, strokes, tab, write
+from tests.browser.hands import bring, canvas, chip, generate, picture_of, refused, shown_picture, size_shown, stage, stroke, strokes, tab, write
 from tests.studio import Studio
 
 pytestmark = pytest.mark.browser
@@ -93,8 +93,18 @@ def test_undo_redo_tools_and_keys(inpaint: Page) -> None:
     strokes(inpaint, 4)
     write(inpaint, "a castle", steps=2)
     generate(inpaint)
-    expect(inpaint.locator(".stage")).to_have_attribute("data-kind", "failed")
-    expect(inpaint.locator(".stage-title")).to_have_text("The mask is empty.")
+    refused(inpaint, "The mask is empty.")
+
+
+def test_without_a_mask_the_board_alone_is_marked_and_words_say_why(inpaint: Page) -> None:
+    canvas(inpaint)
+    write(inpaint, "a castle", steps=2)
+    generate(inpaint)
+    refused(inpaint, "Nothing is masked. Paint over what should change, or grow the frame.")
+    expect(inpaint.locator(".editor.at-fault")).to_be_visible()
+    marked = """(one) => getComputedStyle(one).borderTopColor === "rgb(242, 133, 125)" """
+    assert inpaint.locator(".editor-board").evaluate(marked)
+    assert not inpaint.locator("#ctl-expand_left").evaluate(marked)
 
 
 def test_lasso_and_fill_mark_areas(inpaint: Page, studio: Studio) -> None:
@@ -265,3 +275,16 @@ def test_two_hundred_strokes_over_a_large_picture_are_accepted_at_once(page: Pag
         stage(page, "done")
     # 300 ms on a quiet machine; the tests share theirs with other work.
     assert took < 3000
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_on_a_phone_the_four_sides_stand_in_even_rows(page: Page, theme: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.evaluate("(isDark) => document.body.classList.toggle('dark', isDark)", theme == "dark")
+    tab(page, "Inpaint")
+    boxes = [one.bounding_box() for one in page.locator(".editor-grow input").all()]
+    rows = [round(box["y"]) for box in boxes if box is not None]
+    assert sorted(rows.count(row) for row in set(rows)) in ([4], [2, 2])
+    assert all(box is not None and box["height"] >= 44 and box["x"] + box["width"] <= 390 for box in boxes)
+    page.locator(".editor-grow").scroll_into_view_if_needed()
+    page.screenshot(path=SHOTS / f"grow-390-{theme}.png")

@@ -157,13 +157,14 @@ def test_a_memory_plan_is_chosen_and_the_next_picture_is_drawn_so(models: Page, 
     expect(plan).to_have_value("automatic")
     expect(said_of_it).to_contain_text("The quickest way that fits")
     # What cannot work here cannot be chosen, and the fold says why.
-    for title in ("Text encoders on the CPU", "In pieces (group offload)", "Quantised to 4 bits (bitsandbytes)"):
+    for title in ("Text encoders on the CPU", "In pieces (group offload)"):
         expect(plan.locator("option", has_text=title)).to_be_disabled()
         expect(plan.locator("option", has_text=title)).to_have_text(f"{title}: not here")
     models.get_by_text("What each plan does").click()
     expect(models.locator(".models-plans li")).to_have_count(8)
     expect(models.locator(".models-plans")).to_contain_text("Not here: this device has no memory of its own")
-    expect(models.locator(".models-plans")).to_contain_text("Not here: bitsandbytes needs an NVIDIA GPU for it.")
+    expect(plan.locator("option", has_text="Quantised to 4 bits (bitsandbytes)")).to_be_enabled()
+    expect(models.locator(".models-plans")).to_contain_text("about a third of their size; pictures change visibly")
     models.screenshot(path=SHOTS / "memory-plans-1440.png")
     models.get_by_text("What each plan does").click()
     plan.select_option("parts")
@@ -175,6 +176,23 @@ def test_a_memory_plan_is_chosen_and_the_next_picture_is_drawn_so(models: Page, 
     put(models, "a red castle", steps=2)
     generate(models)
     stage(models, "done")
+    # What only moves parts draws the same picture, so nothing is said of it; what makes weights smaller is.
+    expect(models.locator(".stage-facts")).to_contain_text("2 steps")
+    expect(models.locator(".stage-facts")).not_to_contain_text("weights")
+    tab(models, "Models")
+    plan.select_option("fp8")
+    said(models, "the next picture is drawn so.")
+    tab(models, "Text")
+    generate(models)
+    expect(models.locator(".stage-facts")).to_contain_text("weights in 8 bits", timeout=60_000)
+    models.screenshot(path=SHOTS / "weights-said-1440.png")
+    tab(models, "Models")
+    plan.select_option("parts")
+    said(models, "One part at a time: the next picture is drawn so.")
+    tab(models, "Text")
+    models.locator('.stage-actions [data-do="reuse"]').click()
+    expect(models.get_by_text("here they are as they were trained, so small things will differ.")).to_be_visible()
+    models.screenshot(path=SHOTS / "weights-otherwise-1440.png")
     # Another visitor finds it, and so does this one after a reload.
     models.reload()
     models.locator('.stage[data-loaded="yes"]').wait_for()
@@ -184,7 +202,7 @@ def test_a_memory_plan_is_chosen_and_the_next_picture_is_drawn_so(models: Page, 
     said(models, "Automatic: the next picture is drawn so.")
     tab(models, "Text")
     generate(models)
-    expect(models.locator(".strip-list li")).to_have_count(drawn + 2, timeout=60_000)
+    expect(models.locator(".strip-list li")).to_have_count(drawn + 3, timeout=60_000)
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.conftest import SHOTS, open_studio
-from tests.browser.hands import bring, canvas, chip, generate, picture_of, stage, stroke, tab, unfold, write
+from tests.browser.hands import bring, canvas, chip, generate, picture_of, refused, stage, stroke, tab, unfold, write
 from tests.studio import Studio
 
 pytestmark = pytest.mark.browser
@@ -96,8 +96,17 @@ def test_a_grid_that_cannot_be_is_refused(page: Page) -> None:
     vary(page, "Grid")
     write(page, "a castle", steps=2)
     generate(page)
-    stage(page, "failed")
-    expect(page.locator(".stage-title")).to_contain_text("There are no values for Guidance")
+    refused(page, "Across: There are no values for Guidance")
+    expect(page.locator("#ctl-vary_x_values.at-fault")).to_be_visible()
+    expect(page.locator(".at-fault")).to_have_count(1)
+    page.locator("#ctl-vary_x_values :is(textarea, input)").fill("2, 5")
+    expect(page.locator(".at-fault")).to_have_count(0)
+    page.locator("#ctl-vary_y_values :is(textarea, input)").fill("10, 20")
+    generate(page)
+    refused(page, "Down has values and no control.")
+    expect(page.locator("#ctl-vary_y.at-fault")).to_be_visible()
+    expect(page.locator(".at-fault")).to_have_count(1)
+    expect(page.locator(".strip-list li")).to_have_count(0)
 
 
 def test_a_dataset_of_two_classes(page: Page) -> None:

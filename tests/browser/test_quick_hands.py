@@ -2,56 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import Any
-
 import pytest
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Page
 
-from tests.browser.hands import chip, stage, unfold
-from tests.studio import wait_for
-from ui.forms import FIELDS
+from tests.browser.conftest import open_studio
+from tests.browser.hands import asked, chip, stage, unfold
+from tests.studio import Studio, wait_for
 
 pytestmark = pytest.mark.browser
 
 _ASK_AT_ONCE = ("click", "Control+Enter")
-
-
-def asked(page: Page) -> Callable[[str], dict[str, Any]]:
-    """Press Generate in a way, without a moment's rest; returns the form that the server is asked with. Nothing is drawn."""
-    forms: list[dict[str, Any]] = []
-
-    def hold(route: Route) -> None:
-        call = json.loads(route.request.post_data or "{}")
-        if len(call["data"]) != len(FIELDS) + 6:
-            return route.continue_()
-        forms.append(dict(zip(FIELDS, call["data"][6:], strict=True)))
-        # A grid without values is refused.
-        for name, value in (("sheet", "grid"), ("vary_x", "seed"), ("vary_x_values", "")):
-            call["data"][6 + FIELDS.index(name)] = value
-        return route.continue_(post_data=json.dumps(call))
-
-    page.route("**/queue/join*", hold)
-
-    def ask(way: str) -> dict[str, Any]:
-        forms.clear()
-        if way == "click":
-            # As a finger does it: down and up in one moment, and no check beforehand that the button holds still.
-            box = page.locator("#go").bounding_box()
-            assert box is not None
-            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        else:
-            page.keyboard.press(way)
-
-        def has_come() -> bool:
-            page.wait_for_timeout(20)
-            return bool(forms)
-
-        wait_for(has_come, 20, "the form to be sent")
-        return forms[-1]
-
-    return ask
 
 
 def type_into(page: Page, selector: str, text: str) -> None:
@@ -120,3 +80,33 @@ def test_a_double_click_asks_once(page: Page) -> None:
     page.keyboard.press("Escape")
     stage(page, "stopped")
     assert len(asks) == 1, asks
+
+
+@pytest.mark.parametrize(
+    ("fold", "name", "kept"), [("Expert", "seed", "123"), ("Expert", "width", "320"), ("What you do not want", "negative_prompt", "blurry")]
+)
+def test_what_is_typed_into_a_fold_that_was_just_opened_stands(page: Page, studio: Studio, fold: str, name: str, kept: str) -> None:
+    """The values that the browser has kept come into a fold some frames after it shows; on a slow browser a hand is quicker."""
+    selector = f"#ctl-{name} :is(textarea, input)"
+    unfold(page, fold)
+    type_into(page, selector, kept)
+    page.keyboard.press("Tab")
+    wait_for(lambda: page.evaluate("localStorage.getItem('easel_form')?.length > 0"), 10, "the form to be kept")
+    page.wait_for_timeout(500)
+    open_studio(page, studio)
+    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 6})
+    page.evaluate(
+        """([fold, selector]) => new Promise((done) => {
+          [...document.querySelectorAll("#controls .fold > button")].find((one) => one.textContent.includes(fold)).click();
+          const look = () => { const field = document.querySelector(selector); if (!field) return requestAnimationFrame(look); field.focus(); done(); };
+          look();
+        })""",
+        [fold, selector],
+    )
+    page.keyboard.type("64")
+    field = page.locator(selector)
+    found = field.input_value()
+    assert "64" in found
+    page.wait_for_timeout(3000)
+    assert field.input_value() == found
+    assert asked(page)("Control+Enter")[name] == found

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import SHOTS, open_studio
-from tests.browser.hands import bring, chip, choose_file, generate, picture_of, send, size_shown, stage, tab, write
+from tests.browser.hands import bring, chip, choose_file, generate, picture_of, refused, send, size_shown, stage, tab, write
 from tests.studio import Studio
 
 pytestmark = pytest.mark.browser
@@ -97,9 +97,26 @@ def test_without_a_source_the_control_is_named(page: Page) -> None:
     tab(page, "Image")
     write(page, "a red tower", steps=2)
     generate(page)
-    stage(page, "failed")
-    expect(page.locator(".stage-title")).to_have_text("There is no source picture.")
+    refused(page, "There is no source picture.")
     expect(page.locator("#ctl-source.at-fault")).to_be_visible()
+
+
+def test_a_file_that_is_no_picture_is_refused_in_sight_on_every_tab(page: Page) -> None:
+    drop = """() => {
+      const data = new DataTransfer();
+      data.items.add(new File(["no picture"], "words.txt", { type: "text/plain" }));
+      document.body.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: data }));
+    }"""
+    page.evaluate(drop)
+    refused(page, "Choose a PNG")
+    expect(page.locator(".stage-example").first).to_be_visible()
+    page.get_by_label("Close this message").click()
+    expect(page.locator(".refusal")).to_be_hidden()
+    # Where the source's own card is in sight, it says it.
+    tab(page, "Image")
+    page.evaluate(drop)
+    expect(page.locator(".source-error")).to_be_visible()
+    expect(page.locator(".refusal")).to_be_hidden()
 
 
 def test_the_source_is_there_after_a_reload_and_for_nobody_else(page: Page, browser: Browser, studio: Studio) -> None:

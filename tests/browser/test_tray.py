@@ -154,6 +154,28 @@ def test_deleted_restored_and_destroyed(page: Page, studio: Studio) -> None:
     expect(page.locator(".strip-bin")).to_be_hidden()
 
 
+def test_tab_stops_at_one_picture_and_arrows_go_to_the_others(page: Page, studio: Studio) -> None:
+    for words in ("a red castle", "a blue ship", "a green tree"):
+        draw(page, words)
+    stops = page.locator(".strip-list :is(button, a):not([tabindex='-1'])")
+    first, second, third = (entries(page).nth(at).locator(".strip-open") for at in range(3))
+    expect(stops).to_have_count(5)
+    first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(second).to_be_focused()
+    expect(entries(page).nth(1)).to_have_class(re.compile("is-current"))
+    expect(page.locator(".stage-picture img, .stage-frame img").first).to_have_attribute("alt", re.compile("blue ship"))
+    page.keyboard.press("End")
+    expect(third).to_be_focused()
+    expect(stops).to_have_count(5)
+    page.keyboard.press("Home")
+    expect(first).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    expect(first).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(entries(page).nth(0).get_by_role("button", name="Reuse")).to_be_focused()
+
+
 def test_a_second_tab_sees_what_is_deleted_in_the_first(page: Page, studio: Studio) -> None:
     draw(page, "a white lighthouse")
     other = page.context.new_page()

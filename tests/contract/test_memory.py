@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.contract.memory import MemoryChoice, Plan, Room, fit, gigabytes, ladder, lighter, tile_edge, went_on
+from engine.contract.memory import MemoryChoice, Plan, Room, fit, gigabytes, ladder, lighter, on_other_weights, tile_edge, went_on
 from engine.machine import find_room
 
 GB = 1024**3
@@ -145,3 +145,14 @@ def test_the_room_is_found_without_a_gpu() -> None:
     assert room.is_host
     assert room.bytes > GB
     assert find_room("cpu", 3).bytes == 3 * GB
+
+
+def test_other_weights_are_told_in_one_sentence() -> None:
+    assert on_other_weights(None, None) == on_other_weights("int8", "int8") == ""
+    assert on_other_weights("fp8", None) == (
+        "This picture was drawn with weights in 8 bits; here they are as they were trained, so small things will differ."
+    )
+    assert on_other_weights(None, "nf4") == (
+        "This picture was drawn with weights as they were trained; here they are quantised to 4 bits, so small things will differ."
+    )
+    assert on_other_weights("fp8", "int8").count("8 bits") == 2

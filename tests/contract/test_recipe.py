@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from engine import DamagedFile, ModelCard, Recipe, TextToImage
@@ -47,6 +49,23 @@ def test_a_picture_of_a_batch_has_its_own_recipe() -> None:
     recipe = resolve(TextToImage(prompt="x", seed=2**32 - 1, count=3), CARD)
     assert [recipe.for_picture(k).seed for k in range(3)] == [2**32 - 1, 0, 1]
     assert recipe.for_picture(2).count == 1
+
+
+# As the first pictures carry it, to the byte.
+OLD = (
+    '{"count":1,"guidance_scale":4.0,"height":192,"mode":"txt2img","model":"starter","model_hash":"' + "ab" * 32 + '","negative_prompt":"",'
+    '"prompt":"a tower","scheduler":"dpmpp_2m","seed":7,"steps":20,"version":1,"width":256}'
+)
+
+
+def test_how_weights_lay_is_said_where_they_were_made_smaller_and_asks_for_nothing() -> None:
+    recipe = Recipe.from_json(OLD)
+    assert recipe.packing is None
+    assert recipe.canonical_json() == OLD
+    assert recipe.digest() == hashlib.sha256(OLD.encode()).hexdigest()
+    packed = recipe.model_copy(update={"packing": "int8"})
+    assert Recipe.from_json(packed.canonical_json()) == packed != recipe
+    assert packed.to_request() == recipe.to_request()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"version":2}', "x" * 100])

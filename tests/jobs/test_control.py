@@ -67,6 +67,24 @@ def test_paused_jobs_go_on_bit_for_bit_after_a_restart(tmp_path: Path, request_o
         assert not engine.pause(job.id, OWNER)
 
 
+def test_the_seconds_of_a_paused_picture_are_those_of_all_its_runs(tmp_path: Path, request_of: Make) -> None:
+    with open_studio(tmp_path) as engine:
+        job = engine.submit(request_of(steps=60), OWNER)
+        pause_at(engine, job, 50)
+        waited = time.monotonic()
+        time.sleep(0.5)
+        assert engine.resume(job.id, OWNER)
+        drawn(engine, job)
+        last_run = time.monotonic() - waited - 0.5
+        (resumed,) = engine.pictures_of(job.id, OWNER)
+        whole = engine.submit(request_of(steps=60), OWNER)
+        drawn(engine, whole)
+        (straight,) = engine.pictures_of(whole.id, OWNER)
+    print(f"straight {straight.seconds:.2f} s, resumed {resumed.seconds:.2f} s, its last run at most {last_run:.2f} s")
+    # A machine that is busy in between may take longer over either; a sixth of the steps is told from all of them.
+    assert resumed.seconds > 0.4 * straight.seconds
+
+
 def test_a_batch_is_paused_in_its_second_picture(tmp_path: Path, request_of: Make) -> None:
     with open_studio(tmp_path) as engine:
         whole = drawn(engine, engine.submit(request_of(scheduler="euler_a", steps=20, count=3), OWNER))
@@ -110,6 +128,34 @@ def test_a_paused_file_that_is_damaged_costs_only_time(tmp_path: Path, request_o
             path.unlink() if damage is None else path.write_bytes(damage)
             engine.resume(job.id, OWNER)
             assert drawn(engine, job) == whole
+
+
+@pytest.mark.parametrize(("begun", "ended"), [("fp8", "everything"), ("everything", "fp8"), ("everything", "parts")])
+def test_a_job_is_taken_up_under_another_memory_plan(tmp_path: Path, request_of: Make, begun: str, ended: str) -> None:
+    """Half a picture of other numbers would be a picture that nobody could draw again: it is drawn whole, and its owner is told why."""
+    with open_studio(tmp_path) as engine:
+        engine.memory.choose(ended)
+        job = engine.submit(request_of(steps=40), OWNER)
+        (whole,) = drawn(engine, job)
+        engine.memory.choose(begun)
+        job = engine.submit(request_of(steps=40), OWNER)
+        at = pause_at(engine, job, 5)
+        engine.memory.choose(ended)
+        engine.resume(job.id, OWNER)
+        events = events_of(engine, job.id)
+        ending = events[-1]
+        assert isinstance(ending, Finished)
+        (picture,) = ending.pictures
+        assert pixels(picture.path) == whole
+        assert picture.recipe.packing == ("fp8" if ended == "fp8" else None)
+        first = min(event.step for event in events if isinstance(event, Progress))
+        # A plan that only moves parts goes on where it was.
+        is_anew = "fp8" in (begun, ended)
+        assert (first <= at.step, bool(ending.note)) == (is_anew, is_anew)
+        if begun == "fp8":
+            assert ending.note == (
+                "This picture was begun with weights in 8 bits; now they are as they were trained, so it is drawn from its beginning."
+            )
 
 
 def test_a_waiting_job_can_be_paused_and_is_passed_by(tmp_path: Path, request_of: Make) -> None:

@@ -65,7 +65,7 @@ def unit(desk: Engine, **values: Any) -> dict[str, Any]:
 
 
 def test_a_unit_changes_the_picture_and_is_gone_afterwards(desk: Engine) -> None:
-    card = next(card for card in desk.controls() if card.name == "quick-edges")
+    card = next(card for card in desk.controls.cards() if card.name == "quick-edges")
     assert (card.kind, card.preprocessor, card.family, card.problem) == ("edges", "canny", "the starter", None)
     plain = draw(desk, "txt2img")[0]
     steered = draw(desk, "txt2img", controls=[unit(desk)])[0]
@@ -109,7 +109,7 @@ def test_a_map_is_made_once_and_belongs_to_whoever_asks(desk: Engine, monkeypatc
     image = scene(120, 90, number=3)
     mine, yours = bring(desk, image), bring(desk, image, owner="visitor-other")
     start = time.perf_counter()
-    first = desk.control_map(mine, "canny", {}, OWNER)
+    first = desk.controls.map(mine, "canny", {}, OWNER)
     made_s = time.perf_counter() - start
 
     def never(_self: InlineMaps, _task: MapTask) -> None:
@@ -117,14 +117,14 @@ def test_a_map_is_made_once_and_belongs_to_whoever_asks(desk: Engine, monkeypatc
 
     monkeypatch.setattr(InlineMaps, "make", never)
     start = time.perf_counter()
-    assert desk.control_map(mine, "canny", {"high": 200}, OWNER) == first
+    assert desk.controls.map(mine, "canny", {"high": 200}, OWNER) == first
     print(f"map of 120 × 90: made in {made_s * 1000:.0f} ms, found again in {(time.perf_counter() - start) * 1000:.1f} ms")
-    assert desk.control_map(yours, "canny", {}, "visitor-other").hash == first.hash
+    assert desk.controls.map(yours, "canny", {}, "visitor-other").hash == first.hash
     assert desk.input_image(first.hash, "visitor-other").width == 120
     with pytest.raises(NotFound):
         desk.input_image(first.hash, "visitor-third")
     with pytest.raises(NotFound) as caught:
-        desk.control_map(mine, "canny", {}, "visitor-third")
+        desk.controls.map(mine, "canny", {}, "visitor-third")
     assert caught.value.field == "controls"
 
 
@@ -238,12 +238,12 @@ def test_maps_have_a_process_of_their_own(tmp_path: Path) -> None:
 def test_importing_the_engine_and_asking_for_cards_brings_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib; from engine import Engine, Settings; e = Engine(Settings(data=pathlib.Path(sys.argv[1]), worker='process'));"
-        "assert len(e.preprocessors()) == 16; e.controls(); e.close(); sys.exit('torch' in sys.modules)"
+        "assert len(e.controls.preprocessors()) == 16; e.controls.cards(); e.close(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(tmp_path)], timeout=120, check=False).returncode == 0
 
 
 def test_settings_pick_the_host(tmp_path: Path) -> None:
     engine = Engine(Settings(data=tmp_path, worker="process"))
-    assert isinstance(engine._controls._host, ProcessMaps)  # pyright: ignore[reportPrivateUsage]
+    assert isinstance(engine.controls._host, ProcessMaps)  # pyright: ignore[reportPrivateUsage]
     engine.close()

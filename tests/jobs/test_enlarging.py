@@ -90,7 +90,8 @@ def test_no_seam_at_the_tile_borders(engine: Engine) -> None:
     beside = [line + k for line in borders for k in (-3, -2, -1, 1, 2, 3)]
     energy = [float(steps[:, borders].mean() / steps[:, beside].mean()) for steps in (tiled, whole)]
     print(f"seam energy over {count} pictures, {len(borders)} borders: {energy[0]:.3f} in tiles, {energy[1]:.3f} in one piece")
-    assert energy[0] <= 1.05 * energy[1]
+    # A step that is no larger than those beside it is no seam, however smooth one piece is there.
+    assert energy[0] <= 1.05 * max(energy[1], 1.0)
 
 
 def test_tiles_that_differ_meet_without_a_step() -> None:
@@ -129,10 +130,31 @@ def again(engine: Engine, job_id: str) -> Rgb:
     return read(ending.pictures[0])
 
 
+def test_tiles_that_other_weights_drew_are_drawn_again(engine: Engine) -> None:
+    values: dict[str, object] = {**TILED, "source": bring(engine, scene(number=7)), "seed": 3}
+    unbroken = read(draw(engine, "upscale", **values)[0])
+    engine.memory.choose("fp8")
+    try:
+        job_id = stop_after(engine, values, 2)
+        assert all(path.stem.endswith("-fp8") for path in tile_files(engine))
+    finally:
+        engine.memory.choose("automatic")
+    ending = events_of(engine, engine.duplicate(job_id, OWNER).id)[-1]
+    assert isinstance(ending, Finished)
+    assert read(ending.pictures[0]).tobytes() == unbroken.tobytes()
+    assert ending.note.startswith("This picture was begun with weights in 8 bits;")
+    assert not tile_files(engine)
+
+
 def test_a_stopped_run_goes_on_to_the_same_bytes(engine: Engine) -> None:
     values: dict[str, object] = {**TILED, "source": bring(engine, scene(number=7)), "seed": 3, "scheduler": "euler_a"}
     unbroken = read(draw(engine, "upscale", **values)[0])
     assert again(engine, stop_after(engine, values, 4)).tobytes() == unbroken.tobytes()
+    # The seconds of the tiles that were left teach nobody what the whole takes.
+    asked = parse_request({"mode": "upscale", **values})
+    before = engine.estimate(asked, OWNER).seconds
+    again(engine, stop_after(engine, values, 4))
+    assert engine.estimate(asked, OWNER).seconds == before
     # A kept tile is really used: another one in its place is seen; a damaged one is drawn again.
     job_id = stop_after(engine, values, 2)
     tile_files(engine)[0].write_bytes(encoded(np.full((64, 64, 3), (255, 0, 0), np.uint8)))

@@ -63,6 +63,21 @@ def test_one_picture_that_the_machine_was_too_busy_for_bends_nothing() -> None:
     assert statistics.median(errors) < 0.15
 
 
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 2**16), st.integers(0, 10), st.floats(-7, 7))
+def test_one_wrong_time_among_ten_bends_nothing(seed: int, place: int, by: float) -> None:
+    """A picture that was resumed was once learnt with the seconds of its last step alone, and all prices came to nothing"""
+    rng = random.Random(seed)
+    seen = [(one := drawn(rng), truth(one) * rng.lognormvariate(0, 0.1)) for _ in range(10)]
+    seen.insert(place, (drawn(rng), 2.718**by))
+    fit = Fit.of(seen)
+    away = [fit.spread(one).seconds / took for one, took in (*seen[:place], *seen[place + 1 :])]
+    assert 0.5 < statistics.median(away) < 2
+    # A kind that was never seen is priced like the others.
+    unseen = [fit.spread(Traits("new", one.megapixels, one.work)).seconds / took for one, took in (*seen[:place], *seen[place + 1 :])]
+    assert 1 / 3 < statistics.median(unseen) < 3
+
+
 def test_a_machine_that_grew_slower_shows() -> None:
     rng = random.Random(3)
     seen = [(one := drawn(rng), truth(one) * (1 if number < 40 else 3)) for number in range(120)]

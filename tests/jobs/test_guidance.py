@@ -17,12 +17,12 @@ SMALL = {"prompt": "a red castle", "steps": 4, "width": 64, "height": 64}
 
 def test_a_grid_over_styles_and_rescale_shares_its_seed(inline_engine: Engine) -> None:
     axes = [parse_axis("style", "cfg, apg, tangential"), parse_axis("guidance rescale", "0, 0.7")]
-    sheet = inline_engine.submit_grid(SMALL, axes, OWNER)
+    sheet = inline_engine.sheets.grid(SMALL, axes, OWNER)
     assert sheet.columns == ("Guidance style CFG", "Guidance style APG", "Guidance style Tangential CFG")
     assert sheet.rows == ("Guidance rescale 0", "Guidance rescale 0.7")
     for cell in sheet.cells:
         events_of(inline_engine, cell.job_id or "")
-    views = inline_engine.sheet_cells(sheet)
+    views = inline_engine.sheets.cells(sheet)
     recipes = [view.pictures[0].recipe for view in views]
     assert [one.guidance.style for one in recipes] == ["cfg", "apg", "tangential"] * 2
     assert [one.guidance.rescale for one in recipes] == [0.0] * 3 + [0.7] * 3
@@ -31,7 +31,7 @@ def test_a_grid_over_styles_and_rescale_shares_its_seed(inline_engine: Engine) -
 
 
 def test_an_axis_with_a_style_that_is_none_says_so_in_its_cell(inline_engine: Engine) -> None:
-    sheet = inline_engine.submit_grid(SMALL, [parse_axis("guidance_style", "pag, magic")], OWNER)
+    sheet = inline_engine.sheets.grid(SMALL, [parse_axis("guidance_style", "pag, magic")], OWNER)
     error = sheet.cells[1].error
     assert error is not None
     assert error["field"] == "guidance_style"

@@ -122,12 +122,12 @@ def test_a_thumbnail_is_small_and_square(inline_engine: Engine, request_of: Make
 
 
 def test_a_picture_in_the_bin_leaves_its_sheet(inline_engine: Engine, request_of: Make) -> None:
-    sheet = inline_engine.submit_dataset({"prompt": "a {red|blue} ship", "steps": 1, "width": 64, "height": 64}, OWNER)
+    sheet = inline_engine.sheets.dataset({"prompt": "a {red|blue} ship", "steps": 1, "width": 64, "height": 64}, OWNER)
     for cell in sheet.cells:
         events_of(inline_engine, cell.job_id or "")
-    first = inline_engine.sheet_cells(sheet)[0].pictures[0]
+    first = inline_engine.sheets.cells(sheet)[0].pictures[0]
     inline_engine.throw_away([first.id], OWNER)
-    assert [len(view.pictures) for view in inline_engine.sheet_cells(sheet)] == [0, 1]
+    assert [len(view.pictures) for view in inline_engine.sheets.cells(sheet)] == [0, 1]
 
 
 def test_a_failure_is_shown_until_it_is_put_away_or_tried_again(inline_engine: Engine, request_of: Make) -> None:

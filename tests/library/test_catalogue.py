@@ -7,11 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from engine import Engine, InvalidRequest, ModelNotFound, Settings, parse_request
+from engine.__main__ import main
 from engine.library.catalogue import BUNDLED, Catalogue
 from tests.conftest import OWNER, STARTER
-from tests.library.key_tables import kohya, sd1, sdxl, unet_layers, write
+from tests.library.key_tables import kohya, sd1, sd2, sdxl, unet_layers, write
+from ui.models import models_view
 
 
 @pytest.fixture
@@ -36,6 +40,17 @@ def second(models: Path, name: str = "second") -> Path:
         json.dumps(facts | {"title": "Second", "default_steps": 11, "sizes": [[128, 128]], "default_size": [128, 128]})
     )
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# Second\nTrained on drawings.\n")
+    return folder
+
+
+def of_the_second_diffusion(models: Path, name: str = "sd2") -> Path:
+    """A folder whose denoiser hears words 1024 wide, as that of Stable Diffusion 2 does, under the first one's pipeline."""
+    folder = second(models, name)
+    weights, settings = next((folder / "unet").glob("*.safetensors")), folder / "unet" / "config.json"
+    tensors = load_file(weights)
+    wide = {key: torch.zeros(one.shape[0], 1024) for key, one in tensors.items() if key.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))}
+    save_file(tensors | wide, weights)
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"cross_attention_dim": 1024}))
     return folder
 
 
@@ -160,3 +175,24 @@ def test_the_words_of_its_maker_are_cut_to_a_few_pages(engine: Engine, models: P
     assert len(engine.model_words("second")) == 64 * 1024
     (folder / "README.md").unlink()
     assert engine.model_words("second") == ""
+
+
+def test_the_second_stable_diffusion_is_called_so(models: Path, engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a folder and as one file, drawn by the row of the first one: on the Models tab, in a terminal, beside an adapter."""
+    of_the_second_diffusion(models)
+    write(models / "two.safetensors", sd2())
+    (engine.settings.data / "loras").mkdir(exist_ok=True)
+    write(engine.settings.data / "loras" / "first.safetensors", kohya(unet_layers(768, start="lora_unet_", glue="_")))
+    cards = {card.name: card for card in engine.models()}
+    assert {name: cards[name].family_title for name in ("starter", "sd2", "two.safetensors")} == {
+        "starter": "Stable Diffusion 1", "sd2": "Stable Diffusion 2", "two.safetensors": "Stable Diffusion 2",
+    }  # fmt: skip
+    assert cards["sd2"].family == "sd1"
+    shown = {one["name"]: one for one in models_view(engine, may_manage=False)["models"]}
+    assert shown["sd2"]["family"] == "Stable Diffusion 2"
+    assert "family Stable Diffusion 2," in next(one["text"] for one in shown["sd2"]["about"] if one["title"] == "On this machine")
+    assert main(["models", "list", "--data", str(engine.settings.data)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sd2 ")]
+    assert "Stable Diffusion 2 " in line
+    first = next(card for card in engine.loras() if card.name == "first")
+    assert first.misfit(cards["sd2"]) == "it was made for Stable Diffusion 1, not for Second."

@@ -90,7 +90,7 @@ def test_what_the_device_has_comes_along_when_that_is_wanted(inline_engine: Engi
     for owner in (OWNER, PHONE):
         events_of(inline_engine, inline_engine.submit(request_of(steps=1), owner).id, owner)
         inline_engine.add_input(source, owner)
-    sheet = inline_engine.submit_dataset({"prompt": "a {red|blue} ship", "steps": 1, "width": 64, "height": 64}, PHONE)
+    sheet = inline_engine.sheets.dataset({"prompt": "a {red|blue} ship", "steps": 1, "width": 64, "height": 64}, PHONE)
     code = inline_engine.device_code(OWNER)
     with pytest.raises(Busy, match="still open"):
         inline_engine.use_device_code(code.text, PHONE, brings=True)
@@ -100,9 +100,9 @@ def test_what_the_device_has_comes_along_when_that_is_wanted(inline_engine: Engi
     assert inline_engine.use_device_code(code.text, PHONE, brings=True) == OWNER
     assert inline_engine.tray(OWNER).shelf == 4
     assert inline_engine.tray(PHONE).shelf == 0
-    assert inline_engine.sheet_cells(inline_engine.sheet(sheet.id, OWNER))[0].state == "done"
+    assert inline_engine.sheets.cells(inline_engine.sheets.get(sheet.id, OWNER))[0].state == "done"
     with pytest.raises(NotFound):
-        inline_engine.sheet(sheet.id, PHONE)
+        inline_engine.sheets.get(sheet.id, PHONE)
 
 
 def test_without_that_wish_it_stays(inline_engine: Engine, request_of: Make) -> None:

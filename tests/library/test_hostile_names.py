@@ -115,7 +115,7 @@ FIELDS: dict[str, Callable[[Engine, str], object]] = {
     "wildcards": lambda engine, name: engine._shelves.wildcards.lines(name, "prompt"),
     "upscalers": lambda engine, name: engine._shelves.upscalers.path(name),
     "styles": lambda engine, name: engine.style(name),
-    "sheets": lambda engine, name: engine.sheet(name, OWNER),
+    "sheets": lambda engine, name: engine.sheets.get(name, OWNER),
     "pictures": lambda engine, name: engine.picture(name),
     "pictures as a source": lambda engine, name: engine.input_from_picture(name, OWNER),
     "pictures as a file": lambda engine, name: engine.picture_file(name, "webp"),

@@ -563,3 +563,11 @@ def test_only_what_somebody_looked_at_is_started(line: Line, shelf: Shelf) -> No
     plan = shelf.models.look("ada/tiny")
     assert Downloads(shelf.models).start(plan.id).name == "tiny"
     line.wait("tiny", None)
+
+
+def test_the_second_stable_diffusion_is_called_so(tiny: Files, tmp_path: Path) -> None:
+    """Its pipeline is the first one's; what its denoiser hears tells them apart before anything is fetched."""
+    wide = json.dumps(json.loads(tiny["unet/config.json"]) | {"cross_attention_dim": 1024}).encode()
+    with TinyHub({"ada/tiny": tiny | {"unet/config.json": wide}, "ada/first": dict(tiny)}, CARD) as running:
+        models = HubModels(tmp_path / "models", Hub(running.endpoint))
+        assert [models.look(name).family for name in ("ada/tiny", "ada/first")] == ["sd2", "sd1"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 
-from engine import Cancelled, EngineError, Failed, Finished, Loading, OutOfMemory, Progress, Queued, Recipe, parse_request
+from engine import Cancelled, EngineError, Failed, Finished, Loading, OutOfMemory, Picture, Progress, Queued, Recipe, parse_request
 from ui.forms import FIELDS, from_recipe, nearest_size, parse_size, request_mode, size_label, tab_of, to_request_values
-from ui.links import judge, sign
+from ui.links import judge, picture_view, sign
 from ui.messages import place_in_line, seconds
 from ui.stream import stage_view
 
@@ -103,6 +106,21 @@ def test_size_labels_are_inverse() -> None:
     assert parse_size(size_label(64, 96)) == ("64", "96")
 
 
+SEEN = RECIPE.model_copy(update={"mode": "img2img", "source": "0" * 64, "strength": 0.5, "fit": "pad"})
+PICTURE = Picture(
+    id="p",
+    job_id="j",
+    index=0,
+    path=Path("p.png"),
+    width=384,
+    height=256,
+    seed=0,
+    seconds=1.1,
+    recipe=SEEN,
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+)
+
+
 @pytest.mark.parametrize(
     ("event", "kind", "words"),
     [
@@ -111,6 +129,7 @@ def test_size_labels_are_inverse() -> None:
         (Progress("j", 0, 1, 3, 20, b"x", 1.6), "drawing", "Step 3 of 20 · ≈ 2 s left"),
         (Progress("j", 1, 4, 3, 20, None), "drawing", "Picture 2 of 4 · step 3 of 20"),
         (Finished("j", (), 1.24), "done", "0 pictures in 1.2 s"),
+        (Finished("j", (PICTURE,), 1.24), "done", "Done"),
         (Cancelled("j", 5, ()), "stopped", "Stopped after step 5"),
         (Cancelled("j", 0, ()), "stopped", "Stopped before it began"),
         (Failed("j", OutOfMemory("Too large.", "Try smaller.", "width")), "failed", "Too large."),
@@ -120,6 +139,18 @@ def test_every_event_has_its_state_and_words(event: object, kind: str, words: st
     view = stage_view(event, SECRET, RECIPE)  # type: ignore[arg-type]
     assert view is not None
     assert (view["kind"], view["text"]) == (kind, words)
+
+
+def test_more_than_one_picture_are_all_there_to_choose_from() -> None:
+    one, more = (stage_view(Finished("j", (PICTURE,) * count, 2.0), SECRET, RECIPE) for count in (1, 2))
+    assert one is not None
+    assert more is not None
+    assert "pictures" not in one
+    assert [view["id"] for view in more["pictures"]] == ["p", "p"]
+
+
+def test_a_picture_says_how_many_steps_were_walked() -> None:
+    assert picture_view(PICTURE, SECRET)["steps"] == 6
 
 
 def test_a_failure_names_hint_and_control() -> None:

@@ -104,8 +104,8 @@ def test_the_plan_of_a_flow_follows_the_size(studio: Studio) -> None:
             assert shares(**{**edit, "source": odd}) == wanted(1024, 1024)
         marked = ask(studio, "plan", model="klein", scheduler="flow_unipc", steps=10, mode="img2img", strength=0.6)
         assert (len(marked["shares"]), marked["start"]) == (11, 4)
-        status, _ = post(studio, "/live/plan", json.dumps({"scheduler": "flow_euler", "model": "klein", "width": "wide"}).encode())
-        assert status == 422
+        odd = ask(studio, "plan", model="klein", scheduler="flow_euler", width="wide")
+        assert (odd["field"], odd["shares"]) == ("width", [])
     finally:
         shutil.rmtree(folder)
 
@@ -119,9 +119,17 @@ def test_nonsense_is_refused(studio: Studio, what: str, body: bytes) -> None:
 def test_strangers_and_heavy_bodies_are_turned_away(studio: Studio) -> None:
     assert post(studio, "/live/words", b"{}", header=False)[0] == 403
     assert post(studio, "/live/words", b"x" * 600_000)[0] == 413
-    for steps in ("many", -1, 1e9, True, None):
-        status, _ = post(studio, "/live/plan", json.dumps({"scheduler": "euler", "steps": steps, "strength": "x"}).encode())
-        assert status == (200 if steps is None else 422)
+
+
+@pytest.mark.parametrize(
+    ("field", "odd"), [*(("steps", odd) for odd in ("many", -1, 1e9, True, "")), *(("width", odd) for odd in ("1", "513", "wide", "1e9", "-64"))]
+)
+def test_half_a_number_is_an_answer_and_no_failure(studio: Studio, field: str, odd: object) -> None:
+    """A person who types has written "1" before "128": the plan says what is wrong, and with which control."""
+    found = ask(studio, "plan", scheduler="euler", **{field: odd})
+    assert (found["field"], found["shares"], found["advice"]) == (field, [], [])
+    assert "Choose" in found["refusal"]
+    assert ask(studio, "plan", scheduler="euler", steps=None, strength="x")["field"] is None
 
 
 @pytest.mark.timed

@@ -115,7 +115,7 @@ def test_the_memory_plan_is_the_operators_and_lasts(tmp_path: Path) -> None:
     status, view = ask(client, "memory", "parts")
     assert (status, view["memory"]["choice"], view["default"]) == (200, "parts", "second")
     assert all("one part at a time" in one["fits"] for one in view["models"] if one["name"] == "starter")
-    for wrong, said in (("pieces", "this device has no memory of its own"), ("nf4", "needs an NVIDIA GPU"), ("lighter", "There is no memory plan")):
+    for wrong, said in (("pieces", "this device has no memory of its own"), ("lighter", "There is no memory plan")):
         status, refused = ask(client, "memory", wrong)
         assert (status, refused["field"]) == (422, "memory")
         assert said in refused["message"]
@@ -130,6 +130,25 @@ def test_the_memory_plan_is_the_operators_and_lasts(tmp_path: Path) -> None:
     assert ask(studio(tmp_path), "view")[1]["memory"]["choice"] == "automatic"
     public = studio(tmp_path, public=True)
     assert ask(public, "memory", "parts")[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("choice", "package", "requirements"), [("int8", "torchao", "requirements-quantised.txt"), ("nf4", "bitsandbytes", "requirements-nf4.txt")]
+)
+def test_a_plan_whose_package_is_missing_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: str, package: str, requirements: str
+) -> None:
+    client = studio(tmp_path)
+    status, view = ask(client, "memory", choice)
+    assert (status, view["memory"]["choice"]) == (200, choice)
+    monkeypatch.setattr("engine.memory.find_spec", lambda name: None if name == package else object())
+    # What was chosen and cannot work any more does not count.
+    assert ask(client, "view")[1]["memory"]["choice"] == "automatic"
+    status, refused = ask(client, "memory", choice)
+    assert (status, refused["field"]) == (422, "memory")
+    assert f"the package {package} is not installed here: pip install -r {requirements}." in refused["message"]
+    monkeypatch.undo()
+    assert ask(client, "view")[1]["memory"]["choice"] == choice
 
 
 @pytest.mark.parametrize("body", [b"", b"[1]", b'{"name": 5}', b'{"name": "../../etc"}', b"{", b'{"name": "' + b"x" * 600_000 + b'"}'])

@@ -41,11 +41,6 @@ def test_the_page_answers_in_three_seconds(studio: Studio) -> None:
     assert studio.started_s < 12
 
 
-def test_a_start_says_its_address_and_warns_of_nothing(studio: Studio) -> None:
-    assert any("Easel is at http" in line for line in studio.log)
-    assert not [line for line in studio.log if "Warning" in line]
-
-
 def test_health(studio: Studio) -> None:
     health = studio.health()
     assert health["status"] == "ok"
