@@ -42,7 +42,7 @@ $(VENV)/.run-ready: requirements.txt $(VENV)/bin/python
 	$(PY) -m pip install --disable-pip-version-check --quiet --requirement requirements.txt
 	touch $@
 
-$(VENV)/.dev-ready: requirements-dev.txt requirements-gguf.txt requirements-mcp.txt requirements-quantised.txt requirements.txt $(VENV)/bin/python
+$(VENV)/.dev-ready: requirements-dev.txt requirements-gguf.txt requirements-mcp.txt requirements-nf4.txt requirements-quantised.txt requirements.txt $(VENV)/bin/python
 	$(PY) -m pip install --disable-pip-version-check --quiet --requirement requirements-dev.txt
 	touch $@ $(VENV)/.run-ready
 
