@@ -204,7 +204,8 @@ def test_the_whole_is_never_in_memory(stored: torch.dtype, dtype: str, figure: F
     most, taken = (int(word) for word in done.stdout.split()[-2:])
     whole = count * getattr(torch, dtype).itemsize
     figure("what it takes in the end, of the whole", taken / whole, at_most=0.32 if dtype == "bfloat16" else 0.18)
-    figure("the most that it took meanwhile, of the whole", most / whole, at_most=0.45)
+    # A layer or two on their way, whenever the allocator gives them back: 0.29 to 0.48 seen. Read whole before it is packed it is 1 and more.
+    figure("the most that it took meanwhile, of the whole", most / whole, at_most=0.7)
 
 
 def test_no_code_is_fetched_and_nothing_is_said_about_it(tmp_path: Path) -> None:
