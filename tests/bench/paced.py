@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from typing import Any
 
+from ui.api.pace import STEP_PACE_S
+
 
 @contextmanager
 def paced_app() -> Generator[str, None, None]:
@@ -31,11 +33,13 @@ def paced_app() -> Generator[str, None, None]:
 
 async def pace(steps: int, step_s: float) -> AsyncIterator[dict[str, Any]]:
     """The messages of one picture; the last one says how long they took where they were made."""
-    begin = time.perf_counter()
+    begin = told = time.perf_counter()
     yield {"state": "waiting", "position": 1}
     for step in range(1, steps + 1):
         await asyncio.sleep(step_s)
-        yield {"state": "drawing", "picture": 0, "step": step, "steps": steps}
+        if (now := time.perf_counter()) >= told + STEP_PACE_S:
+            told = now
+            yield {"state": "drawing", "picture": 0, "step": step, "steps": steps}
     yield {"state": "done", "seconds": time.perf_counter() - begin}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
@@ -29,9 +30,9 @@ from engine import (
     Upscale,
     parse_request,
 )
+from ui.api.pace import STEP_PACE_S, paced
 from ui.api.parameters import names_of, sign_as
 from ui.api.pictures import bring
-from ui.bell import wake
 from ui.links import picture_view
 from ui.messages import sentence
 from ui.owner import owner_of
@@ -45,7 +46,10 @@ _MODES: tuple[tuple[type[Request], str], ...] = (
     (Inpaint, "Draw a part of a picture anew, or grow its frame; mask, expand_* or both say where."),
     (Upscale, "Make a picture larger, with new detail where strength is above 0."),
 )
-_STREAMS = 'Streams {"state": "waiting" | "loading" | "drawing" | "paused" | "done" | "stopped", …}; the last one has the pictures, and notes on what was changed.'
+_STREAMS = (
+    'Streams {"state": "waiting" | "loading" | "drawing" | "paused" | "done" | "stopped", …}, of the steps at most eight a second;'
+    " the last one has the pictures, and notes on what was changed."
+)
 Message = dict[str, Any]
 Endpoint = Callable[..., AsyncIterator[Message]]
 
@@ -89,34 +93,30 @@ def _submit(engine: Engine, asked: dict[str, Any], owner: str) -> tuple[Job, lis
 
 async def _follow(engine: Engine, job_id: str, owner: str, notes: list[str]) -> AsyncIterator[Message]:
     """Messages until the ending; raises what the job failed with. Closing it ends the watching, never the job."""
-    loop, news = asyncio.get_running_loop(), asyncio.Event()
     with engine.watch(job_id, owner=owner, sees_previews=False) as watch:
-        watch.listen(lambda _: wake(loop, news.set))
-        while True:
-            news.clear()
-            match event := watch.take():
-                case None:
-                    await news.wait()
-                case Queued(position=position, eta_s=eta_s):
-                    yield {"state": "waiting", "job": job_id, "position": position, "eta_s": eta_s}
-                    # Far back, places change faster than anybody reads: a hundred who wait must not keep the server from drawing.
-                    await asyncio.sleep(min(_PLACE_S * (position - 1), _PLACE_MAX_S))
-                case Loading(what=what):
-                    yield {"state": "loading", "job": job_id, "what": what}
-                case Progress():
-                    yield {"state": "drawing", "job": job_id, **_progress(event)}
-                case Paused(step=step):
-                    yield {"state": "paused", "job": job_id, "step": step}
-                case Finished(pictures=pictures, note=note):
-                    yield {"state": "done", "job": job_id, "pictures": _views(engine, pictures), "notes": [*notes, note] if note else notes}
-                    return
-                case Cancelled(pictures=pictures):
-                    yield {"state": "stopped", "job": job_id, "pictures": _views(engine, pictures), "notes": notes}
-                    return
-                case Failed(error=error):
-                    raise error
-                case _:
-                    pass
+        async with aclosing(paced(watch, STEP_PACE_S)) as events:
+            async for event in events:
+                match event:
+                    case Queued(position=position, eta_s=eta_s):
+                        yield {"state": "waiting", "job": job_id, "position": position, "eta_s": eta_s}
+                        # Far back, places change faster than anybody reads: a hundred who wait must not keep the server from drawing.
+                        await asyncio.sleep(min(_PLACE_S * (position - 1), _PLACE_MAX_S))
+                    case Loading(what=what):
+                        yield {"state": "loading", "job": job_id, "what": what}
+                    case Progress():
+                        yield {"state": "drawing", "job": job_id, **_progress(event)}
+                    case Paused(step=step):
+                        yield {"state": "paused", "job": job_id, "step": step}
+                    case Finished(pictures=pictures, note=note):
+                        yield {"state": "done", "job": job_id, "pictures": _views(engine, pictures), "notes": [*notes, note] if note else notes}
+                        return
+                    case Cancelled(pictures=pictures):
+                        yield {"state": "stopped", "job": job_id, "pictures": _views(engine, pictures), "notes": notes}
+                        return
+                    case Failed(error=error):
+                        raise error
+                    case _:
+                        pass
 
 
 def _progress(event: Progress) -> Message:
