@@ -122,3 +122,9 @@ def resident_mb(pid: int | None = None) -> float:
     """Memory that a process holds, this one's if no other is named. Reads what Linux says."""
     pages = int(Path(f"/proc/{pid or 'self'}/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of a core that a process has used so far, its threads together. Reads what Linux says."""
+    user, system = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

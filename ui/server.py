@@ -34,6 +34,10 @@ from ui.tray import add_tray
 _FOLLOWERS_MAX = 300
 # The framework keeps about a megabyte for each open page, of ten thousand pages if nobody says otherwise.
 _SESSIONS_MAX = 500
+# The framework looks for new requests a thousand times a second, all day: the twentieth part of a core that draws. Nobody feels 10 ms on a press.
+_LOOK_S = 0.01
+# And a hundred times for bars of its own, which nothing here has.
+_BARS_LOOK_S = 0.5
 
 
 def build_app(engine: Engine) -> FastAPI:
@@ -76,6 +80,8 @@ def build_app(engine: Engine) -> FastAPI:
             footer_links=[],
         )
     page._queue.max_thread_count = _FOLLOWERS_MAX  # pyright: ignore[reportPrivateUsage]
+    page._queue.sleep_when_free = _LOOK_S  # pyright: ignore[reportPrivateUsage]
+    page._queue.progress_update_sleep_when_free = _BARS_LOOK_S  # pyright: ignore[reportPrivateUsage]
     # The last one added is met first: headers on everything, then who may come in, then who it is.
     app.add_middleware(VisitorCookie)
     if engine.people is not None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from engine.library.metadata import read_recipe
 from tests.faults.figures import Figures
-from tests.studio import ROOT, Studio, wait_for
+from tests.studio import ROOT, Studio, cpu_s, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,18 @@ def test_the_page_answers_in_three_seconds(studio: Studio) -> None:
     print(f"page answers after {studio.started_s:.2f} s")
     # Measured on a quiet machine at under 3 s (`make bench`); here other work may share the cores.
     assert studio.started_s < 12
+
+
+def test_a_studio_at_rest_leaves_the_cores_alone(studio: Studio, figure: Figures) -> None:
+    """The framework would look for news a thousand times a second: 7 to 9 % of a core on the machine where this was measured, beside whatever draws"""
+    wait_for(lambda: studio.health()["queued"] == 0, 30, "an empty line")
+    time.sleep(1)
+    shares: list[float] = []
+    for _ in range(3):
+        before, since = cpu_s(studio.process.pid), time.monotonic()
+        time.sleep(2)
+        shares.append((cpu_s(studio.process.pid) - before) / (time.monotonic() - since))
+    figure("of a core, at rest", min(shares), at_most=0.05)
 
 
 def test_health(studio: Studio) -> None:
