@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import secrets
 import time
@@ -33,6 +34,8 @@ _ROWS = {"sd2": "sd1"}
 # Sizes of Stable Diffusion 2 where it was trained at 768 pixels, and the latents along an edge that say so.
 _LARGER, _LARGER_LATENTS = ((768, 768), (1024, 768), (768, 1024)), 96
 _CARD_MAX = 64 * 1024
+# What its maker wrote about a model, in its folder.
+_WORDS = "README.md"
 # Facts for the hub, before the words for people.
 _HEAD = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _LICENCE = re.compile(r"^licen[cs]e: *[\"']?([A-Za-z0-9 .+_-]{2,60})", re.MULTILINE)
@@ -107,12 +110,29 @@ class Catalogue:
 
 def read_card(path: Path, digests: Digests | None = None) -> ModelCard:
     """Facts from the file that its owner wrote, else what its family is usually run at. Never raises: what is wrong stands in the card."""
-    digests = digests or _DIGESTS
+    # What a single file borrows from may change too, and is not looked through.
+    card = _described_folder(str(path), _stamps(path)) if path.is_dir() else _described(path, _stamps(path))
+    if card.refusal is not None:
+        return card
+    try:
+        return card.model_copy(update={"content_hash": _known_hash(path, digests or _DIGESTS)})
+    except (OSError, ValueError):
+        return card.model_copy(update={"refusal": _damaged(path)})
+
+
+@lru_cache(maxsize=256)
+def _described_folder(name: str, stamp: tuple[Stamp, ...]) -> ModelCard:
+    """Every press of Generate asks for it: read again only where something has changed."""
+    return _described(Path(name), stamp)
+
+
+def _described(path: Path, stamp: tuple[Stamp, ...]) -> ModelCard:
+    """The card without the content hash."""
     known: dict[str, Any] = {
         "name": path.name, "title": path.stem if path.is_file() else path.name, "family": "", "content_hash": "", "bytes_on_disk": _size(path),
         "default_size": FAMILIES["sd1"].sizes[0], "sizes": FAMILIES["sd1"].sizes, "is_bundled": path.parent == BUNDLED,
     }  # fmt: skip
-    look = _look(str(path), _stamps(path))
+    look = _look(str(path), stamp)
     if look.refusal is not None:
         return ModelCard.model_validate(known | _identity(look) | {"refusal": look.refusal})
     try:
@@ -125,9 +145,13 @@ def read_card(path: Path, digests: Digests | None = None) -> ModelCard:
             | _identity(look)
             | {"editor": editor_name(_settings(path))}
         )
-        return ModelCard.model_validate({**facts, **_measured(path, digests)})
+        return ModelCard.model_validate({**facts, **_measured(path)})
     except (OSError, ValueError, TypeError):
-        return ModelCard.model_validate(known | {"refusal": f"its {own_file(path).name} is damaged. Put the original file back."})
+        return ModelCard.model_validate(known | {"refusal": _damaged(path)})
+
+
+def _damaged(path: Path) -> str:
+    return f"its {own_file(path).name} is damaged. Put the original file back."
 
 
 @dataclass(frozen=True)
@@ -207,10 +231,10 @@ def _own_facts(model: Path) -> dict[str, Any]:
     return {**({"title": facts["name"]} if "name" in facts else {}), **facts}
 
 
-def _measured(folder: Path, digests: Digests) -> dict[str, Any]:
+def _measured(folder: Path) -> dict[str, Any]:
     has_scorer = (folder / "scorer.safetensors").is_file() or (folder / "clip" / "config.json").is_file()
     return {
-        "content_hash": _known_hash(folder, digests), "noise_curve": noise_curve(folder), "text_width": text_width(folder), "residuals": residuals(folder),
+        "noise_curve": noise_curve(folder), "text_width": text_width(folder), "residuals": residuals(folder),
         "attention_widths": attention_widths(folder), "has_scorer": has_scorer, "clip_layers": _clip_layers(folder), "latents": _latents(folder),
         "wants_vae": is_single_file(folder) and read_single_file(folder).wants_vae,
     }  # fmt: skip
@@ -237,7 +261,7 @@ def _licence(folder: Path) -> str:
 
 def _read_words(folder: Path) -> str:
     try:
-        with (folder / "README.md").open("rb") as file:
+        with (folder / _WORDS).open("rb") as file:
             return file.read(_CARD_MAX).decode("utf-8", "replace")
     except OSError:
         return ""
@@ -249,7 +273,9 @@ def _size(path: Path) -> int:
 
 def _stamps(path: Path) -> tuple[Stamp, ...]:
     # What a single file borrows from lies beside it.
-    looked = [path, own_file(path), *sorted(path.parent.glob("*/model_index.json"))] if path.is_file() else [own_file(path), *_hashed(path)]
+    looked = (
+        [path, own_file(path), *sorted(path.parent.glob("*/model_index.json"))] if path.is_file() else [own_file(path), path / _WORDS, *_hashed(path)]
+    )
     return stamps(looked)
 
 
@@ -308,13 +334,17 @@ def _known_hash(folder: Path, digests: Digests) -> str:
     return content_hash(folder, digests) if all(digests.known(path) for path in large) else ""
 
 
+def _files(folder: Path, *endings: str) -> list[Path]:
+    return sorted(Path(where, name) for where, _, names in os.walk(folder) for name in names if name.endswith(endings))
+
+
 def _weights(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.safetensors"))
+    return _files(folder, ".safetensors")
 
 
 def _hashed(folder: Path) -> list[Path]:
     # easel.json and the card describe the model; they do not change what it draws.
-    return sorted([*_weights(folder), *(p for p in folder.rglob("*.json") if p.name != "easel.json")])
+    return [path for path in _files(folder, ".safetensors", ".json") if path.name != "easel.json"]
 
 
 def _all_hashed(model: Path) -> list[Path]:
