@@ -54,7 +54,9 @@ def run_stage(stage: str, work: Path, name: str, *, processes: int, size: int | 
                 take_over(out, work)
             draw_dataset(work, count=recipe.scenes, seed=recipe.seed, is_wide=recipe.is_wide)
         case "text":
-            if not (work / "text_encoder" / "config.json").exists():
+            if not recipe.text_steps:
+                shutil.copytree(out / "text_encoder", work / "text_encoder", dirs_exist_ok=True)
+            elif not (work / "text_encoder" / "config.json").exists():
                 before = out / "text_encoder" if recipe.starts_from_bundle else None
                 tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer") if before else build_tokenizer(work / "tokenizer")
                 pretrain(tokenizer, work / "text_encoder", steps=recipe.text_steps, start_from=before, is_wide=recipe.is_wide)
