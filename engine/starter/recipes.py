@@ -65,13 +65,4 @@ RECIPES = {
         is_wide=True,
         starts_from_bundle=True,
     ),
-    # The same again, on scenes that it has not seen.
-    "starter-v5": TrainingRecipe(
-        scenes=20_000,
-        seed=20261123,
-        text_steps=0,
-        unet=(UnetPlan(size=256, batch=16, learning_rate=5e-4, minutes=35, cooldown=0.7, subject_weight=2, seed=5),),
-        is_wide=True,
-        starts_from_bundle=True,
-    ),
 }
