@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from engine import Event, Progress, Watch
 from ui.bell import wake
@@ -12,7 +12,7 @@ from ui.bell import wake
 STEP_PACE_S = 0.125
 
 
-async def paced(watch: Watch, pace_s: float) -> AsyncIterator[Event]:
+async def paced(watch: Watch, pace_s: float) -> AsyncGenerator[Event, None]:
     """The events of `watch`, without end. Of the steps within `pace_s` seconds the newest is told, and none where something followed it.
 
     Each message that is streamed costs 6 ms of a core here and as much in the client, and where two cores draw, drawing waits for both.
