@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import signal
+import socket
 import sys
 from types import FrameType
 
@@ -33,22 +35,30 @@ def main() -> int:
     if settings.mcp and importlib.util.find_spec("mcp") is None:
         print("--mcp needs one more package. Install it with: pip install -r requirements-mcp.txt", file=sys.stderr)
         return 2
-    # The server notices both signals itself and raises them again when it has shut down; the engine still has to close.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        engine = Engine(settings)
+        # Before anything is started: a second studio on the same port would take jobs of the first one.
+        with _listen(settings.host, settings.port) as listener, Engine(settings) as engine:
+            _serve(engine, settings.host, listener)
     except EngineError as error:
         print(error, file=sys.stderr)
         return 2
-    with engine:
-        _serve(engine, settings.host, settings.port)
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+            raise
+        print(f"Port {settings.port} of {settings.host} cannot be used: {error.strerror}. Choose another one with --port.", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        # While it was still starting.
+        return 130
     return 0
 
 
-def _serve(engine: object, host: str, port: int) -> None:
-    import socket
+def _listen(host: str, port: int) -> socket.socket:
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
+
+def _serve(engine: object, host: str, listener: socket.socket) -> None:
     import uvicorn
 
     from ui.server import build_app
@@ -61,11 +71,12 @@ def _serve(engine: object, host: str, port: int) -> None:
             app.state.bell.close()
             super().handle_exit(sig, frame)
 
-    config = uvicorn.Config(app, host=host, port=port, http=ThinLine, log_level="warning", timeout_graceful_shutdown=3)
-    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
-        # Bound first: a port that is taken fails here, and 0 becomes a real number.
-        print(f"Easel is at http://{host}:{listener.getsockname()[1]}", flush=True)
-        Server(config).run(sockets=[listener])
+    config = uvicorn.Config(app, host=host, http=ThinLine, log_level="warning", timeout_graceful_shutdown=3)
+    # The server notices both signals itself and raises them again when it has shut down; the engine still has to close.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    print(f"Easel is at http://{host}:{listener.getsockname()[1]}", flush=True)
+    Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -22,12 +22,16 @@ from engine.library.preprocessors import Preprocessors
 class ControlDesk:
     """What the page, the resolver and the terminal ask about controls and their maps."""
 
-    def __init__(self, *, shelf: ControlNets, preprocessors: Preprocessors, maps: Maps, inputs: Inputs, host: MapHost) -> None:
+    def __init__(
+        self, *, shelf: ControlNets, preprocessors: Preprocessors, maps: Maps, inputs: Inputs, host: MapHost, check_room: Callable[[str], None]
+    ) -> None:
         self._shelf = shelf
         self._preprocessors = preprocessors
         self._maps = maps
         self._inputs = inputs
         self._host = host
+        # Raises `Busy` for an owner who has brought as much as each may.
+        self._check_room = check_room
 
     def cards(self) -> list[ControlCard]:
         """The control models that are here now; one that cannot be used says why in its card."""
@@ -51,7 +55,7 @@ class ControlDesk:
         """The map of one of the owner's pictures, as an input of theirs; "none" is the picture itself. Made once, then remembered.
 
         It may take seconds, and a quarter of a minute the first time: call it in a thread. Raises `NotFound`,
-        `InvalidRequest`, `ModelNotFound` where weights are not here yet, or `WorkerLost`; all of them about "controls".
+        `InvalidRequest`, `ModelNotFound` where weights are not here yet, or `WorkerLost`, all of them about "controls"; `Busy` where no room is left.
         """
         known = self._inputs.get(source, owner, field="controls")
         settings = check_settings(preprocessor, settings)
@@ -60,6 +64,7 @@ class ControlDesk:
         key = map_key(source, preprocessor, settings)
         if (found := self._maps.find(key)) is not None and (lent := self._inputs.lend(found[0], owner, note=found[1])) is not None:
             return lent
+        self._check_room(owner)
         made = self._host.make(MapTask(preprocessor, settings, self._inputs.path(source), self._preprocessors.folder(preprocessor)))
         kept = self._inputs.add(Image.frombytes("RGB", (made.width, made.height), made.rgb), owner, note=made.note)
         self._maps.remember(key, kept.hash, made.note)

@@ -109,7 +109,7 @@ class Engine:
         self.downloads = Downloads(HubModels(settings.data / "models"))
         self.controls = ControlDesk(
             shelf=self._shelves.controlnets, preprocessors=Preprocessors(settings.data / "preprocessors"), maps=Maps(self._store), inputs=self._inputs,
-            host=(ProcessMaps if settings.worker == "process" else InlineMaps)(device=settings.devices[0]),
+            host=(ProcessMaps if settings.worker == "process" else InlineMaps)(device=settings.devices[0]), check_room=self._limits.check_input,
         )  # fmt: skip
         self._default_model = DefaultModel(settings, self._shelves.models)
         self._resolver = Resolver(default_model=self._default_model, shelves=self._shelves, inputs=self._inputs, controls=self.controls)
@@ -533,7 +533,7 @@ class Engine:
 
     def _accept(self, recipe: Recipe, owner: str, *, more: int = 1) -> Job:
         self._limits.check_jobs(owner, more=more)
-        self._limits.check_job(recipe, owner)
+        self._limits.check_job(recipe, owner, more=more)
         job = self._journal.accept(recipe, owner)
         log.info("accepted", extra={"job": job.id, "steps": recipe.steps})
         self._dispatcher.add(job)

@@ -32,18 +32,18 @@ class Limits:
         if self.journal.count_open(owner) + more > most:
             raise Busy(f"You have {most} jobs waiting.", "Let some finish, or stop a few.")
 
-    def check_job(self, recipe: Recipe, owner: str) -> None:
-        """Raises `Busy` where a visitor's hour is used up or their shelf is full, `DiskFull` where the studio has no room left.
+    def check_job(self, recipe: Recipe, owner: str, *, more: int = 1) -> None:
+        """Raises `Busy` where a visitor's hour is used up or their shelf is full, `DiskFull` where the studio has no room left for `more` like it.
 
         Whoever still has a second left may begin: what a job will take is only guessed, so the hour ends behind it.
         """
-        check_room(self.settings.data, recipe.width * recipe.height * 3, what="nothing can be drawn")
+        check_room(self.settings.data, more * recipe.width * recipe.height * 3, what="nothing can be drawn")
         hour = self.settings.device_seconds_per_hour
         if hour is not None and (used := self.history.seconds_since(owner, time.time() - _HOUR_S)) >= hour:
             raise Busy(f"You have drawn for {used:.0f} s in this hour, and {hour:.0f} s is what each visitor has.", "Come back a little later.")
         shelf = self.settings.picture_limit
         waiting = 0 if shelf is None else sum(job.recipe.count for job in self.journal.open_jobs(owner))
-        if shelf is not None and self.history.count(owner) + waiting + recipe.count > shelf:
+        if shelf is not None and self.history.count(owner) + waiting + more * recipe.count > shelf:
             raise Busy(f"{shelf} pictures are kept for each visitor, and this would be more.", "Download some, delete them, and empty the bin.")
 
     def check_input(self, owner: str) -> None:

@@ -124,7 +124,7 @@ class SheetDesk:
             if isinstance(outcome, EngineError):
                 cells.append(Cell(label=label, values=values, error=outcome.to_plain()))
             else:
-                # All or nothing: a sheet that would not fit into the queue is refused with its first job.
+                # All or nothing: a sheet that would not fit into the queue, or onto the shelf, is refused with its first job.
                 more = len(runnable) if not any(cell.job_id for cell in cells) else 1
                 cells.append(Cell(label=label, values=values, job_id=self._accept(outcome, owner, more=more).id))
         sheet = Sheet(id=secrets.token_hex(16), owner=owner, kind=kind, columns=columns, rows=rows, cells=tuple(cells))

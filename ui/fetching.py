@@ -14,11 +14,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 
-from engine import Engine, EngineError, HubOffer, NotFound
+from engine import Engine, EngineError, HubOffer, InvalidRequest, NotFound
 from ui.canvas.rack import card_views
 from ui.canvas.units import method_views
 from ui.controls.model import usable_models
-from ui.owner import COOKIE, is_visitor_id
+from ui.owner import COOKIE, is_operator, is_visitor_id
 
 log = logging.getLogger("easel.page")
 _TELL_S = 0.25
@@ -37,7 +37,7 @@ def add_fetching(app: FastAPI, engine: Engine) -> None:
         """The adapters that a hub id means now: nothing is fetched yet."""
         _check_page(request)
         try:
-            engine.check_may_fetch("loras")
+            _check_person(engine, request, "loras")
             offers = await run_in_threadpool(engine.lora_offers, wanted.name)
         except EngineError as error:
             return JSONResponse(error.to_plain(), 422)
@@ -55,7 +55,7 @@ def add_fetching(app: FastAPI, engine: Engine) -> None:
             card = engine.fetch_lora(offers[0], report)
             return {"name": card.name, "cards": card_views(engine.loras(), usable_models(engine))}
 
-        return _told(engine, "loras", run)
+        return _told(engine, request, "loras", run)
 
     @app.post("/hub/preprocessors/fetch")
     async def fetch_preprocessor(request: Request, wanted: Wanted) -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -66,13 +66,13 @@ def add_fetching(app: FastAPI, engine: Engine) -> None:
             engine.controls.fetch(wanted.name, report)
             return {"name": wanted.name, "methods": method_views(engine.controls.preprocessors())}
 
-        return _told(engine, "controls", run)
+        return _told(engine, request, "controls", run)
 
 
-def _told(engine: Engine, field: str, run: Callable[[Report], dict[str, Any]]) -> Response:
+def _told(engine: Engine, request: Request, field: str, run: Callable[[Report], dict[str, Any]]) -> Response:
     """Lines of {"here", "total"} while it runs, then its result or its error. It goes on when nobody listens any more."""
     try:
-        engine.check_may_fetch(field)
+        _check_person(engine, request, field)
     except EngineError as error:
         return JSONResponse(error.to_plain(), 422)
     now: dict[str, int] = {}
@@ -105,6 +105,13 @@ def _view(offer: HubOffer) -> dict[str, Any]:
         "id": offer.id, "title": offer.path, "size": f"{offer.size_bytes / 1e6:.1f} MB", "licence": offer.licence, "base": offer.base,
         "revision": offer.revision[:12],
     }  # fmt: skip
+
+
+def _check_person(engine: Engine, request: Request, field: str) -> None:
+    """Raises `InvalidRequest` where nobody may fetch, or not who asks: it is the operator's disk, and their name at the hub."""
+    engine.check_may_fetch(field)
+    if not is_operator(engine, request.scope):
+        raise InvalidRequest("Only those who run this studio can bring files from the hub.", "Ask them to.", field)
 
 
 def _check_page(request: Request) -> None:

@@ -103,14 +103,16 @@ class VisitorCookie:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        wants_one = scope["path"] == "/" and not is_visitor_id(request.cookies.get(COOKIE, ""))
+        known = request.cookies.get(COOKIE, "")
+        # Sent again with every page: its year begins anew, and who comes each day never loses their pictures.
+        name = known if is_visitor_id(known) else secrets.token_urlsafe(32)
 
         async def with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {
                     **message,
-                    "headers": [*message["headers"], (b"set-cookie", visitor_cookie(secrets.token_urlsafe(32), is_https=is_https(request)).encode())],
+                    "headers": [*message["headers"], (b"set-cookie", visitor_cookie(name, is_https=is_https(request)).encode())],
                 }
             await send(message)
 
-        await self._app(scope, receive, with_cookie if wants_one else send)
+        await self._app(scope, receive, with_cookie if scope["path"] == "/" else send)

@@ -35,6 +35,7 @@ from engine.memory import MemoryDesk
 log = logging.getLogger("easel.jobs")
 # A run that makes room for the end of the studio is put aside within a step; a step may be a long one.
 _LEAVE_S = 15.0
+_SWEEP_S = 3600.0
 
 
 class Dispatcher:
@@ -66,12 +67,12 @@ class Dispatcher:
         # What each host drew last is what it has loaded.
         self._loaded: dict[int, Recipe] = {}
         self._is_closing = False
+        self._swept_s = float("-inf")
         self._holder = holder_name()
-        self._upkeep = Upkeep(journal=journal, line=self._line, leases=Leases(self._holder), runs=self.runs, told=self._tell_others)
+        self._upkeep = Upkeep(journal=journal, line=self._line, leases=Leases(self._holder), runs=self.runs, told=self._after_beat)
         self._threads = [threading.Thread(target=self._work_through, args=(host,), name="easel-dispatcher", daemon=True) for host in hosts]
 
     def start(self) -> None:
-        self._keeper.tiles.sweep()
         insist(self._upkeep.beat)
         self._upkeep.start()
         for thread in self._threads:
@@ -213,11 +214,11 @@ class Dispatcher:
             self._runs[job.id] = run
             self._loaded[id(run.host)] = job.recipe
             is_closing = self._is_closing
-        # Whatever was wanted between the claim and this moment is in the journal.
-        pulse = insist(lambda: self._journal.pulse(job))
-        run.wishes.want("leave" if is_closing else pulse.wish, pulse.skipped)
-        self._tell_positions()
         try:
+            # Whatever was wanted between the claim and this moment is in the journal.
+            pulse = insist(lambda: self._journal.pulse(job))
+            run.wishes.want("leave" if is_closing else pulse.wish, pulse.skipped)
+            self._tell_positions()
             done = self._runner.pictures(job)
             task = self._task(job, self._shelves.models.folder(job.recipe.model), frozenset(done) | run.wishes.skipped)
             event = self._runner.draw(run, task, done)
@@ -294,6 +295,12 @@ class Dispatcher:
             self._audience.end(event)
         else:
             self._audience.send(event)
+
+    def _after_beat(self) -> None:
+        self._tell_others()
+        if time.monotonic() - self._swept_s > _SWEEP_S:
+            self._swept_s = time.monotonic()
+            self._keeper.tiles.sweep()
 
     def _tell_others(self) -> None:
         """What became of watched jobs that are not in motion here."""

@@ -40,7 +40,8 @@ class History:
             "job_id": picture.job_id,
             "owner": owner,
             "number": picture.index,
-            "path": picture.path.resolve().relative_to(self._data.resolve()).as_posix(),
+            # As it is called, not where a link leads: pictures may lie on another disk.
+            "path": picture.path.relative_to(self._data).as_posix(),
             "width": picture.width,
             "height": picture.height,
             "seed": picture.seed,
