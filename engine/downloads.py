@@ -56,6 +56,8 @@ class Downloads:
         self._looked: dict[tuple[str, Precision], HubModel] = {}
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
+        # What the thread is at, until what is left of it is put in order.
+        self._at_work: _Item | None = None
         self._is_closed = False
 
     def look(self, name: str, precision: Precision = "half") -> HubModel:
@@ -91,6 +93,8 @@ class Downloads:
         with self._wake:
             if (item := self._items.get(plan.name)) is not None and item.state in ("waiting", "fetching", "checking"):
                 raise Busy(f"{plan.title} is on its way already.", "Wait until it is here.", FIELD)
+            if self._at_work is not None and self._at_work.is_unwanted and self._at_work.plan.name == plan.name:
+                raise Busy(f"What was here of {plan.title} is being thrown away.", "Try again in half a minute.", FIELD)
             self._models.begin(plan)
             item = self._items[plan.name] = _Item(plan, here=self._models.here_bytes(plan))
             if self._thread is None or not self._thread.is_alive():
@@ -164,7 +168,10 @@ class Downloads:
                 if self._is_closed:
                     return
                 item.state = "fetching"
+                self._at_work = item
             self._fetch(item)
+            with self._wake:
+                self._at_work = None
 
     def _fetch(self, item: _Item) -> None:
         ending: DownloadState | None = None

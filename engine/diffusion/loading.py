@@ -18,6 +18,7 @@ from engine.contract.editing import EDITORS, Editor, editor_name
 from engine.contract.errors import DamagedFile, ModelNotFound
 from engine.contract.families import family_of
 from engine.contract.memory import Packing, Plan, is_text_encoder, packed, packed_parts
+from engine.diffusion.device import is_out_of_memory
 from engine.diffusion.families import FAMILIES, Denoiser, Family
 from engine.diffusion.four_bit_files import read_module, with_own_layers
 from engine.diffusion.packing import check_packing, lies_packed, pack, reading_dtype, reading_words, stored_tensors
@@ -31,6 +32,7 @@ from engine.weights.headers import judge_header
 from engine.weights.quantised import is_in_four_bits
 from engine.weights.single_files import OPEN_CLIP, SingleFile, files_of, is_gguf, is_single_file, read_single_file
 from engine.weights.stamps import Stamp, stamps
+from engine.weights.variants import chosen_weights, files_under
 
 # Where the classes live that a model may name. Imported when one is needed: the starter's first second must not pay for all.
 _AUTOENCODERS, _TRANSFORMERS = "diffusers.models.autoencoders", "diffusers.models.transformers"
@@ -48,7 +50,6 @@ _DIFFUSERS = {
 }
 # What a scorer is called beside the parts of a model.
 SCORER = "scorer"
-_SECOND_COPIES = (".fp16.", ".bf16.", "non_ema")
 
 
 @dataclass(frozen=True)
@@ -257,11 +258,11 @@ def check_model(folder: Path) -> Checked:
     family = _family(folder, index, own)
     parts = _check_classes(folder, index, family)
     counts: dict[str, int] = {}
-    for file in sorted(folder.rglob("*.safetensors")):
-        count = sum(math.prod(shape) for shape in judge_header(file).shapes.values())
-        # The same weights in half precision may lie beside the full ones.
-        if file.parent.name in parts and not any(mark in file.name for mark in _SECOND_COPIES):
-            counts[file.parent.name] = counts.get(file.parent.name, 0) + count
+    for file in files_under(folder, (".safetensors",)):
+        judge_header(file)
+    for name in parts:
+        if files := chosen_weights(folder / name)[1]:
+            counts[name] = sum(math.prod(shape) for file in files for shape in judge_header(file).shapes.values())
     small = {name: sum(file.stat().st_size for file in (folder / name).glob("*.safetensors")) for name in parts if is_in_four_bits(folder / name)}
     return Checked(index, own, family, parts, counts, small=small)
 
@@ -323,16 +324,18 @@ def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.devic
                 else with_own_layers(cls.from_pretrained(folder, local_files_only=True, dtype=dtype), dtype)
             )
             return settled(module.eval().requires_grad_(False).to(device), class_name)
-        read_in = reading_dtype(packing, dtype, stored_tensors(folder))
+        variant, files = chosen_weights(folder)
+        read_in = reading_dtype(packing, dtype, stored_tensors(files))
         words = {"torch_dtype" if is_ours else "dtype": read_in, "use_safetensors": True, **reading_words(packing, is_ours=is_ours)}
+        words |= {"variant": variant} if variant else {}
         module = cls.from_pretrained(folder, local_files_only=True, **words).eval().requires_grad_(False)
         if packing in ("fp8", "nf4"):
             module = pack(module, packing, dtype)
         module = module.to(device)
-    except torch.OutOfMemoryError:
-        # No fault of the file's.
-        raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            # No fault of the file's.
+            raise
         raise DamagedFile(f"The {folder.name} of {folder.parent.name} cannot be loaded.", "Copy or download the model again.", "model") from error
     return settled(module, class_name)
 

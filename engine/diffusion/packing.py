@@ -51,9 +51,9 @@ def reading_dtype(packing: Packing | None, dtype: torch.dtype, tensors: Iterable
     return found if found in _READ_AS_STORED else dtype
 
 
-def stored_tensors(folder: Path) -> Iterator[torch.Tensor]:
-    """The weights of a folder as views of their files: nothing is read before somebody looks at the numbers."""
-    for path in sorted(folder.glob("*.safetensors")):
+def stored_tensors(files: Iterable[Path]) -> Iterator[torch.Tensor]:
+    """The weights in files as views of these: nothing is read before somebody looks at the numbers."""
+    for path in files:
         with safe_open(path, framework="pt", device="cpu") as stored:
             yield from (stored.get_tensor(name) for name in stored.keys())  # noqa: SIM118
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import secrets
 import time
@@ -27,6 +26,7 @@ from engine.library.safe_path import name_problem, safe_path
 from engine.weights.fingerprints import TITLES
 from engine.weights.single_files import SINGLE_FILES, is_single_file, latents_of, own_file, read_single_file, settings_of
 from engine.weights.stamps import Stamp, stamps
+from engine.weights.variants import files_under
 
 BUNDLED = Path(__file__).resolve().parents[2] / "presets" / "models"
 # Families that are drawn by the row of another: they differ in what their settings say.
@@ -110,14 +110,14 @@ class Catalogue:
 
 def read_card(path: Path, digests: Digests | None = None) -> ModelCard:
     """Facts from the file that its owner wrote, else what its family is usually run at. Never raises: what is wrong stands in the card."""
-    # What a single file borrows from may change too, and is not looked through.
-    card = _described_folder(str(path), _stamps(path)) if path.is_dir() else _described(path, _stamps(path))
-    if card.refusal is not None:
-        return card
     try:
-        return card.model_copy(update={"content_hash": _known_hash(path, digests or _DIGESTS)})
-    except (OSError, ValueError):
-        return card.model_copy(update={"refusal": _damaged(path)})
+        # What a single file borrows from may change too, and is not looked through.
+        card = _described_folder(str(path), _stamps(path)) if path.is_dir() else _described(path, _stamps(path))
+        return card if card.refusal is not None else card.model_copy(update={"content_hash": _known_hash(path, digests or _DIGESTS)})
+    except EngineError as error:
+        return _bare(path, str(error))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _bare(path, _damaged(path, error))
 
 
 @lru_cache(maxsize=256)
@@ -128,11 +128,10 @@ def _described_folder(name: str, stamp: tuple[Stamp, ...]) -> ModelCard:
 
 def _described(path: Path, stamp: tuple[Stamp, ...]) -> ModelCard:
     """The card without the content hash."""
-    known: dict[str, Any] = {
-        "name": path.name, "title": path.stem if path.is_file() else path.name, "family": "", "content_hash": "", "bytes_on_disk": _size(path),
-        "default_size": FAMILIES["sd1"].sizes[0], "sizes": FAMILIES["sd1"].sizes, "is_bundled": path.parent == BUNDLED,
-    }  # fmt: skip
+    known = _known(path) | {"bytes_on_disk": _size(path)}
     look = _look(str(path), stamp)
+    if path.is_file() and look.refusal is None:
+        look = _with_base(path, look)
     if look.refusal is not None:
         return ModelCard.model_validate(known | _identity(look) | {"refusal": look.refusal})
     try:
@@ -146,12 +145,29 @@ def _described(path: Path, stamp: tuple[Stamp, ...]) -> ModelCard:
             | {"editor": editor_name(_settings(path))}
         )
         return ModelCard.model_validate({**facts, **_measured(path)})
-    except (OSError, ValueError, TypeError):
-        return ModelCard.model_validate(known | {"refusal": _damaged(path)})
+    except (OSError, ValueError, TypeError) as error:
+        return ModelCard.model_validate(known | {"refusal": _damaged(path, error)})
 
 
-def _damaged(path: Path) -> str:
-    return f"its {own_file(path).name} is damaged. Put the original file back."
+def _bare(path: Path, refusal: str) -> ModelCard:
+    return ModelCard.model_validate(_known(path) | {"refusal": refusal})
+
+
+def _known(path: Path) -> dict[str, Any]:
+    """What needs no look inside."""
+    return {
+        "name": path.name, "title": path.stem if path.is_file() else path.name, "family": "", "content_hash": "", "bytes_on_disk": 0,
+        "default_size": FAMILIES["sd1"].sizes[0], "sizes": FAMILIES["sd1"].sizes, "is_bundled": path.parent == BUNDLED,
+    }  # fmt: skip
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    """Which of its files it is about, as far as that is known."""
+    if isinstance(error, OSError):
+        return f"{Path(str(error.filename)).name if error.filename else path.name} cannot be read. Copy or download it again."
+    if own_file(path).is_file():
+        return f"its {own_file(path).name} is damaged. Put the original file back."
+    return "its settings cannot be read. Copy or download it again."
 
 
 @dataclass(frozen=True)
@@ -186,18 +202,22 @@ def _look(name: str, _stamp: tuple[Stamp, ...]) -> _Looked:
     facts = family_of(_settings(path)) if path.is_dir() else FAMILIES.get(family)
     if facts is None or facts.key != family:
         return replace(known, refusal=f"{found.text} Easel cannot draw with {found.made_for or 'this kind'} in this form yet.")
-    if path.is_file():
-        try:
-            file = read_single_file(path)
-        except EngineError as error:
-            why = error.message.partition(": ")[2] or error.message
-            return replace(known, refusal=f"{found.text.removesuffix('.')}, but {why} {error.hint}")
+    return known
+
+
+def _with_base(path: Path, known: _Looked) -> _Looked:
+    """With what a file borrows. Never remembered: the folder that it borrows from may still be on its way."""
+    try:
+        file = read_single_file(path)
+        parts = known.parts
         if file.base is not None:
             # Each part once: what is read from the file, and what is borrowed.
             own = {name: size for name, size in parts.items() if name == "denoiser" or name in file.inside}
             parts = {name: size for name, size in part_bytes(file.base).items() if name not in file.inside} | own
-        return replace(known, what=" ".join(filter(None, (found.text, file.says))), parts=parts)
-    return known
+    except EngineError as error:
+        why = error.message.partition(": ")[2] or error.message
+        return replace(known, refusal=f"{known.what.removesuffix('.')}, but {why} {error.hint}")
+    return replace(known, what=" ".join(filter(None, (known.what, file.says))), parts=parts)
 
 
 def _usual(folder: Path, family: str) -> dict[str, Any]:
@@ -334,17 +354,13 @@ def _known_hash(folder: Path, digests: Digests) -> str:
     return content_hash(folder, digests) if all(digests.known(path) for path in large) else ""
 
 
-def _files(folder: Path, *endings: str) -> list[Path]:
-    return sorted(Path(where, name) for where, _, names in os.walk(folder) for name in names if name.endswith(endings))
-
-
 def _weights(folder: Path) -> list[Path]:
-    return _files(folder, ".safetensors")
+    return files_under(folder, (".safetensors",))
 
 
 def _hashed(folder: Path) -> list[Path]:
     # easel.json and the card describe the model; they do not change what it draws.
-    return [path for path in _files(folder, ".safetensors", ".json") if path.name != "easel.json"]
+    return [path for path in files_under(folder, (".safetensors", ".json")) if path.name != "easel.json"]
 
 
 def _all_hashed(model: Path) -> list[Path]:

@@ -12,15 +12,13 @@ from engine.contract.families import FamilyFacts, family_of
 from engine.contract.hub import HubFile, ModelFile, Precision
 from engine.contract.parts import PARTS
 from engine.weights.fingerprints import TITLES, family_of_pipeline
+from engine.weights.variants import WEIGHTS
 
 # What a folder needs beside its weights: settings, words, licences. Anything else could be a program, or is for other tools.
 _SMALL = (".json", ".txt", ".model", ".jinja")
 _SMALL_MAX = 64 * 1024 * 1024
 _ROOT = re.compile(r"model_index\.json|easel\.json|README\.md|LICEN[CS]E[A-Za-z0-9._-]{0,40}")
 _PART = re.compile(r"[A-Za-z0-9_]{1,64}")
-_WEIGHTS = re.compile(
-    r"(?P<stem>diffusion_pytorch_model|model)(?:\.(?P<early>fp16|bf16))?(?:-(?P<number>\d{5})-of-(?P<count>\d{5}))?(?:\.(?P<late>fp16|bf16))?\.safetensors"
-)
 _INDEX = re.compile(r"(?P<stem>diffusion_pytorch_model|model)(?:\.(?P<early>fp16|bf16))?\.safetensors\.index(?:\.(?P<late>fp16|bf16))?\.json")
 # Which of the names of the same weights is taken, the first that is whole.
 _ORDER: dict[Precision, tuple[str, ...]] = {"half": ("fp16", "bf16", ""), "full": ("", "fp16", "bf16")}
@@ -102,7 +100,7 @@ def _parts(name: str, index: Mapping[str, Any], family: FamilyFacts) -> dict[str
 
 def _weights(here: Mapping[str, HubFile], precision: Precision) -> Chosen:
     """The first whole set of weights in the order of preference; empty where there is none."""
-    named = [(found, one) for file, one in here.items() if (found := _WEIGHTS.fullmatch(file))]
+    named = [(found, one) for file, one in here.items() if (found := WEIGHTS.fullmatch(file))]
     indices = {_variant(found): (found["stem"], one) for file, one in here.items() if (found := _INDEX.fullmatch(file))}
     for variant in _ORDER[precision]:
         of = [(found, one) for found, one in named if _variant(found) == variant]

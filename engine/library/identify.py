@@ -28,6 +28,7 @@ from engine.weights.fingerprints import (
 from engine.weights.headers import judge_header
 from engine.weights.quantised import is_in_four_bits, quantised_problem
 from engine.weights.single_files import is_gguf, judge_file
+from engine.weights.variants import chosen_weights
 
 Kind = Literal[
     "checkpoint", "denoiser", "vae", "text encoder", "image encoder", "lora", "loha", "lokr", "oft", "ia3", "controlnet", "control-lora",
@@ -51,6 +52,8 @@ _LANGUAGE_MODELS = {2560: "Z-Image or FLUX.2 klein", 3584: "Qwen-Image", 4096: "
 _LIBRARIES = ("diffusers", "transformers")
 # Named in many an index, and not needed to draw.
 _SPARE = ("safety_checker", "feature_extractor", "image_encoder")
+# Never opened, whatever it holds.
+_UNREAD = ("safety_checker",)
 _JSON_MAX = 4 * 1024 * 1024
 
 
@@ -270,11 +273,9 @@ def part_bytes(path: Path) -> dict[str, int]:
         return {part: size for part, size in whole.items() if size}
     found: dict[str, int] = {}
     for part in sorted(one for one in path.iterdir() if one.is_dir() and one.name not in _SPARE):
-        files = sorted(part.glob("*.safetensors"))
-        # The same weights in half precision may lie beside the full ones.
-        plain = [file for file in files if not any(mark in file.name for mark in (".fp16.", ".bf16.", "non_ema"))] or files
+        _, files = chosen_weights(part)
         is_small = is_in_four_bits(part)
-        if size := sum(file.stat().st_size if is_small else _half(judge_header(file).shapes.values()) for file in plain):
+        if size := sum(file.stat().st_size if is_small else _half(judge_header(file).shapes.values()) for file in files):
             found[part.name] = size
     return found
 
@@ -310,7 +311,7 @@ def _folder(folder: Path) -> Identity:
 
 def _check_part(folder: Path, part: str, entry: list[Any]) -> None:
     library, name = (*entry, None, None)[:2]
-    if name is None or (part in _SPARE and not (folder / part).is_dir()):
+    if name is None or part in _UNREAD or (part in _SPARE and not (folder / part).is_dir()):
         return
     if library not in _LIBRARIES and library != "stable_diffusion":
         raise _refused(f"The {part} of {folder.name} needs code of its own, which Easel does not run.", "Choose another model.")

@@ -30,7 +30,7 @@ def judge_gguf(path: Path) -> Header:
     with path.open("rb") as file:
         try:
             return _Reader(file, path, size).header()
-        except (struct.error, UnicodeDecodeError, OverflowError) as error:
+        except (struct.error, ValueError, OverflowError) as error:
             raise _damaged(path, "its header is not readable") from error
 
 

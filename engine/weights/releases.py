@@ -43,10 +43,11 @@ RELEASES: dict[str, tuple[Release, ...]] = {
 
 @dataclass(frozen=True)
 class Told:
-    """A release and what tells it, in words; `by` is "" where nothing does."""
+    """A release and what tells it, in words; `by` is "" where nothing does. `is_inside`: the file itself tells it, or nothing does."""
 
     release: Release
     by: str
+    is_inside: bool = True
 
 
 def release_of(family: str, *, name: str, tensors: Collection[str], words: Mapping[str, str], note: object = None) -> Told | None:
@@ -57,13 +58,13 @@ def release_of(family: str, *, name: str, tensors: Collection[str], words: Mappi
     if (known := RELEASES.get(family)) is None:
         return None
     if note is not None:
-        return Told(_noted(known, note), "the note beside it says so")
+        return Told(_noted(known, note), "the note beside it says so", is_inside=False)
     ways = (
-        (next((one for one in known if one.tensor in tensors), None), "one of its tensors says so"),
-        (_named(known, " ".join(words.get(title, "") for title in _TITLES)), "its header says so"),
-        (_named(known, name), "its name says so"),
+        (next((one for one in known if one.tensor in tensors), None), "one of its tensors says so", True),
+        (_named(known, " ".join(words.get(title, "") for title in _TITLES)), "its header says so", True),
+        (_named(known, name), "its name says so", False),
     )
-    return next((Told(found, by) for found, by in ways if found is not None), Told(known[-1], ""))
+    return next((Told(found, by, is_inside) for found, by, is_inside in ways if found is not None), Told(known[-1], ""))
 
 
 def names_of(family: str) -> tuple[str, ...]:

@@ -27,9 +27,12 @@ from engine.weights.headers import Header, judge_header, read_vector
 from engine.weights.releases import Told, names_of, release_of
 from engine.weights.scales import packed_otherwise
 from engine.weights.stamps import Stamp, stamps
+from engine.weights.variants import files_under
 
 SINGLE_FILES = (".safetensors", ".gguf")
 # In a folder: weights, settings and notes, lists of words.
+# What a transformer's file borrows at least; it comes into a folder piece by piece.
+_NEEDED = ("scheduler/scheduler_config.json", "transformer/config.json", "vae/config.json", "text_encoder/config.json")
 _READ = (".safetensors", ".json", ".txt", ".model")
 _USUAL = Path(__file__).resolve().parents[2] / "presets" / "single_files"
 _GROUPS, _HEAD = 32, 64
@@ -93,7 +96,7 @@ def files_of(model: Path) -> list[Path]:
     if is_single_file(model):
         base = read_single_file(model).base
         return [model, own_file(model), *(files_of(base) if base is not None else [])]
-    return sorted(one for one in model.rglob("*") if one.suffix in _READ)
+    return files_under(model, _READ)
 
 
 def settings_of(model: Path, part: str) -> dict[str, Any]:
@@ -158,7 +161,10 @@ def _read(path: Path, _stamps: tuple[Stamp, ...]) -> SingleFile:
     base = _base(path, kind, needs={*_ENCODERS[kind]} - inside.keys(), width=text_width(bare))
     settings = {**usual, "vae": usual["vae"] | (vae or {}), **{part: usual[part] | found for part, found in encoders.items()}}
     if base is not None:
-        settings |= {part: settings_of(base, part) for part in (*_ENCODERS[kind], "vae") if part not in inside}
+        try:
+            settings |= {part: settings_of(base, part) for part in (*_ENCODERS[kind], "vae") if part not in inside}
+        except (OSError, ValueError) as error:
+            raise _half(path, base, "settings for all of them") from error
     settings["unet"] = usual["unet"] | _unet(bare, path, pooled=settings.get("text_encoder_2", {}).get("projection_dim", 0))
     predicts, says = _prediction(path, shapes, at, is_second=is_second and settings["unet"]["in_channels"] == settings["unet"]["out_channels"])
     settings["scheduler"] = usual["scheduler"] | predicts
@@ -216,6 +222,8 @@ def _borrowing(path: Path, bare: Shapes, at: str, header: Header) -> SingleFile:
     unread = [name for name, starts in (("VAE", VAE_AT), ("text encoder", TEXT_AT)) if part_at(starts, header.shapes)]
     base = _base(path, mark.family, needs={"text_encoder", "vae"}, width=None, pipeline=told.release.pipeline if told else "", unread=unread)
     assert base is not None
+    if gone := [name for name in _NEEDED if not (base / name).is_file()]:
+        raise _half(path, base, gone[0])
     parts = [name for name, entry in settings_of(base, "model_index").items() if isinstance(entry, list) and (base / name / "config.json").is_file()]
     settings = {part: settings_of(base, part) for part in (*parts, "model_index", "scheduler")}
     settings["transformer"] = _transformer(path, mark.family, bare, settings["transformer"])
@@ -225,7 +233,17 @@ def _borrowing(path: Path, bare: Shapes, at: str, header: Header) -> SingleFile:
         settings["model_index"] |= {"_class_name": told.release.pipeline}
         settings["transformer"] |= told.release.settings
         says.append(_on_editing(path, told, mark.family, base, can_edit=bool(editor_name(settings["model_index"]))))
-    return SingleFile(path, mark.family, settings, {"transformer": at}, base, says=" ".join(filter(None, says)))
+    # What the bytes of the file do not say changes its pictures too.
+    noted = (
+        ""
+        if told is None or told.is_inside
+        else " ".join((told.release.pipeline, *(f"{name}={value}" for name, value in told.release.settings.items())))
+    )
+    return SingleFile(path, mark.family, settings, {"transformer": at}, base, says=" ".join(filter(None, says)), noted=noted)
+
+
+def _half(path: Path, base: Path, missing: str) -> DamagedFile:
+    return _unusable(path, f"{base.name}, whose parts it borrows, has no {missing}.", f"Copy or download the whole folder {base.name}.")
 
 
 def _release(path: Path, family: str, bare: Shapes, words: Mapping[str, str]) -> Told | None:
