@@ -2,7 +2,7 @@
   const dark = localStorage.getItem("easel_theme");
   const setTheme = (isDark) => { document.body.classList.toggle("dark", isDark); document.documentElement.classList.toggle("dark", isDark); };
   if (!new URLSearchParams(location.search).get("__theme")) setTheme(dark !== "light");
-  const isTyping = (at) => at.closest?.("textarea, input:not([type=range]):not([type=checkbox]):not([type=radio]), [contenteditable]");
+  const isTyping = (at) => at.closest?.("textarea, select, input:not([type=range]):not([type=checkbox]):not([type=radio]), [contenteditable]");
   const help = document.getElementById("keys");
   // It keeps the keyboard until it is closed; the browser then gives the focus back.
   const toggleHelp = (wanted = !help.open) => { if (wanted !== help.open) wanted ? help.showModal() : help.close(); };
@@ -54,7 +54,13 @@
     },
   };
   window.easelForm.show();
+  for (const name of ["pointerdown", "keydown", "input"]) addEventListener(name, (event) => { if (event.isTrusted) window.easelTouched = true; }, { capture: true });
 
+  // What lies at the end of a phone's page keeps clear of the bar, which is higher while it has more to say.
+  addEventListener("easel:ready", () => {
+    const bar = document.getElementById("go-row");
+    new ResizeObserver(() => document.documentElement.style.setProperty("--bar", `${bar.offsetHeight}px`)).observe(bar);
+  }, { once: true });
   document.addEventListener("click", (event) => {
     if (event.target.closest("#theme-toggle, [data-theme-toggle]")) {
       const isDark = !document.body.classList.contains("dark");

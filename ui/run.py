@@ -165,7 +165,7 @@ def wire_run(page: Page) -> None:
     form.rack.select(None, prompt, prompt, js=_ADD_TRIGGER, **HIDDEN)
     loaded = page.blocks.load(begin, saved, [*inputs, *form.racks], queue=False, **HIDDEN)
     # Whatever was typed before this was overwritten: from here on the page can be used.
-    loaded.then(None, None, None, js="() => { document.body.dataset.ready = 'yes'; window.dispatchEvent(new Event('easel:ready')); }", **HIDDEN)
+    loaded.then(None, whole, None, js=_READY, **HIDDEN)
 
 
 # Tab, source, racks and form as the browser has kept them, before the server is asked; from here on it keeps every change.
@@ -175,6 +175,13 @@ _RECALL = """(saved, ...now) => {
   const isAlike = (one, other) => other == null || typeof one === typeof other;
   const form = __NAMES__.map((name, at) => (saved && saved[name] != null && isAlike(saved[name], now[at]) ? saved[name] : undefined));
   return [localStorage.getItem("easel_mode") || "txt2img", kept("easel_source", null), kept("easel_loras", []), kept("easel_units", []), kept("easel_references", []), ...form];
+}"""
+# What stands there before a hand has touched it is where Undo ends.
+_READY = """(...now) => {
+  if (!window.easelTouched) window.easelForm?.forget();
+  window.easelForm?.keep(now);
+  document.body.dataset.ready = 'yes';
+  window.dispatchEvent(new Event('easel:ready'));
 }"""
 _ADD_TRIGGER = """(prompt) => {
   const words = window.easelTrigger || "";

@@ -418,8 +418,10 @@ const keys = {
   "[": () => resize(1 / 1.2), "]": () => resize(1.2), "+": acts.in, "=": acts.in, "-": acts.out, 0: acts.fit,
 };
 window.addEventListener("keydown", (event) => {
-  const isTyping = event.target.closest?.("textarea, input:not([type=range]):not([type=checkbox]):not([type=radio]), [contenteditable]");
-  if (!isShown() || isTyping) return;
+  const isTyping = event.target.closest?.("textarea, select, input:not([type=range]):not([type=checkbox]):not([type=radio]), [contenteditable]");
+  if (!isShown() || isTyping || document.querySelector("dialog:modal")) return;
+  // There it is the picture that goes to the bin.
+  if (["Delete", "Backspace"].includes(event.key) && event.target.closest?.("#tray")) return;
   if ((event.ctrlKey || event.metaKey) && ["z", "y"].includes(event.key.toLowerCase())) {
     event.preventDefault();
     event.stopImmediatePropagation();
@@ -427,7 +429,7 @@ window.addEventListener("keydown", (event) => {
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key === " " && !event.target.closest?.("button, label, input")) { isSpace = true; canvas.style.cursor = "grab"; event.preventDefault(); draw(); return; }
+  if (event.key === " " && !event.target.closest?.("button, label, input, summary, a")) { isSpace = true; canvas.style.cursor = "grab"; event.preventDefault(); draw(); return; }
   const action = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (action) { event.preventDefault(); event.stopImmediatePropagation(); action(); }
 }, true);

@@ -86,6 +86,8 @@ async function act(row, name) {
   const found = await window.easelAsk("/jobs", name === "stop" && row.sheet ? { do: "stop", sheet: row.sheet, keep: stop === "keep" }
     : { do: name, job: row.job, picture: row.skip ?? 0, keep: stop !== "drop" });
   say(found.error || found.said, row.job, Boolean(found.error));
+  // Where the line is not in sight, beside Generate.
+  if (found.error && said.offsetParent === null) window.dispatchEvent(new CustomEvent("easel:refused", { detail: { text: found.error } }));
 }
 
 // ---- what else moves with the line

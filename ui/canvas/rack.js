@@ -106,12 +106,12 @@ function warn(cards) {
 
 function render() {
   // What draws in fewer steps is no style: it stands behind them.
-  const cards = judged(props.cards).toSorted((one, other) => Number(one.is_few_steps) - Number(other.is_few_steps)), held = document.activeElement?.closest?.(".rack-card")?.dataset.name, kind = document.activeElement?.type;
+  const cards = judged(props.cards).toSorted((one, other) => Number(one.is_few_steps) - Number(other.is_few_steps)), held = document.activeElement?.closest?.(".rack-card")?.dataset.name, { type: kind, dataset: { part } = {} } = document.activeElement || {};
   none.hidden = cards.length > 0;
   list.replaceChildren(...cards.map(entry));
   warn(cards);
   // A card that was just used keeps the focus: the keyboard must not fall back to the top of the page.
-  if (held) [...list.children].find((one) => one.dataset.name === held)?.querySelector(`input[type=${kind}]`)?.focus();
+  if (held) [...list.children].find((one) => one.dataset.name === held)?.querySelector(`input[type=${kind}]${part ? `[data-part="${part}"]` : ""}`)?.focus();
   if (window.easelRestored) try { localStorage.setItem(STORE, JSON.stringify(used())); } catch { /* a full store costs only the memory */ }
 }
 

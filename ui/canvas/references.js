@@ -42,6 +42,7 @@ function entry(one, number) {
     said.delete(one.key);
     props.value = pictures().filter((other) => other.key !== one.key);
     render();
+    element.querySelector(".units-body > .units-add")?.focus();
   }));
   takesDrop(item, (blob) => bring(one.key, blob));
   if (one.image) {

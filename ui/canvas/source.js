@@ -45,6 +45,7 @@ function use(value) {
 
 async function bring(blob) {
   if (!blob) return;
+  if (document.body.dataset.place) window.dispatchEvent(new CustomEvent("easel:choose", { detail: document.body.dataset.mode }));
   if (document.body.dataset.mode === "controlnet") return window.dispatchEvent(new CustomEvent("easel:bring-control", { detail: blob }));
   // A zip may be larger: the server judges what it unpacks to.
   if (blob.size > props.bytes_max * (/\.zip$/i.test(blob.name || "") ? 3 : 1)) return say(`This file is too large. Choose one of at most ${props.bytes_max >> 20} MB.`);

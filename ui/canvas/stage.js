@@ -47,10 +47,10 @@ function showImage(source, alt, isPreview) {
 }
 
 function showFacts(finished) {
-  if (finished?.id !== shown?.id) tile(false);
+  // The frames of what is drawn meanwhile leave open what belongs to this one.
+  if (finished?.id !== shown?.id) { tile(false); closeMenu(); }
   shown = finished || null;
   actions.hidden = !finished;
-  closeMenu();
   facts.textContent = finished
     ? `seed ${finished.seed} · ${finished.width} × ${finished.height} · ${finished.is_partial ? "stopped half-way" : `${finished.steps} steps`} · ${finished.seconds} s${finished.weights ? ` · ${finished.weights}` : ""}` : "";
   if (finished) $do("download").href = `${finished.download}&format=${$do("format").value}`;
@@ -245,8 +245,11 @@ function toggleFull(wanted = !root.classList.contains("is-full")) {
   if (wanted === root.classList.contains("is-full")) return;
   root.classList.toggle("is-full", wanted);
   $(".stage-close").hidden = !wanted;
-  if (!wanted) return window.easelLayers.shut("full");
+  const behind = document.querySelectorAll(".top, #controls, #tray, #models-column, #views, #line");
+  if (!wanted) { for (const one of behind) one.inert = false; return window.easelLayers.shut("full"); }
   window.easelLayers.open("full", () => toggleFull(false));
+  // Tab stays with what can be seen.
+  for (const one of behind) one.inert = true;
   $(".stage-close").focus();
 }
 function openMenu() {
@@ -298,8 +301,12 @@ function stopChoosing(isFocusKept = true) {
   window.easelLayers.shut("choosing", isFocusKept);
 }
 
+// Behind the Models tab nobody would see what they have asked for.
+function leavePlace() {
+  if (document.body.dataset.place) window.dispatchEvent(new CustomEvent("easel:choose", { detail: document.body.dataset.mode }));
+}
 const deeds = {
-  reuse: (one) => trigger("select", { id: one.id }),
+  reuse: (one) => { leavePlace(); trigger("select", { id: one.id }); },
   full: () => toggleFull(),
   compare: startCompare,
   tile: () => tile(tiled.hidden),

@@ -4,7 +4,7 @@ const list = $(".strip-list"), none = $(".strip-none"), more = $(".strip-more"),
 const shelf = { pictures: [], hasMore: false }, thrown = { pictures: [], hasMore: false };
 let counts = { shelf: 0, bin: 0 }, inBin = false, current = null, isLoading = false, undone = null;
 const ask = (name, one, to) => window.dispatchEvent(new CustomEvent("easel:do", { detail: { name, one, to } }));
-const FIRST_PAGE = 60;
+const FIRST_PAGE = 60, SAID_MS = 10000;
 const shown = () => (inBin ? thrown : shelf);
 
 function show(picture) {
@@ -162,8 +162,8 @@ async function loadBin() {
 // ---- the bin
 
 async function tidy(what, picture) {
-  const side = shown(), place = side.pictures.indexOf(picture);
-  side.pictures = side.pictures.filter((one) => one !== picture);
+  const side = shown(), place = side.pictures.findIndex((one) => one.id === picture.id);
+  side.pictures = side.pictures.filter((one) => one.id !== picture.id);
   const found = await window.easelAsk("/tray", { do: what, pictures: [picture.id] });
   if (found.error) { await (inBin ? loadBin() : null); return say(found.error); }
   counts = { shelf: found.shelf, bin: found.bin };
@@ -173,7 +173,11 @@ async function tidy(what, picture) {
   say(what === "bin" ? "In the bin." : "Back among the results.");
   render();
 }
+let untold = 0;
 function say(text) {
+  clearTimeout(untold);
+  // Over the last row for as long as somebody may want it back, and while they are at it.
+  if (text) untold = setTimeout(() => { if (said.matches(":hover, :focus-within")) return say(text); undone = null; say(""); }, SAID_MS);
   said.hidden = !text;
   said.querySelector("span").textContent = text;
   $(".strip-undo").hidden = !undone;

@@ -88,6 +88,7 @@ function entry(one, number) {
     asking.delete(one.key);
     props.value = units().filter((unit) => unit.key !== one.key);
     render();
+    element.querySelector(".units-body > .units-add")?.focus();
   }));
   takesDrop(item, (blob) => bring(one.key, blob));
   if (!one.image) {

@@ -66,6 +66,8 @@ window.addEventListener("easel:choose", (event) => choose(typeof event.detail ==
 // What is known of the model that draws, in a dialog that keeps the keyboard until it is closed.
 const first = __ABOUT__, dialog = element.querySelector("#about"), facts = dialog.querySelector("dl");
 const titled = (tag, text) => { const one = document.createElement(tag); one.textContent = text; return one; };
+// As text: a name that a folder gives itself is no part of the page's code.
+element.querySelector(".top-model").textContent = (window.easelModel || first).title;
 function fillAbout() {
   const { title, about } = window.easelModel || first;
   dialog.querySelector("h2").textContent = `About ${title}`;

@@ -32,7 +32,7 @@ def build_header(model: ModelCard, fits: Fit | None, *, has_people: bool) -> gr.
     place = '<button type="button" role="tab" aria-selected="false" aria-controls="models-column" data-place="models" tabindex="-1">Models</button>'
     template = f"""
     <header class="top"><h1>Easel</h1><div class="tabs" role="tablist" aria-label="What to do">{tabs}{place}</div><span class="top-space"></span>
-      <button type="button" class="top-model" title="The model that draws">{{{{model}}}}</button>
+      <button type="button" class="top-model" title="The model that draws"></button>
       <button type="button" class="top-about" data-about aria-haspopup="dialog" aria-label="About this model">About</button>
       <button type="button" id="theme-toggle" aria-label="Light or dark">{_HALF_MOON}</button>
       <button type="button" id="settings-open" aria-label="Settings">{_SLIDERS}</button>
@@ -50,4 +50,4 @@ def build_header(model: ModelCard, fits: Fit | None, *, has_people: bool) -> gr.
         "__ABOUT__",
         json.dumps({"title": model.title, "about": about_view(model, fits)}).replace("<", "\\u003c"),
     )
-    return gr.HTML("txt2img", html_template=template, js_on_load=script, elem_id="top", apply_default_css=False, model=model.title)
+    return gr.HTML("txt2img", html_template=template, js_on_load=script, elem_id="top", apply_default_css=False)
