@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import open_studio
-from tests.browser.hands import bring, canvas, chip, generate, picture_of, stage, stroke, strokes, tab, write
+from tests.browser.hands import bring, canvas, chip, generate, picture_of, stage, stroke, strokes, tab, unfold, write
 from tests.conftest import STARTER
 from tests.studio import Studio
 
@@ -66,10 +66,9 @@ def test_the_first_change_of_a_newcomer_can_be_taken_back(page: Page) -> None:
 
 
 def test_arrows_move_the_slider_that_has_the_focus(page: Page) -> None:
-    page.locator(".rack-title, .rack-head button").first.click()
-    card = page.locator(".rack-card").first
-    if not card.locator("summary").count():
-        card.locator("input[type=checkbox]").check()
+    unfold(page, "LoRA styles")
+    card = page.locator('.rack-card[data-name="neon"]')
+    card.get_by_role("checkbox").check()
     card.locator("summary", has_text="Blocks").click()
     middle = card.locator('input[type=range][data-part="mid"]')
     middle.focus()
@@ -137,7 +136,7 @@ def test_full_screen_keeps_the_keyboard(page: Page) -> None:
 def test_a_models_title_is_text_and_never_a_program(browser: Browser, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(STARTER, tmp_path / "data" / "models" / "odd"))
     title = "${alert(1)} \\x `odd` {{7}}"
-    (folder / "easel.json").write_text(json.dumps(json.loads((folder / "easel.json").read_text()) | {"name": title}))
+    (folder / "easel.json").write_text(json.dumps(json.loads((folder / "easel.json").read_text()) | {"title": title}))
     with Studio(tmp_path / "data", "--model", "odd") as studio:
         context = browser.new_context(viewport={"width": 1440, "height": 900})
         page = context.new_page()
