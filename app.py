@@ -46,7 +46,7 @@ def main() -> int:
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
             raise
-        print(f"Port {settings.port} of {settings.host} cannot be used: {error.strerror}. Choose another one with --port.", file=sys.stderr)
+        print(f"Port {settings.port} of {settings.host} cannot be used: {os.strerror(error.errno)}. Choose another one with --port.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         # While it was still starting.

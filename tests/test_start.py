@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import socket
 import subprocess
 import sys
 from importlib.metadata import version
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 from gradio_client import Client
 
-from tests.studio import ROOT, Studio
+from tests.studio import ROOT, Studio, wait_for
 
 # A process that draws, and torch speaking of something else in the place where it speaks of the enums.
 TORCH_SPEAKS = """
@@ -52,3 +54,26 @@ def test_what_else_torch_says_is_heard() -> None:
 
 def lines(file: Path) -> list[str]:
     return file.read_text(encoding="utf-8").splitlines()
+
+
+def test_a_port_that_is_taken_is_one_sentence_and_starts_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "app.py", "--port", port, "--data", str(tmp_path / "data")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == f"Port {port} of 127.0.0.1 cannot be used: Address already in use. Choose another one with --port.\n"
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_start_can_be_broken_off(number: int, tmp_path: Path) -> None:
+    command = [sys.executable, "app.py", "--port", "0", "--data", str(tmp_path / "data")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        # The database is there: it is in the middle of starting.
+        wait_for(lambda: (tmp_path / "data" / "easel.db").exists() or process.poll() is not None, 120, "the start")
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=60)
+    assert process.returncode in (0, 130), errors
+    assert "Traceback" not in out + errors

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import Busy, Engine, Settings, TextToImage
+from engine import Busy, Engine, Finished, Settings, TextToImage, parse_axis
 from tests.conftest import OWNER, events_of
 from tests.pictures import encoded
+from tests.studio import wait_for
 
 Wish = Callable[..., TextToImage]
 
@@ -77,3 +80,45 @@ def test_waiting_jobs_have_a_limit(tmp_path: Path, request_of: Wish) -> None:
 def test_a_limit_of_nothing_is_refused(setting: str) -> None:
     with pytest.raises(ValueError, match=setting):
         Settings.model_validate({setting: 0})
+
+
+def test_a_sheet_that_would_be_too_many_pictures_leaves_nothing(tmp_path: Path, request_of: Wish) -> None:
+    with closing(Engine(Settings(data=tmp_path, worker="inline", picture_limit=3))) as engine:
+        with pytest.raises(Busy, match="3 pictures are kept"):
+            engine.sheets.grid(request_of().model_dump(exclude_none=True), [parse_axis("guidance", "1, 2, 3, 4, 5")], OWNER)
+        assert engine.jobs(OWNER) == []
+        engine.sheets.grid(request_of().model_dump(exclude_none=True), [parse_axis("guidance", "1, 2, 3")], OWNER)
+        assert len(engine.jobs(OWNER)) == 3
+
+
+def test_maps_count_as_brought_pictures(studio: Callable[..., Engine]) -> None:
+    """Each value of a setting makes another one"""
+    engine = studio(upload_mb=0.1)
+    source = engine.add_input(encoded(np.random.default_rng(0).integers(0, 255, (256, 256, 3), np.uint8)), OWNER)
+    with pytest.raises(Busy, match="MB of pictures"):
+        engine.controls.map(source.hash, "canny", {}, OWNER)
+
+
+def test_pictures_may_lie_on_another_disk(tmp_path: Path, request_of: Wish) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "large").mkdir()
+    (tmp_path / "data" / "images").symlink_to(tmp_path / "large")
+    for _ in range(2):
+        with Engine(Settings(data=tmp_path / "data", worker="inline", dtype="float32", device="cpu")) as engine:
+            ending = events_of(engine, engine.submit(request_of(), OWNER).id, OWNER)[-1]
+            assert isinstance(ending, Finished), ending
+            assert all(picture.path.read_bytes()[:4] == b"\x89PNG" for picture in engine.history(OWNER, 9))
+    assert len(list((tmp_path / "large").rglob("*.png"))) == 2
+
+
+def test_tiles_that_nobody_came_back_for_go_without_a_restart(studio: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.jobs.dispatcher._SWEEP_S", 0.5)
+    studio()
+    old, new = (tmp_path / "tiles" / name for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "0-1.png").write_bytes(b"tile")
+    long_ago = time.time() - 30 * 86400
+    os.utime(old, (long_ago, long_ago))
+    wait_for(lambda: not old.exists(), 20, "the old tiles to go")
+    assert new.exists()

@@ -20,8 +20,10 @@ from tests.library.key_tables import sd1, write
 from tests.library.test_catalogue import second
 from tests.studio import wait_for
 from ui.controls.model import model_or_default, offered, size_labels, usual
+from ui.fetching import add_fetching
 from ui.login import Login
 from ui.models import add_models, left_words, models_view, of_words, size_words, speed_words
+from ui.owner import COOKIE
 
 HEADERS = {"X-Easel": "1", "Content-Type": "application/json"}
 
@@ -105,6 +107,21 @@ def test_with_a_login_the_settings_name_the_operators(tmp_path: Path) -> None:
     assert ask(client, "default", "second", **bob)[0] == 403
     assert ask(client, "default", "second")[0] == 401
     assert ask(client, "default", "second", **ada)[0] == 200
+
+
+def test_with_a_login_only_operators_bring_files_from_the_hub(tmp_path: Path) -> None:
+    (tmp_path / "people").write_text(f"{hashed_line('ada', 'a password')}\n{hashed_line('bob', 'another one')}\n")
+    app, engine = FastAPI(), Engine(Settings(data=tmp_path / "data", worker="inline", device="cpu", auth_file=tmp_path / "people", operators="ada"))
+    add_fetching(app, engine)
+    assert engine.people is not None
+    app.add_middleware(Login, people=engine.people, secret=engine.secret)
+    client, cookie = TestClient(app), {"Cookie": f"{COOKIE}={'v' * 43}"}
+    for path, field in (("/hub/loras", "loras"), ("/hub/loras/fetch", "loras"), ("/hub/preprocessors/fetch", "controls")):
+        bob = client.post(path, content='{"name": "nobody here"}', headers={**HEADERS, **cookie, **as_person("bob", "another one")})
+        assert (bob.status_code, bob.json()["field"]) == (422, field)
+        assert bob.json()["message"] == "Only those who run this studio can bring files from the hub."
+        ada = client.post(path, content='{"name": "nobody here"}', headers={**HEADERS, **cookie, **as_person("ada", "a password")})
+        assert "Only those who run" not in ada.text
 
 
 def test_the_memory_plan_is_the_operators_and_lasts(tmp_path: Path) -> None:

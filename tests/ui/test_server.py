@@ -124,6 +124,18 @@ def test_the_visitors_name_is_unguessable_and_hidden_from_scripts(studio: Studio
     assert len(cookie.split("=")[1].split(";")[0]) >= 43
 
 
+def test_whoever_comes_again_keeps_their_name_for_another_year(studio: Studio) -> None:
+    with urllib.request.urlopen(studio.url, timeout=10) as answer:
+        first = answer.headers["set-cookie"].split(";")[0]
+    again = urllib.request.Request(studio.url, headers={"Cookie": first})
+    with urllib.request.urlopen(again, timeout=10) as answer:
+        assert answer.headers["set-cookie"].split(";")[0] == first
+        assert "Max-Age=31536000" in answer.headers["set-cookie"]
+    made_up = urllib.request.Request(studio.url, headers={"Cookie": "easel_visitor=me"})
+    with urllib.request.urlopen(made_up, timeout=10) as answer:
+        assert answer.headers["set-cookie"].split(";")[0] not in (first, "easel_visitor=me")
+
+
 @pytest.mark.parametrize(("arguments", "words"), [(["--host", "0.0.0.0"], "--public"), (["--port", "99999"], "port")])
 def test_settings_that_cannot_be_are_refused(arguments: list[str], words: str, tmp_path: Path) -> None:
     done = subprocess.run(
