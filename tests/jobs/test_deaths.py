@@ -50,6 +50,31 @@ def check_pictures(engine: Engine, jobs: list[Job]) -> None:
 
 
 @pytest.mark.fault("worker killed")
+def test_a_worker_that_is_killed_at_rest_is_replaced_before_anybody_asks(tmp_path: Path, request_of: Make, figure: Figures) -> None:
+    """kill -9 while nothing is drawn: a balancer that asks whether the studio can draw would else send nobody, for ever"""
+    with Engine(options(tmp_path)) as engine:
+        wait_for(lambda: engine.health().is_ready, 60, "the worker")
+        begin, first = time.monotonic(), pid_of(engine)
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: pid_of(engine) != first and engine.health().is_ready, 60, "a new worker")
+        figure("can draw again after", time.monotonic() - begin, "s", at_most=60)
+        job = engine.submit(request_of(), OWNER)
+        assert isinstance(events_of(engine, job.id)[-1], Finished)
+        check_pictures(engine, [job])
+        # One that dies while it starts is not started again and again for nobody.
+        second = pid_of(engine)
+        os.kill(second, signal.SIGKILL)
+        wait_for(lambda: pid_of(engine) != second, 60, "the third")
+        third = pid_of(engine)
+        os.kill(third, signal.SIGKILL)
+        time.sleep(3)
+        assert (pid_of(engine), engine.health().is_ready) == (third, False)
+        # Somebody who wants a picture has one all the same.
+        job = engine.submit(request_of(), OWNER)
+        assert isinstance(events_of(engine, job.id)[-1], Finished)
+
+
+@pytest.mark.fault("worker killed")
 @pytest.mark.timed
 def test_a_killed_worker_is_replaced_and_its_job_goes_on(tmp_path: Path, request_of: Make, figure: Figures) -> None:
     """kill -9 of the process that draws, in the middle of a job"""

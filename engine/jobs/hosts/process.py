@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import threading
 from collections.abc import Generator
@@ -18,6 +19,7 @@ from engine.jobs.hosts.previews import lean
 from engine.jobs.hosts.worker import Done, Failure, Ready, Shutdown, Wanted, Warm, serve
 from engine.jobs.wishes import Wishes
 
+log = logging.getLogger("easel.jobs")
 _GRACE_S = 5.0
 
 # None stands for a pipe that has closed.
@@ -38,6 +40,11 @@ class ProcessHost:
         self._state = "starting"
         self._warm: Path | None = None
         self._device_name = ""
+        # Who may start a worker: a run for itself, its reader where nothing runs.
+        self._starting = threading.Lock()
+        self._is_running = self._is_closed = False
+        # One that dies before it is ready is not started again and again for nobody.
+        self._was_ready = False
 
     @property
     def pid(self) -> int | None:
@@ -59,6 +66,15 @@ class ProcessHost:
         self._send(Warm(model_folder))
 
     def run(self, work: Work, wishes: Wishes) -> Generator[HostMessage, None, None]:
+        with self._starting:
+            self._is_running = True
+        try:
+            yield from self._walk(work, wishes)
+        finally:
+            with self._starting:
+                self._is_running = False
+
+    def _walk(self, work: Work, wishes: Wishes) -> Generator[HostMessage, None, None]:
         if self._state == "lost" or self._process is None or not self._process.is_alive():
             yield Loads("Starting the engine again")
             self._restart()
@@ -94,6 +110,8 @@ class ProcessHost:
         return self._device_name
 
     def close(self) -> None:
+        with self._starting:
+            self._is_closed = True
         if self._process is None:
             return
         with contextlib.suppress(WorkerLost):
@@ -115,12 +133,25 @@ class ProcessHost:
                 if inbox is self._inbox:
                     self._state = "lost"
                 inbox.put(None)
+                self._replace(inbox)
                 return
             if isinstance(message, Ready):
                 self._device_name = message.device
                 self._state = "ready"
+                self._was_ready = True
             else:
                 inbox.put(message)
+
+    def _replace(self, inbox: Inbox) -> None:
+        """A worker that died while it rested: whoever asks whether the studio can draw must not hear no until somebody wants a picture."""
+        with self._starting:
+            if inbox is not self._inbox or self._is_running or self._is_closed or not self._was_ready:
+                return
+            self._was_ready = False
+            log.warning("the worker died while nothing was drawn; a new one is starting")
+            # One that cannot even be spawned is said to the first job that wants it.
+            with contextlib.suppress(OSError, WorkerLost):
+                self._restart()
 
     def _drain(self) -> None:
         """Throw away what the worker still has to say about a job that nobody wants any more."""
