@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from engine import Download, EngineError
+from engine import Busy, Download, EngineError
 from engine.contract.hub import HubModel
 from engine.contract.parts import PARTS
 from engine.diffusion.families import FAMILIES
@@ -540,6 +540,30 @@ def test_a_download_is_removed_while_it_runs(line: Line, hub: TinyHub) -> None:
     line.start("ada/tiny")
     line.wait("tiny", None)
     assert line.shelf.names() == ["tiny"]
+
+
+def test_begun_again_at_once_after_it_was_removed_it_keeps_its_note(line: Line, hub: TinyHub, shelf: Shelf) -> None:
+    """The thread that was at it may still hang in the hub, and throws away what it finds once it is let go"""
+    plan = line.downloads.look("ada/tiny")
+    hub.goes_on.clear()
+    line.downloads.start(plan.id)
+    line.wait("tiny", "fetching")
+    line.downloads.remove("tiny")
+    assert line.one("tiny") is None
+    with pytest.raises(Busy, match="being thrown away"):
+        line.downloads.start(plan.id)
+    hub.goes_on.set()
+
+    def begins() -> bool:
+        try:
+            return line.downloads.start(plan.id).name == "tiny"
+        except Busy:
+            return False
+
+    wait_for(begins, 30, "it to be let go")
+    line.wait("tiny", None)
+    assert shelf.names() == ["tiny"]
+    assert shelf.models.begun() == []
 
 
 def test_what_failed_says_why_and_can_be_tried_again(line: Line, hub: TinyHub) -> None:
