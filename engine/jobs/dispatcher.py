@@ -233,8 +233,6 @@ class Dispatcher:
             event = self._runner.fail(job, EngineError(message, f"Tell the operator this number: {job.id[:8]}."))
         if event is not None:
             self._tell(job, event)
-        # What its pictures have taught is worked out now: the next visitor does not wait for it.
-        self._line.seconds(job.recipe)
         return again
 
     def _task(self, job: Job, folder: Path, skip: frozenset[int]) -> Work:
