@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 import os
 import signal
@@ -35,18 +34,21 @@ def main() -> int:
     if settings.mcp and importlib.util.find_spec("mcp") is None:
         print("--mcp needs one more package. Install it with: pip install -r requirements-mcp.txt", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also where whoever started this ignores Ctrl + C, as a shell does for what runs behind it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         # Before anything is started: a second studio on the same port would take jobs of the first one.
-        with _listen(settings.host, settings.port) as listener, Engine(settings) as engine:
+        listener = _listen(settings.host, settings.port)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        print(f"Port {settings.port} of {settings.host} cannot be used: {why}. Choose another one with --port.", file=sys.stderr)
+        return 2
+    try:
+        with listener, Engine(settings) as engine:
             _serve(engine, settings.host, listener)
     except EngineError as error:
         print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
-            raise
-        print(f"Port {settings.port} of {settings.host} cannot be used: {os.strerror(error.errno)}. Choose another one with --port.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         # While it was still starting.
