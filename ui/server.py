@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine import Engine, is_loopback
+from ui.arrivals import ArrivalQueue
 from ui.bell import Bell
 from ui.bundle import add_bundle, bundle_scripts
 from ui.devices import add_devices
@@ -34,10 +35,6 @@ from ui.tray import add_tray
 _FOLLOWERS_MAX = 300
 # The framework keeps about a megabyte for each open page, of ten thousand pages if nobody says otherwise.
 _SESSIONS_MAX = 500
-# The framework looks for new requests a thousand times a second, all day: the twentieth part of a core that draws. Nobody feels 10 ms on a press.
-_LOOK_S = 0.01
-# And a hundred times for bars of its own, which nothing here has.
-_BARS_LOOK_S = 0.5
 
 
 def build_app(engine: Engine) -> FastAPI:
@@ -58,6 +55,7 @@ def build_app(engine: Engine) -> FastAPI:
     page = build_page(engine, bell)
     first = add_bundle(app, bundle_scripts(page))
     page.queue(default_concurrency_limit=None)
+    page._queue = ArrivalQueue(page, at_once=_FOLLOWERS_MAX)  # pyright: ignore[reportPrivateUsage]
     page.max_threads = _FOLLOWERS_MAX
     page.state_session_capacity = _SESSIONS_MAX
     with warnings.catch_warnings():
@@ -79,9 +77,6 @@ def build_app(engine: Engine) -> FastAPI:
             max_file_size="20mb",
             footer_links=[],
         )
-    page._queue.max_thread_count = _FOLLOWERS_MAX  # pyright: ignore[reportPrivateUsage]
-    page._queue.sleep_when_free = _LOOK_S  # pyright: ignore[reportPrivateUsage]
-    page._queue.progress_update_sleep_when_free = _BARS_LOOK_S  # pyright: ignore[reportPrivateUsage]
     # The last one added is met first: headers on everything, then who may come in, then who it is.
     app.add_middleware(VisitorCookie)
     if engine.people is not None:

@@ -6,29 +6,14 @@ What a client waits beyond the pace is the framework's, and so is what the page 
 from __future__ import annotations
 
 import asyncio
-import re
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
+import gradio as gr
+
+from tests.apart import serve
 from ui.api.pace import STEP_PACE_S
-
-
-@contextmanager
-def paced_app() -> Generator[str, None, None]:
-    """Its address. In a process of its own, as the studio is."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.bench.paced"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
-            assert found
-            yield found[0]
-        finally:
-            process.terminate()
 
 
 async def pace(steps: int, step_s: float) -> AsyncIterator[dict[str, Any]]:
@@ -44,14 +29,10 @@ async def pace(steps: int, step_s: float) -> AsyncIterator[dict[str, Any]]:
 
 
 def main() -> None:
-    import gradio as gr
-
     with gr.Blocks(analytics_enabled=False) as app:
         gr.Textbox(label="Prompt")
         gr.api(pace, api_name="pace", concurrency_limit=None)
-    _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
-    print(url, flush=True)
-    app.block_thread()
+    serve(app)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 from gradio_client import Client
 
 from engine import Cancelled, Engine, Progress, Settings, TextToImage
-from tests.bench.paced import paced_app
+from tests.apart import running_app
 from tests.bench.row import Row
 from tests.bench.runs import ours, race, ready_painter, recipe
 from tests.conftest import OWNER
@@ -42,7 +42,7 @@ def overhead_rows(studio: Studio, rounds: int) -> tuple[list[Row], dict[str, Any
 
     Beside them the same client asks the bare framework for as many messages at the same pace.
     """
-    with paced_app() as url:
+    with running_app("tests.bench.paced") as url:
         return _overhead_rows(studio, _client(url), rounds)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.bench.paced import paced_app
+from tests.apart import running_app
 from tests.browser.conftest import SHOTS, open_studio
 from tests.browser.hands import chip, generate, stage, unfold, write
 from tests.studio import Studio
@@ -75,7 +75,7 @@ def reload(page: Page) -> tuple[float, float]:
 @pytest.fixture
 def bare(context: BrowserContext) -> Iterator[Page]:
     """A page of the framework with one field, beside the studio's."""
-    with paced_app() as address:
+    with running_app("tests.bench.paced") as address:
         page = context.new_page()
         page.goto(address)
         yield page
