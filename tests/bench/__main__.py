@@ -43,15 +43,15 @@ def measure(stages: dict[str, Callable[[int], Rows]], rounds: int) -> tuple[list
 TABLES: dict[str, dict[str, Callable[[int], Rows]]] = {
     "drawing": {
         "drawing": drawing_rows,
-        "page": page_rows,
         "workloads": workload_rows,
         "loading": lambda _rounds: loading_rows(),
         "pictures": picture_rows,
     },
+    "page": {"page": page_rows},
     "card": {"card": card_rows},
     "steering": {"adapters": adapter_rows, "controls": control_rows, "guidance": guidance_rows},
 }
-FILES = {"drawing": "latest.json", "card": "card.json", "steering": "steering.json"}
+FILES = {"drawing": "latest.json", "page": "page.json", "card": "card.json", "steering": "steering.json"}
 
 
 def table(rows: list[Row]) -> str:

@@ -23,7 +23,7 @@ from tests.studio import ROOT, Studio, cpu_s, wait_for
 @pytest.fixture(scope="module")
 def result(client: Client) -> list[dict[str, Any]]:
     """Every message of one small job."""
-    job = client.submit("a red castle at sunset", steps=30, width=128, height=128, seed=3, api_name="/txt2img")
+    job = client.submit("a red castle at sunset", steps=100, width=128, height=128, seed=3, api_name="/txt2img")
     return list(job)
 
 

@@ -47,7 +47,7 @@ _MODES: tuple[tuple[type[Request], str], ...] = (
     (Upscale, "Make a picture larger, with new detail where strength is above 0."),
 )
 _STREAMS = (
-    'Streams {"state": "waiting" | "loading" | "drawing" | "paused" | "done" | "stopped", …}, of the steps at most eight a second;'
+    'Streams {"state": "waiting" | "loading" | "drawing" | "paused" | "done" | "stopped", …}, of the steps at most four a second;'
     " the last one has the pictures, and notes on what was changed."
 )
 Message = dict[str, Any]

@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator
 from engine import Event, Progress, Watch
 from ui.bell import wake
 
-# As often as the page shows a frame.
-STEP_PACE_S = 0.125
+# Half as often as the page shows a frame: enough for a bar.
+STEP_PACE_S = 0.25
 
 
 async def paced(watch: Watch, pace_s: float) -> AsyncGenerator[Event, None]:

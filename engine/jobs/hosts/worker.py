@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from engine.contract.errors import EngineError
 from engine.contract.memory import Memory
 from engine.contract.work import Wish, Work
+from engine.jobs.hosts.pacing import paced
 from engine.jobs.hosts.steering import steered
 from engine.jobs.wishes import Wishes
 
@@ -94,7 +95,8 @@ def serve(pipe: Connection, device: str, dtype: str, memory: Memory) -> None:
                     painter.load(order.model_folder)
                 pipe.send(Ready(painter.device_name))
                 continue
-            for message in steered(painter.paint(order.work, lambda run=order: run.wishes.skipped), order.wishes, painter.freeze, painter.keep):
+            messages = painter.paint(order.work, lambda run=order: run.wishes.skipped)
+            for message in paced(steered(messages, order.wishes, painter.freeze, painter.keep)):
                 pipe.send(message)
             pipe.send(Done())
         except EngineError as error:
