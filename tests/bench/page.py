@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import torch
 from gradio_client import Client
 
 from engine import Cancelled, Engine, Progress, Settings, TextToImage
 from tests.apart import running_app
+from tests.bench.limits import product_rates
 from tests.bench.row import Row
 from tests.bench.runs import ours, race, ready_painter, recipe
 from tests.conftest import OWNER
@@ -31,13 +33,15 @@ _MORE_ROUNDS = 4
 
 
 def page_rows(rounds: int) -> tuple[list[Row], dict[str, Any]]:
+    product = product_rates(torch.bfloat16, torch.device("cpu"), rounds)
+    speed = Row("this machine: a product of 2048 × 2048 matrices, bfloat16", f"{statistics.median(product) / 1e12:.2f} Tflop/s", "", None)
     with tempfile.TemporaryDirectory() as folder, Studio(Path(folder) / "data") as studio:
         studio.wait_ready()
         over, raw = overhead_rows(studio, rounds)
         side, visitors = visitor_rows(studio)
     starts, cold = start_rows()
     stop, stops = stop_row(rounds)
-    return [*over, *side, *starts, stop], {"page": raw, "visitors": visitors, "starts": cold, "stops": stops}
+    return [speed, *over, *side, *starts, stop], {"product": product, "page": raw, "visitors": visitors, "starts": cold, "stops": stops}
 
 
 def overhead_rows(studio: Studio, rounds: int) -> tuple[list[Row], dict[str, Any]]:
