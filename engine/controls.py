@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from PIL import Image
 
 from engine.contract.controls import ControlCard, ControlUse, PreprocessorCard, check_settings
+from engine.contract.errors import Busy
 from engine.contract.models import ModelCard
 from engine.contract.preprocessors import NO_PREPROCESSOR
 from engine.contract.results import InputImage
@@ -17,6 +19,9 @@ from engine.library.controlnets import ControlNets
 from engine.library.inputs import Inputs
 from engine.library.maps import Maps, map_key
 from engine.library.preprocessors import Preprocessors
+
+# Made and waiting, of all visitors together: one after the other is made.
+MAPS_AT_ONCE = 16
 
 
 class ControlDesk:
@@ -32,6 +37,7 @@ class ControlDesk:
         self._host = host
         # Raises `Busy` for an owner who has brought as much as each may.
         self._check_room = check_room
+        self._places = threading.BoundedSemaphore(MAPS_AT_ONCE)
 
     def cards(self) -> list[ControlCard]:
         """The control models that are here now; one that cannot be used says why in its card."""
@@ -55,7 +61,8 @@ class ControlDesk:
         """The map of one of the owner's pictures, as an input of theirs; "none" is the picture itself. Made once, then remembered.
 
         It may take seconds, and a quarter of a minute the first time: call it in a thread. Raises `NotFound`,
-        `InvalidRequest`, `ModelNotFound` where weights are not here yet, or `WorkerLost`, all of them about "controls"; `Busy` where no room is left.
+        `InvalidRequest`, `ModelNotFound` where weights are not here yet, or `WorkerLost`, all of them about "controls"; `Busy` where no room is left
+        or too many are being made.
         """
         known = self._inputs.get(source, owner, field="controls")
         settings = check_settings(preprocessor, settings)
@@ -65,7 +72,14 @@ class ControlDesk:
         if (found := self._maps.find(key)) is not None and (lent := self._inputs.lend(found[0], owner, note=found[1])) is not None:
             return lent
         self._check_room(owner)
-        made = self._host.make(MapTask(preprocessor, settings, self._inputs.path(source), self._preprocessors.folder(preprocessor)))
+        task = MapTask(preprocessor, settings, self._inputs.path(source), self._preprocessors.folder(preprocessor))
+        # Each that waits holds a thread of the server, which has 40 for everything that a page asks for.
+        if not self._places.acquire(blocking=False):
+            raise Busy("Many maps are being made at this moment.", "Try again in a few seconds.", "controls")
+        try:
+            made = self._host.make(task)
+        finally:
+            self._places.release()
         kept = self._inputs.add(Image.frombytes("RGB", (made.width, made.height), made.rgb), owner, note=made.note)
         self._maps.remember(key, kept.hash, made.note)
         return kept

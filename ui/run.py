@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
+from fastapi.concurrency import run_in_threadpool
 
 from engine import Engine, EngineError
 from ui.bell import Bell
@@ -73,7 +73,7 @@ def wire_run(page: Page) -> None:
         """Only a refusal is shown from here, and the stage stays as it is: an accepted job shows itself."""
         try:
             # A large mask takes a moment to draw: not on the thread that everybody's page hangs on.
-            await asyncio.to_thread(launch, engine, asked, owner)
+            await run_in_threadpool(launch, engine, asked, owner)
         except EngineError as error:
             return refusal_view(error)
         page.bell.ring(owner)

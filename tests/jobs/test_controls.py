@@ -17,6 +17,7 @@ import pytest
 
 from engine import (
     CONTROLS_MAX,
+    Busy,
     Engine,
     IncompatibleAdapter,
     InvalidRequest,
@@ -28,6 +29,7 @@ from engine import (
     parse_request,
 )
 from engine.contract.work import MapTask
+from engine.controls import MAPS_AT_ONCE
 from engine.diffusion.loading import Components
 from engine.jobs.hosts.maps import InlineMaps, ProcessMaps
 from engine.library.metadata import parameters_text, read_recipe
@@ -36,6 +38,7 @@ from tests.diffusion.controls import make_control, write_folder
 from tests.diffusion.test_source_equality import load
 from tests.jobs.test_engine import pixels
 from tests.pictures import bring, bring_mask, draw, encoded, read, scene
+from tests.studio import wait_for
 
 Make = Callable[..., TextToImage]
 
@@ -149,6 +152,29 @@ def test_edges_still_meet_with_a_control(desk: Engine) -> None:
     rolled = np.roll(read(tiled).astype(float), 32, axis=1)
     across = np.abs(np.diff(rolled, axis=1)).mean((0, 2))
     assert across[31] < 2.5 * np.median(across) + 4
+
+
+def test_of_many_maps_at_once_one_more_is_refused_at_once_and_all_others_are_made(desk: Engine) -> None:
+    mine = bring(desk, scene())
+    host = desk.controls._host  # pyright: ignore[reportPrivateUsage]
+    assert isinstance(host, InlineMaps)
+    made: list[str] = []
+
+    def ask(high: int) -> None:
+        made.append(desk.controls.map(mine, "canny", {"high": high}, OWNER).hash)
+
+    threads = [threading.Thread(target=ask, args=(150 + number,)) for number in range(MAPS_AT_ONCE)]
+    # As if the first one took long.
+    with host._lock:  # pyright: ignore[reportPrivateUsage]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: desk.controls._places._value == 0, 20, "all places taken")  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+        with pytest.raises(Busy, match="Many maps"):
+            desk.controls.map(mine, "canny", {"high": 149}, OWNER)
+    for thread in threads:
+        thread.join(20)
+    assert len(made) == MAPS_AT_ONCE
+    ask(149)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
+from fastapi.concurrency import run_in_threadpool
 
 from engine import (
     Cancelled,
@@ -77,7 +78,7 @@ def _endpoint(engine: Engine, mode: str, names: tuple[str, ...], *, needs: tuple
             if any(not asked.get(name) for name in needs):
                 raise InvalidRequest("There is no control unit.", "Give at least one, or use /txt2img.", "controls")
             # In a thread: a large picture takes a second to read, and everybody else's previews pass through this loop.
-            job, notes = await asyncio.to_thread(_submit, engine, {"mode": mode, **asked}, owner)
+            job, notes = await run_in_threadpool(_submit, engine, {"mode": mode, **asked}, owner)
             async for message in _follow(engine, job.id, owner, notes):
                 yield message
         except EngineError as error:
