@@ -55,6 +55,12 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error)
 
 
+def unless_memory_ran_out(error: BaseException) -> None:
+    """Raise `error` again where it says that: no fault of the file that was being read, and a lighter plan may do."""
+    if isinstance(error, RuntimeError) and is_out_of_memory(error):
+        raise error
+
+
 def release_memory(device: torch.device) -> None:
     """Give back what nobody holds any more, so that the next try finds it."""
     gc.collect()

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from engine.contract.errors import DamagedFile, EngineError
+from engine.diffusion.device import unless_memory_ran_out
 from engine.diffusion.images import Rgb
 from engine.diffusion.reading import one_at_a_time
 from engine.weights.headers import judge_header
@@ -63,6 +64,7 @@ def load_image_encoder(folder: Path, *, device: torch.device, dtype: torch.dtype
             raise ValueError(f"missing {sorted(told['missing_keys'])[0]}")
         processor = _load_processor(folder, int(model.config.image_size))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, EngineError) as error:
+        unless_memory_ran_out(error)
         raise DamagedFile(f"The image encoder {_title(folder)} cannot be loaded.", _HINT, "references") from error
     return ImageEncoder(folder, model.eval().requires_grad_(False).to(device), processor)
 

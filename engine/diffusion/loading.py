@@ -18,7 +18,7 @@ from engine.contract.editing import EDITORS, Editor, editor_name
 from engine.contract.errors import DamagedFile, ModelNotFound
 from engine.contract.families import family_of
 from engine.contract.memory import Packing, Plan, is_text_encoder, packed, packed_parts
-from engine.diffusion.device import is_out_of_memory
+from engine.diffusion.device import unless_memory_ran_out
 from engine.diffusion.families import FAMILIES, Denoiser, Family
 from engine.diffusion.four_bit_files import read_module, with_own_layers
 from engine.diffusion.packing import check_packing, lies_packed, pack, reading_dtype, reading_words, stored_tensors
@@ -333,9 +333,7 @@ def _load(folder: Path, class_name: str, dtype: torch.dtype, device: torch.devic
             module = pack(module, packing, dtype)
         module = module.to(device)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and is_out_of_memory(error):
-            # No fault of the file's.
-            raise
+        unless_memory_ran_out(error)
         raise DamagedFile(f"The {folder.name} of {folder.parent.name} cannot be loaded.", "Copy or download the model again.", "model") from error
     return settled(module, class_name)
 

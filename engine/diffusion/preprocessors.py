@@ -16,7 +16,7 @@ import torch
 from engine.contract.errors import DamagedFile, InvalidRequest, OutOfMemory
 from engine.contract.preprocessors import PREPROCESSORS
 from engine.contract.work import MapPixels, MapTask
-from engine.diffusion.device import host_bytes, pick_device, pick_room
+from engine.diffusion.device import host_bytes, is_out_of_memory, pick_device, pick_room, unless_memory_ran_out
 from engine.diffusion.images import Rgb, pad_edges, read_rgb, resize
 from engine.diffusion.parts import module_bytes
 from engine.diffusion.residency import Place, Residency
@@ -98,11 +98,8 @@ class MapMaker:
         notes = [f"The map was made at {image.shape[1]} × {image.shape[0]}."] if image.shape != source.shape else []
         try:
             made = self._look(task, image)
-        except torch.OutOfMemoryError as error:
-            raise _out_of_memory(task) from error
         except RuntimeError as error:
-            # The CPU allocator has no exception type of its own.
-            if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+            if is_out_of_memory(error):
                 raise _out_of_memory(task) from error
             raise
         if not made.any():
@@ -191,6 +188,7 @@ def build(name: str, weights: Path | None, device: torch.device) -> Any:
 
             detector = ROWS[name].build(controlnet_aux, weights or Path())
         except (OSError, EOFError, KeyError, ValueError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
+            unless_memory_ran_out(error)
             message = f"The weights of {PREPROCESSORS[name].title} cannot be read."
             raise DamagedFile(message, f"Remove {weights} and fetch them again.", "controls") from error
     return detector.to(device) if weights is not None and hasattr(detector, "to") else detector

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from engine.contract.errors import DamagedFile, EngineError, ModelNotFound
+from engine.diffusion.device import unless_memory_ran_out
 from engine.diffusion.reading import one_at_a_time
 from engine.weights.headers import judge_header
 
@@ -80,6 +81,7 @@ def load_scorer(folder: Path, *, device: torch.device, dtype: torch.dtype = torc
             judge_header(file)
         return (_load_own if (folder / SCORER_FILE).is_file() else _load_clip)(folder, device, dtype)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, EngineError) as error:
+        unless_memory_ran_out(error)
         raise DamagedFile(f"The scorer of {folder.name} cannot be loaded.", _HINT, "model") from error
 
 

@@ -20,6 +20,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from engine.contract.errors import DamagedFile
 from engine.contract.memory import Packing
+from engine.diffusion.device import unless_memory_ran_out
 from engine.diffusion.packing import pack, reading_dtype
 from engine.diffusion.reading import one_at_a_time
 from engine.weights.byte_pairs import CLIP_ROOM, END, clip_pairs
@@ -118,6 +119,7 @@ def _load_transformer(file: SingleFile, dtype: torch.dtype, packing: Packing | N
         # Under these names diffusers converts nothing.
         module = type(empty).from_single_file(_reshaped(stored, empty), **options)
     except (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, StopIteration) as error:
+        unless_memory_ran_out(error)
         raise _unfit_base(file) from error
     if any(tensor.is_meta for tensor in module.state_dict().values()):
         raise _unfit_base(file)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from engine.contract.errors import DamagedFile
 from engine.contract.tiles import Tile, plan_tiles
+from engine.diffusion.device import unless_memory_ran_out
 from engine.diffusion.images import Rgb, resize, to_pixels, to_rgb
 from engine.diffusion.latents import decode, encode
 from engine.diffusion.loading import Components
@@ -84,6 +85,7 @@ def load_upscaler(path: Path, device: torch.device) -> tuple[Any, int]:
     try:
         found = ModelLoader(device=device).load_from_file(path)
     except Exception as error:  # The loader tries every architecture on somebody's file: anything can come out of it.
+        unless_memory_ran_out(error)
         raise DamagedFile(f"{path.name} is no upscaler that Easel knows.", "Choose another one from the list.", "upscaler") from error
     if not isinstance(found, ImageModelDescriptor) or found.input_channels != 3 or found.output_channels != 3 or found.scale < 2:
         raise DamagedFile(f"{path.name} does not enlarge pictures.", "Choose another one from the list.", "upscaler")

@@ -11,6 +11,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
 from engine.contract.errors import DamagedFile
+from engine.diffusion.device import unless_memory_ran_out
 from engine.diffusion.loading import Components, settled
 from engine.diffusion.parts import Stay
 from engine.diffusion.preview import NO_PREVIEW, measure_preview
@@ -96,6 +97,7 @@ def _load(path: Path, folder: Path, dtype: torch.dtype, device: torch.device) ->
             scale = {name: own[name] for name in ("scaling_factor", "shift_factor", "force_upcast", "sample_size") if name in own}
             vae = load_vae(path, at, settings | scale, dtype=dtype)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
+        unless_memory_ran_out(error)
         raise DamagedFile(f"The VAE {path.stem} cannot be loaded.", "Copy or download it again, or choose the model's own.", "vae") from error
     except DamagedFile as error:
         raise DamagedFile(error.message, error.hint, "vae") from error

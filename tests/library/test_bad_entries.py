@@ -12,12 +12,19 @@ import pytest
 import torch
 
 from engine.contract.errors import DamagedFile
+from engine.diffusion import preprocessors, vaes
+from engine.diffusion.image_encoder import load_image_encoder
 from engine.diffusion.loading import check_model, load_components
+from engine.diffusion.preprocessors import quiet
+from engine.diffusion.scorer import load_scorer
+from engine.diffusion.upscalers import load_upscaler
 from engine.library.catalogue import Catalogue, content_hash, read_card
 from engine.library.identify import part_bytes
 from engine.weights.single_files import files_of
 from tests.conftest import STARTER
 from tests.diffusion.families import make_family
+
+CPU = torch.device("cpu")
 
 
 def linked(models: Path) -> None:
@@ -138,18 +145,47 @@ def test_what_is_never_opened_is_no_reason_to_refuse(tmp_path: Path) -> None:
     assert read_card(folder).refusal is None
 
 
-def test_too_little_memory_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+def read_model() -> object:
+    return load_components(STARTER, device=CPU, dtype=torch.float32)
 
-    def full(*_: object, **__: object) -> None:
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
 
-    monkeypatch.setattr(AutoencoderTiny, "from_pretrained", full)
+def read_vae() -> object:
+    return vaes._load(STARTER / "vae", STARTER, torch.float32, CPU)  # pyright: ignore[reportPrivateUsage]
+
+
+def read_upscaler() -> object:
+    return load_upscaler(STARTER.parents[1] / "upscalers" / "starter-x2.safetensors", CPU)
+
+
+@pytest.mark.parametrize(
+    ("read", "within"),
+    [
+        (read_model, "diffusers.models.autoencoders.autoencoder_tiny.AutoencoderTiny.from_pretrained"),
+        (read_vae, "diffusers.models.autoencoders.autoencoder_tiny.AutoencoderTiny.from_pretrained"),
+        (
+            lambda: load_image_encoder(STARTER / "image_encoder", device=CPU, dtype=torch.float32),
+            "transformers.CLIPVisionModelWithProjection.from_pretrained",
+        ),
+        (lambda: load_scorer(STARTER, device=CPU), "engine.diffusion.scorer.load_networks"),
+        (read_upscaler, "spandrel.ModelLoader.load_from_file"),
+        (lambda: preprocessors.build("hed", Path("weights"), CPU), "controlnet_aux.HEDdetector.from_pretrained"),
+    ],
+    ids=["model", "VAE", "image encoder", "scorer", "upscaler", "preprocessor"],
+)
+def test_too_little_memory_is_no_fault_of_the_file(read: Callable[[], object], within: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raising(message: str) -> Callable[..., object]:
+        def full(*_: object, **__: object) -> object:
+            raise RuntimeError(message)
+
+        return full
+
+    with quiet():
+        monkeypatch.setattr(within, raising("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."))
     with pytest.raises(RuntimeError, match="allocate memory"):
-        load_components(STARTER, device=torch.device("cpu"), dtype=torch.float32)
-    monkeypatch.setattr(AutoencoderTiny, "from_pretrained", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("size mismatch")))
+        read()
+    monkeypatch.setattr(within, raising("size mismatch"))
     with pytest.raises(DamagedFile):
-        load_components(STARTER, device=torch.device("cpu"), dtype=torch.float32)
+        read()
 
 
 def test_a_note_that_changes_what_is_drawn_is_part_of_the_hash(tmp_path: Path) -> None:
