@@ -54,7 +54,6 @@ def build_app(engine: Engine) -> FastAPI:
     add_devices(app, engine, bell)
     page = build_page(engine, bell)
     first = add_bundle(app, bundle_scripts(page))
-    page.queue(default_concurrency_limit=None)
     page._queue = ArrivalQueue(page, at_once=_FOLLOWERS_MAX)  # pyright: ignore[reportPrivateUsage]
     page.max_threads = _FOLLOWERS_MAX
     page.state_session_capacity = _SESSIONS_MAX

@@ -332,11 +332,8 @@ def residuals(folder: Path) -> tuple[int, ...]:
     return tuple(passed)
 
 
-def content_hash(folder: Path, digests: Digests | None = None, files: list[Path] | None = None) -> str:
-    """SHA-256 over the names and bytes of every weight and configuration file; of a single file that of its bytes, as every program has it.
-
-    `files` are those of a folder, where they were looked up already.
-    """
+def content_hash(folder: Path, digests: Digests | None = None) -> str:
+    """SHA-256 over the names and bytes of every weight and configuration file; of a single file that of its bytes, as every program has it."""
     digests = digests or _DIGESTS
     if is_single_file(folder):
         file = read_single_file(folder)
@@ -345,7 +342,7 @@ def content_hash(folder: Path, digests: Digests | None = None, files: list[Path]
         more = [*([content_hash(file.base, digests)] if file.base else []), *([file.noted] if file.noted else [])]
         return hashlib.sha256(" ".join((own, *more)).encode()).hexdigest() if more else own
     total = hashlib.sha256()
-    for path in _hashed(folder) if files is None else files:
+    for path in _hashed(folder):
         total.update(path.relative_to(folder).as_posix().encode())
         total.update(bytes.fromhex(digests.of(path)))
     return total.hexdigest()
@@ -353,9 +350,8 @@ def content_hash(folder: Path, digests: Digests | None = None, files: list[Path]
 
 def _known_hash(folder: Path, digests: Digests) -> str:
     """The same where it costs nothing to know: for small models, and for large ones that were read before. Else empty."""
-    files = _all_hashed(folder)
-    large = (path for path in files if path.stat().st_size >= LARGE_BYTES)
-    return content_hash(folder, digests, files) if all(digests.known(path) for path in large) else ""
+    large = (path for path in _all_hashed(folder) if path.stat().st_size >= LARGE_BYTES)
+    return content_hash(folder, digests) if all(digests.known(path) for path in large) else ""
 
 
 def _weights(folder: Path) -> list[Path]:

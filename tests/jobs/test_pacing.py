@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine import Engine, Finished, Progress, Settings, TextToImage
 from engine.contract.work import HostMessage, Loads, Stepped
-from engine.jobs.hosts.pacing import STEP_PACE_S, paced
+from engine.jobs.hosts.pacing import TOLD_EVERY_S, thinned
 from tests.conftest import OWNER, events_of
 
 _STEPS = 12
@@ -32,7 +32,7 @@ def walked(seconds: list[float]) -> tuple[list[tuple[float, HostMessage]], list[
                 said.append((clock, Stepped(picture, step, _STEPS, None)))
                 yield said[-1][1]
 
-    told = [(clock, message) for message in paced(drawing(), STEP_PACE_S, lambda: clock)]
+    told = [(clock, message) for message in thinned(drawing(), TOLD_EVERY_S, lambda: clock)]
     return said, told
 
 
@@ -47,11 +47,11 @@ def test_what_is_told_is_the_newest_and_nothing_else_is_lost(seconds: list[float
         numbers = [message.step for _, message in steps if message.picture == picture]
         assert (numbers[0], numbers[-1]) == (1, _STEPS)
     for (before, _), (when, message) in itertools.pairwise(steps):
-        assert when - before >= STEP_PACE_S or message.step in (1, _STEPS)
+        assert when - before >= TOLD_EVERY_S or message.step in (1, _STEPS)
 
 
 def test_slow_steps_are_all_told() -> None:
-    said, told = walked([STEP_PACE_S] * 2 * _STEPS)
+    said, told = walked([TOLD_EVERY_S] * 2 * _STEPS)
     assert told == said
 
 
@@ -65,4 +65,4 @@ def test_a_worker_tells_some_of_many_steps(tmp_path: Path) -> None:
     print(f"{len(steps)} of 40 steps told in {ending.seconds:.2f} s")
     assert steps[-1] == 40
     assert steps == sorted(set(steps))
-    assert len(steps) <= ending.seconds / STEP_PACE_S + 3
+    assert len(steps) <= ending.seconds / TOLD_EVERY_S + 3

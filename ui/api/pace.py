@@ -15,7 +15,7 @@ STEP_PACE_S = 0.25
 async def paced(watch: Watch, pace_s: float) -> AsyncGenerator[Event, None]:
     """The events of `watch`, without end. Of the steps within `pace_s` seconds the newest is told, and none where something followed it.
 
-    Each message that is streamed costs 6 ms of a core here and as much in the client, and where two cores draw, drawing waits for both.
+    Each message that is streamed costs a millisecond of a core here and as much in the client, and where two cores draw, drawing waits for both.
     """
     loop, news = asyncio.get_running_loop(), asyncio.Event()
     held: Progress | None = None

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 
 from engine.contract.work import HostMessage, Stepped
 
-STEP_PACE_S = 0.125
+TOLD_EVERY_S = 0.125
 
 
-def paced(messages: Iterable[HostMessage], pace_s: float = STEP_PACE_S, now: Callable[[], float] = time.monotonic) -> Iterator[HostMessage]:
-    """All of `messages` but the steps that come within `pace_s` seconds of one that was told; the first and the last of a walk always are."""
+def thinned(messages: Iterable[HostMessage], every_s: float = TOLD_EVERY_S, now: Callable[[], float] = time.monotonic) -> Iterator[HostMessage]:
+    """All of `messages` but the steps that come within `every_s` seconds of one that was told; the first and the last of a walk always are."""
     due_s = float("-inf")
     for message in messages:
         if isinstance(message, Stepped):
             if now() < due_s and 1 < message.step < message.steps:
                 continue
-            due_s = now() + pace_s
+            due_s = now() + every_s
         yield message

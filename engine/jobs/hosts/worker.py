@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from engine.contract.errors import EngineError
 from engine.contract.memory import Memory
 from engine.contract.work import Wish, Work
-from engine.jobs.hosts.pacing import paced
+from engine.jobs.hosts.pacing import thinned
 from engine.jobs.hosts.steering import steered
 from engine.jobs.wishes import Wishes
 
@@ -96,7 +96,7 @@ def serve(pipe: Connection, device: str, dtype: str, memory: Memory) -> None:
                 pipe.send(Ready(painter.device_name))
                 continue
             messages = painter.paint(order.work, lambda run=order: run.wishes.skipped)
-            for message in paced(steered(messages, order.wishes, painter.freeze, painter.keep)):
+            for message in thinned(steered(messages, order.wishes, painter.freeze, painter.keep)):
                 pipe.send(message)
             pipe.send(Done())
         except EngineError as error:
