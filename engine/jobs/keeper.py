@@ -8,7 +8,7 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
 
 from engine.contract.errors import DiskFull
 from engine.contract.recipe import Recipe
@@ -47,8 +47,8 @@ class Keeper:
         # Known only now: an automatic plan may have had to make the weights smaller.
         recipe = recipe.model_copy(update={"packing": pixels.packing})
         picture_id = secrets.token_hex(16)
-        image = Image.frombytes("RGB", (pixels.width, pixels.height), pixels.rgb)
-        path = write_picture(self._images, picture_id=picture_id, image=image, recipe=recipe, now=now)
+        rgb = np.frombuffer(pixels.rgb, np.uint8).reshape(pixels.height, pixels.width, 3)
+        path = write_picture(self._images, picture_id=picture_id, pixels=rgb, recipe=recipe, now=now)
         picture = Picture(
             id=picture_id,
             job_id=job.id,

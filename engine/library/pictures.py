@@ -5,31 +5,32 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import zlib
 from datetime import datetime
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
 
 from engine.contract.errors import DiskFull
 from engine.contract.recipe import Recipe
 from engine.library.carriers import png_info
 from engine.library.metadata import texts_of
+from engine.library.png import png
 from engine.library.room import check_room
 
 
-def write_picture(root: Path, *, picture_id: str, image: Image.Image, recipe: Recipe, now: datetime) -> Path:
-    """Write `root/YYYY-MM-DD/<id>.png` with the recipe inside and return its path. Raises `DiskFull`."""
+def write_picture(root: Path, *, picture_id: str, pixels: NDArray[np.uint8], recipe: Recipe, now: datetime) -> Path:
+    """Write `pixels`, (height, width, 3) RGB, to `root/YYYY-MM-DD/<id>.png` with the recipe inside and return its path. Raises `DiskFull`."""
     folder = root / now.strftime("%Y-%m-%d")
     target = folder / f"{picture_id}.png"
     aside = folder / f".{picture_id}.part"
     # As large as it can get: noise does not shrink.
-    check_room(root, image.width * image.height * 3, what="the picture could not be kept")
+    check_room(root, pixels.nbytes, what="the picture could not be kept")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        content = png(pixels, png_info(texts_of(recipe)))
         with aside.open("wb") as file:
-            # Behind PNG's filters runs are all there is to find: 4 times quicker than the default, and 1 % larger.
-            image.save(file, format="PNG", pnginfo=png_info(texts_of(recipe)), compress_level=1, compress_type=zlib.Z_RLE)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(target)

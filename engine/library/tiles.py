@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from PIL import Image
+import numpy as np
 
 from engine.contract.errors import DiskFull
 from engine.contract.memory import Packing
 from engine.contract.recipe import Recipe
 from engine.contract.work import TilePixels
+from engine.library.png import png
 from engine.library.room import check_room
 
 _PACKINGS: dict[str, Packing] = {one: one for one in get_args(Packing)}
@@ -39,7 +40,7 @@ class FinishedTiles:
         with contextlib.suppress(OSError, DiskFull):
             check_room(self._root, len(tile.rgb), what="the tile could not be kept")
             folder.mkdir(parents=True, exist_ok=True)
-            Image.frombytes("RGB", (tile.width, tile.height), tile.rgb).save(aside, format="PNG", compress_level=1)
+            aside.write_bytes(png(np.frombuffer(tile.rgb, np.uint8).reshape(tile.height, tile.width, 3)))
             aside.replace(target)
 
     def of(self, recipe: Recipe) -> dict[tuple[int, int, Packing | None], Path]:

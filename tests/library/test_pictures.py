@@ -8,6 +8,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -33,7 +34,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def test_the_recipe_comes_back_from_the_file(tmp_path: Path) -> None:
-    path = write_picture(tmp_path, picture_id="abc", image=Image.new("RGB", (64, 64), "red"), recipe=RECIPE, now=NOW)
+    path = write_picture(tmp_path, picture_id="abc", pixels=np.full((64, 64, 3), (255, 0, 0), np.uint8), recipe=RECIPE, now=NOW)
     assert path == tmp_path / "2026-01-02" / "abc.png"
     assert read_recipe(path) == RECIPE
     with Image.open(path) as image:
@@ -49,7 +50,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(DiskFull, match="disk is full"):
-        write_picture(tmp_path, picture_id="abc", image=Image.new("RGB", (64, 64)), recipe=RECIPE, now=NOW)
+        write_picture(tmp_path, picture_id="abc", pixels=np.zeros((64, 64, 3), np.uint8), recipe=RECIPE, now=NOW)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
