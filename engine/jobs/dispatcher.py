@@ -219,7 +219,8 @@ class Dispatcher:
             pulse = insist(lambda: self._journal.pulse(job))
             run.wishes.want("leave" if is_closing else pulse.wish, pulse.skipped)
             self._tell_positions()
-            done = self._runner.pictures(job)
+            # Only an earlier run can have left some.
+            done = {} if job.attempt == 1 else self._runner.pictures(job)
             task = self._task(job, self._shelves.models.folder(job.recipe.model), frozenset(done) | run.wishes.skipped)
             event = self._runner.draw(run, task, done)
         except WorkerLost as error:
@@ -233,6 +234,7 @@ class Dispatcher:
             event = self._runner.fail(job, EngineError(message, f"Tell the operator this number: {job.id[:8]}."))
         if event is not None:
             self._tell(job, event)
+        self._line.save()
         return again
 
     def _task(self, job: Job, folder: Path, skip: frozenset[int]) -> Work:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import asdict
+from typing import Any
 
 from sqlalchemy import delete, insert, select
 
@@ -13,9 +15,11 @@ from engine.contract.recipe import Recipe
 from engine.contract.schedulers import model_calls
 from engine.contract.tiles import plan_tiles
 from engine.jobs.fit import Fit, Spread, Traits
+from engine.jobs.patience import UNREACHABLE
 from engine.store import Store
 from engine.store import timings_table as timings
 
+log = logging.getLogger("easel.jobs")
 # Timings that a fit is made of. Older ones tell of another driver, another load, another summer.
 _KEPT = 128
 
@@ -64,10 +68,11 @@ class Estimates:
         self._fits: dict[tuple[str, str], Fit | None] = {}
         # The device that drew last, by model.
         self._last: dict[str, str] = {}
+        self._unsaved: list[dict[str, Any]] = []
         self._lock = threading.Lock()
 
     def learn(self, recipe: Recipe, device: str, seconds: float, source: tuple[int, int] | None = None) -> None:
-        """One picture of this recipe took `seconds`."""
+        """One picture of this recipe took `seconds`; to be written down by `save`."""
         key, found = (recipe.model_hash, device), traits(recipe, source)
         row = {"model_hash": key[0], "device": key[1], "traits": asdict(found), "seconds": seconds, "created_at": time.time()}
         with self._lock:
@@ -76,11 +81,25 @@ class Estimates:
             del known[:-_KEPT]
             self._fits.pop(key, None)
             self._last[recipe.model_hash] = device
-        with self._store.begin() as db:
-            db.execute(insert(timings).values(row))
-            ours = (timings.c.model_hash == key[0], timings.c.device == key[1])
-            oldest = select(timings.c.id).where(*ours).order_by(timings.c.id.desc()).offset(_KEPT).limit(1).scalar_subquery()
-            db.execute(delete(timings).where(*ours, timings.c.id <= oldest))
+            self._unsaved.append(row)
+
+    def save(self) -> None:
+        """Write down what was learned. Nothing waits for it: where the database is away, or has no room, the next time does."""
+        with self._lock:
+            rows, self._unsaved = self._unsaved, []
+        if not rows:
+            return
+        try:
+            with self._store.begin() as db:
+                db.execute(insert(timings), rows)
+                for model, device in {(row["model_hash"], row["device"]) for row in rows}:
+                    ours = (timings.c.model_hash == model, timings.c.device == device)
+                    oldest = select(timings.c.id).where(*ours).order_by(timings.c.id.desc()).offset(_KEPT).limit(1).scalar_subquery()
+                    db.execute(delete(timings).where(*ours, timings.c.id <= oldest))
+        except UNREACHABLE as error:
+            log.warning("how long pictures took could not be written down (%s); it will be later", type(error).__name__)
+            with self._lock:
+                self._unsaved = [*rows, *self._unsaved][-_KEPT:]
 
     def spread(self, recipe: Recipe, device: str, source: tuple[int, int] | None = None) -> Spread | None:
         """Seconds for the whole batch; None until one picture of this model has been drawn on this device.

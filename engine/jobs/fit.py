@@ -22,7 +22,8 @@ _KIND_PRIOR = 1.0
 _UNSURE, _UNSURE_COUNT = 0.5, 2.0
 # How far one time may pull the costs, in logarithm: what lies further off pulls no harder.
 _PULL = 0.5
-_TURNS = 12
+# Turns end where the next would change no time by more than this share, or here.
+_TURNS, _SETTLED = 12, 0.002
 # Four of five times lie within so many deviations.
 _RANGE = 1.28
 
@@ -67,7 +68,9 @@ class Fit:
         kinds = [traits.kind for traits, _ in timings]
         factors = dict.fromkeys(kinds, 1.0)
         costs = _proportional(terms, seconds)
+        rest = np.zeros(len(timings))
         for _ in range(_TURNS):
+            before = rest
             # In turns: what the terms cost when the kinds differ so, and how the kinds differ when the terms cost that.
             own = seconds / np.array([factors[kind] for kind in kinds])
             said = terms @ costs
@@ -75,7 +78,9 @@ class Fit:
             costs = _solve(terms, said * np.exp(off.clip(-_PULL, _PULL)), weight * _trust(off))
             error = np.log(seconds / (terms @ costs))
             factors = _factors(kinds, error, weight)
-        rest = np.log(seconds / (terms @ costs)) - np.log([factors[kind] for kind in kinds])
+            rest = error - np.log([factors[kind] for kind in kinds])
+            if np.abs(rest - before).max() < _SETTLED:
+                break
         newest = _LEVEL_MEMORY ** np.arange(len(timings))[::-1] * _trust(rest)
         level = float((newest * rest).sum() / (newest.sum() + _KIND_PRIOR))
         variance = (float((weight * rest**2).sum()) + _UNSURE_COUNT * _UNSURE**2) / (float(weight.sum()) + _UNSURE_COUNT)

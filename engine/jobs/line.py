@@ -91,6 +91,10 @@ class Line:
     def learn(self, picture: Picture, device: str) -> None:
         self._estimates.learn(picture.recipe, device, picture.seconds, self._source_size(picture.recipe))
 
+    def save(self) -> None:
+        """Write down what was learned; after an ending is told, when nobody waits for it."""
+        self._estimates.save()
+
     def seconds(self, recipe: Recipe) -> float | None:
         """Seconds of drawing for a recipe; None while nothing is known about its model here."""
         spread = self._spread(recipe)

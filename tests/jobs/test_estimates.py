@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import sqlite3
 import statistics
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import func, select
 
 from engine import Engine, Finished, Settings, TextToImage
+from engine.jobs.estimates import Estimates
 from engine.jobs.fit import Fit, Traits
+from engine.store import open_store, timings_table
 from tests.conftest import OWNER, events_of
+from tests.jobs.crowd import RECIPE
 
 KINDS = ("plain", "slow", "quick")
 FACTORS = {"plain": 1.0, "slow": 1.8, "quick": 0.8}
@@ -143,3 +149,25 @@ def test_the_place_in_line_is_known_before_asking(tmp_path: Path, request_of: ob
     assert engine.estimate(large, "visitor-other").position == 4
     assert engine.estimate(large, OWNER).ahead_s is None
     engine.close()
+
+
+def test_what_was_learned_is_kept_once_the_database_is_back(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    estimates = Estimates(store)
+    for _ in range(3):
+        estimates.learn(RECIPE, "cpu", 2.0)
+    with contextlib.closing(sqlite3.connect(tmp_path / "easel.db", isolation_level=None)) as other:
+        other.execute("ALTER TABLE timings RENAME TO away")
+        estimates.save()
+        assert estimates.spread(RECIPE, "cpu") is not None
+        other.execute("ALTER TABLE away RENAME TO timings")
+    assert Estimates(store).spread(RECIPE, "cpu") is None
+    estimates.learn(RECIPE, "cpu", 2.0)
+    estimates.save()
+    estimates.save()
+    with store.connect() as db:
+        assert db.execute(select(func.count()).select_from(timings_table)).scalar() == 4
+    found = Estimates(store).spread(RECIPE, "")
+    assert found is not None
+    assert found.seconds == pytest.approx(2.0, rel=0.1)
+    store.dispose()
