@@ -63,6 +63,9 @@ def _listen(host: str, port: int) -> socket.socket:
 def _serve(engine: object, host: str, listener: socket.socket) -> None:
     import uvicorn
 
+    from ui.stubs import leave_stubs_alone
+
+    leave_stubs_alone()
     from ui.server import build_app
     from ui.wire import ThinLine
 
