@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import signal
@@ -12,6 +13,8 @@ from types import FrameType
 
 def main() -> int:
     """Everything is imported in here: a worker process imports this module again and needs none of it."""
+    # What is imported stays: to look through all of it for garbage, again and again, would be a sixth of the start.
+    gc.disable()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from pydantic import ValidationError
 
@@ -80,6 +83,8 @@ def _serve(engine: object, host: str, listener: socket.socket) -> None:
     # The server notices both signals itself and raises them again when it has shut down; the engine still has to close.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+    gc.freeze()
+    gc.enable()
     print(f"Easel is at http://{host}:{listener.getsockname()[1]}", flush=True)
     Server(config).run(sockets=[listener])
 

@@ -22,8 +22,8 @@ async def paced(watch: Watch, pace_s: float) -> AsyncGenerator[Event, None]:
     due_s = 0.0
 
     def told(event: Event) -> None:
-        """In the thread that draws. While a step is held, those behind it need not wake anybody: the newest lies in the watch when it is due."""
-        if held is None or not isinstance(event, Progress):
+        """In the thread that draws. A step that is not due yet need not wake anybody: the newest lies in the watch when one is."""
+        if loop.time() >= due_s or not isinstance(event, Progress):
             wake(loop, news.set)
 
     watch.listen(told)
@@ -39,7 +39,7 @@ async def paced(watch: Watch, pace_s: float) -> AsyncGenerator[Event, None]:
             event, held, due_s = held, None, loop.time() + pace_s
             yield event
         else:
-            alarm = None if held is None else loop.call_at(due_s, news.set)
+            alarm = loop.call_at(due_s, news.set) if loop.time() < due_s else None
             await news.wait()
             if alarm is not None:
                 alarm.cancel()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from engine.contract.errors import EngineError, WorkerLost
 from engine.contract.work import MapPixels, MapTask
+from engine.jobs.hosts.imports import importing
 from engine.jobs.hosts.worker import Failure, log
 
 if TYPE_CHECKING:
@@ -129,10 +130,11 @@ def serve_maps(pipe: Connection, device: str) -> None:
     """The main function of the process that makes maps. Ends when the page's process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["HF_HUB_OFFLINE"] = "1"
-    from engine.diffusion.libraries import prepare_libraries
+    with importing():
+        from engine.diffusion.libraries import prepare_libraries
 
-    prepare_libraries()
-    from engine.diffusion.preprocessors import MapMaker
+        prepare_libraries()
+        from engine.diffusion.preprocessors import MapMaker
 
     maker = MapMaker(device=device)
     with contextlib.suppress(EOFError, OSError):

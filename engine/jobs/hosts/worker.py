@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from engine.contract.errors import EngineError
 from engine.contract.memory import Memory
 from engine.contract.work import Wish, Work
+from engine.jobs.hosts.imports import importing
 from engine.jobs.hosts.pacing import thinned
 from engine.jobs.hosts.steering import steered
 from engine.jobs.wishes import Wishes
@@ -82,10 +83,11 @@ def serve(pipe: Connection, device: str, dtype: str, memory: Memory) -> None:
     inbox: Inbox = SimpleQueue()
     threading.Thread(target=_listen, args=(pipe, inbox), daemon=True).start()
 
-    from engine.diffusion.libraries import prepare_libraries
+    with importing():
+        from engine.diffusion.libraries import prepare_libraries
 
-    prepare_libraries()
-    from engine.diffusion.painter import Painter
+        prepare_libraries()
+        from engine.diffusion.painter import Painter
 
     painter = Painter(device=device, dtype=dtype, memory=memory)
     while not isinstance(order := inbox.get(), Shutdown):

@@ -1,0 +1,18 @@
+"""The libraries of a process that draws take seconds to import, and a fifth of that would be a search for garbage that is not there."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Generator
+from contextlib import contextmanager
+
+
+@contextmanager
+def importing() -> Generator[None, None, None]:
+    """What is made in here stays for good and is never looked through: for modules, not for models."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
