@@ -139,7 +139,7 @@ def _overhead_rows(studio: Studio, http: httpx.Client, bare: httpx.Client, clien
 def overhead_table(raw: dict[str, list[float]]) -> list[Row]:
     """What the seconds of `_overhead_rows` say."""
     by_clock, by_cores = (_More.of(raw, ending) for ending in ("", ", not drawing"))
-    client_ms = statistics.median(a - b for a, b in zip(raw["client"], raw["engine beside it"], strict=True)) * 1000
+    slower = [a - b for a, b in zip(raw["client"], raw["engine beside it"], strict=True)]
     whole_s = statistics.median(raw[f"page, {_LONG} steps"])
     return [
         *by_clock.rows("the page's API adds", f" ({whole_s:.2f} s)"),
@@ -150,7 +150,12 @@ def overhead_table(raw: dict[str, list[float]]) -> list[Row]:
             "",
             None,
         ),
-        Row("the framework's own client, which looks for news every 50 ms, adds with all that", f"{client_ms:.0f} ms", "", None),
+        Row(
+            "the framework's own client, which looks for news every 50 ms, adds with all that",
+            f"{statistics.median(slower) * 1000:.0f} ± {_unsure_ms(slower):.0f} ms",
+            "",
+            None,
+        ),
         Row(
             "the page's process is busy for, at a picture",
             f"{statistics.mean(raw[f'page, {_LONG} steps, page busy']) * 1000:.0f} ms of a core",
