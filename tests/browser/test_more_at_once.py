@@ -88,7 +88,8 @@ def test_stop_ends_a_whole_grid(page: Page) -> None:
     generate(page)
     expect(page.locator('.cell[data-state="running"]')).to_have_count(1, timeout=60_000)
     page.get_by_role("button", name="Stop").click()
-    expect(page.locator('.cell[data-state="cancelled"]')).to_have_count(4, timeout=20_000)
+    # Within a step, which on a machine full of other work may be a long one.
+    expect(page.locator('.cell[data-state="cancelled"]')).to_have_count(4, timeout=60_000)
     expect(page.get_by_role("button", name="Generate")).to_be_visible()
 
 
