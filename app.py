@@ -49,7 +49,7 @@ def main() -> int:
         return 2
     try:
         with listener, Engine(settings) as engine:
-            _serve(engine, settings.host, listener)
+            _serve(engine, settings.host, listener, is_apart=settings.worker == "process")
     except EngineError as error:
         print(error, file=sys.stderr)
         return 2
@@ -63,7 +63,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
-def _serve(engine: object, host: str, listener: socket.socket) -> None:
+def _serve(engine: object, host: str, listener: socket.socket, *, is_apart: bool) -> None:
     import uvicorn
 
     from ui.stubs import leave_stubs_alone
@@ -83,7 +83,9 @@ def _serve(engine: object, host: str, listener: socket.socket) -> None:
     # The server notices both signals itself and raises them again when it has shut down; the engine still has to close.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    gc.freeze()
+    # Not where a model is loaded in this process: one that goes has to go whole.
+    if is_apart:
+        gc.freeze()
     gc.enable()
     print(f"Easel is at http://{host}:{listener.getsockname()[1]}", flush=True)
     Server(config).run(sockets=[listener])

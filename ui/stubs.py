@@ -25,7 +25,8 @@ class _Finder:
     def find_spec(self, name: str, path: Sequence[str] | None = None, _target: ModuleType | None = None) -> ModuleSpec | None:
         if name != _WRITER:
             return None
-        sys.meta_path.remove(self)
+        # Not in place: other threads may be going through it.
+        sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
         spec = PathFinder.find_spec(name, path)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
             spec.loader = _Loader(name, spec.loader.path)
@@ -35,4 +36,4 @@ class _Finder:
 def leave_stubs_alone() -> None:
     """For the first import of `gradio` that follows."""
     if _WRITER not in sys.modules:
-        sys.meta_path.insert(0, _Finder())
+        sys.meta_path = [_Finder(), *sys.meta_path]

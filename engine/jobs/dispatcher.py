@@ -197,6 +197,7 @@ class Dispatcher:
                 self._line.release(job.id)
             if again is not None:
                 self._line.join(again, has_paid=True)
+            self._line.save()
 
     def _next(self, host: Host) -> Job | None:
         with self._line.changed:
@@ -234,7 +235,6 @@ class Dispatcher:
             event = self._runner.fail(job, EngineError(message, f"Tell the operator this number: {job.id[:8]}."))
         if event is not None:
             self._tell(job, event)
-        self._line.save()
         return again
 
     def _task(self, job: Job, folder: Path, skip: frozenset[int]) -> Work:

@@ -15,7 +15,6 @@ from engine.contract.recipe import Recipe
 from engine.contract.schedulers import model_calls
 from engine.contract.tiles import plan_tiles
 from engine.jobs.fit import Fit, Spread, Traits
-from engine.jobs.patience import UNREACHABLE
 from engine.store import Store
 from engine.store import timings_table as timings
 
@@ -84,7 +83,7 @@ class Estimates:
             self._unsaved.append(row)
 
     def save(self) -> None:
-        """Write down what was learned. Nothing waits for it: where the database is away, or has no room, the next time does."""
+        """Write down what was learned. Never raises: where that cannot be done, the next time does it with its own."""
         with self._lock:
             rows, self._unsaved = self._unsaved, []
         if not rows:
@@ -96,8 +95,9 @@ class Estimates:
                     ours = (timings.c.model_hash == model, timings.c.device == device)
                     oldest = select(timings.c.id).where(*ours).order_by(timings.c.id.desc()).offset(_KEPT).limit(1).scalar_subquery()
                     db.execute(delete(timings).where(*ours, timings.c.id <= oldest))
-        except UNREACHABLE as error:
-            log.warning("how long pictures took could not be written down (%s); it will be later", type(error).__name__)
+        except Exception as error:
+            # Whatever it is, it costs an estimate, not a job.
+            log.warning("how long pictures took could not be written down (%s); the next picture tries again", type(error).__name__)
             with self._lock:
                 self._unsaved = [*rows, *self._unsaved][-_KEPT:]
 

@@ -22,7 +22,7 @@ _KIND_PRIOR = 1.0
 _UNSURE, _UNSURE_COUNT = 0.5, 2.0
 # How far one time may pull the costs, in logarithm: what lies further off pulls no harder.
 _PULL = 0.5
-# Turns end where the next would change no time by more than this share, or here.
+# Turns end here, or where the last one has changed no time by more than this share.
 _TURNS, _SETTLED = 12, 0.002
 # Four of five times lie within so many deviations.
 _RANGE = 1.28

@@ -92,7 +92,7 @@ class Line:
         self._estimates.learn(picture.recipe, device, picture.seconds, self._source_size(picture.recipe))
 
     def save(self) -> None:
-        """Write down what was learned; after an ending is told, when nobody waits for it."""
+        """Write down what was learned. Never raises; of no job, so to be called when one is told and let go."""
         self._estimates.save()
 
     def seconds(self, recipe: Recipe) -> float | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -31,6 +31,7 @@ def opened(content: bytes) -> tuple[NDArray[np.uint8], dict[str, object]]:
         return np.asarray(image), dict(image.info)
 
 
+@settings(deadline=None)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), is_grey=st.booleans(), seed=st.integers(0, 2**32 - 1), few=st.booleans())
 def test_every_pixel_comes_back(height: int, width: int, is_grey: bool, seed: int, few: bool) -> None:
     shape = (height, width) if is_grey else (height, width, 3)

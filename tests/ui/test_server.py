@@ -173,3 +173,14 @@ def test_terminate_ends_well_and_the_job_goes_on_at_the_next_start(tmp_path: Pat
         wait_for(lambda: list(tmp_path.rglob("images/*/*.png")), 90, "the picture")
         figure("pictures of the job", len(list(tmp_path.rglob("images/*/*.png"))), equals=1)
         assert studio.health()["queued"] == 0
+
+
+def test_what_serves_looks_for_garbage_again(tmp_path: Path) -> None:
+    """Starting is done without: a studio that forgot to take it up would grow until it ends"""
+    served = (
+        "import gc, sys, uvicorn, app; uvicorn.Server.run = lambda *_, **__: print(gc.isenabled(), gc.get_freeze_count() > 0); sys.exit(app.main())"
+    )
+    for worker, is_frozen in (("process", True), ("inline", False)):
+        command = [sys.executable, "-c", served, "--port", "0", "--data", str(tmp_path / worker), "--worker", worker]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=120, check=True)
+        assert done.stdout.splitlines()[-1] == f"True {is_frozen}"

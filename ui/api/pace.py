@@ -29,17 +29,19 @@ async def paced(watch: Watch, pace_s: float) -> AsyncGenerator[Event, None]:
     watch.listen(told)
     while True:
         news.clear()
+        # Read before the watch: a step that is put there after this look, and is due by then, wakes.
+        now = loop.time()
         event = watch.take()
         if isinstance(event, Progress):
             held = event
         elif event is not None:
             held = None
             yield event
-        elif held is not None and loop.time() >= due_s:
-            event, held, due_s = held, None, loop.time() + pace_s
+        elif held is not None and now >= due_s:
+            event, held, due_s = held, None, now + pace_s
             yield event
         else:
-            alarm = loop.call_at(due_s, news.set) if loop.time() < due_s else None
+            alarm = loop.call_at(due_s, news.set) if now < due_s else None
             await news.wait()
             if alarm is not None:
                 alarm.cancel()
