@@ -92,7 +92,8 @@ def test_models_bring_no_code(worker: str, tmp_path: Path) -> None:
     if worker != "inline":
         file, name, drawing = {"process": ("worker.py", "serve", "import Painter"), "maps": ("maps.py", "serve_maps", "import MapMaker")}[worker]
         begin = next(one for one in functions(ROOT / "engine/jobs/hosts" / file) if one.name == name)
-        lines = [ast.unparse(node) for node in begin.body]
+        inside = (node for node in ast.walk(begin) if isinstance(node, (ast.Expr, ast.ImportFrom)))
+        lines = [ast.unparse(node) for node in sorted(inside, key=lambda node: node.lineno)]
         assert lines.index("prepare_libraries()") < next(number for number, line in enumerate(lines) if drawing in line)
         return
     code = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,4 +16,6 @@ def importing() -> Generator[None, None, None]:
         yield
     finally:
         gc.freeze()
+        # Else compiled modules complain at the end of what nobody has cleared away.
+        atexit.register(gc.unfreeze)
         gc.enable()
